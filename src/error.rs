@@ -1,0 +1,262 @@
+//! The one error of the library: a kind, what was being done, to what, and why it failed.
+//!
+//! Two tables decide everything that depends on a kind: [`Kind::retryable`] and [`Kind::hint`].
+//! Neither has a catch-all, so a new kind does not compile until both say what it means.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What went wrong, as scripts see it in `error.kind` of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The command line or a reference is wrong; nothing was contacted.
+    Usage,
+    /// The registry wants credentials, or refused the ones that it got.
+    Unauthorized,
+    /// The credentials are good, but they do not allow this.
+    Denied,
+    /// The repository, tag, manifest or blob is not there.
+    NotFound,
+    /// The registry asked for fewer requests (429).
+    RateLimited,
+    /// Network trouble, a server error (5xx) or a timeout.
+    Unavailable,
+    /// The bytes that came do not have the digest or size that was asked for.
+    DigestMismatch,
+    /// A manifest or index that cannot be understood.
+    InvalidManifest,
+    /// The source has none of the platforms asked for.
+    MissingPlatform,
+    /// The source lacks a platform that was required.
+    RequiredArch,
+    /// The destination refuses an index some of whose children it does not hold.
+    SparseRejected,
+    /// Something that barge, or the other side, cannot do.
+    Unsupported,
+    /// Somebody else's change is in the way.
+    Conflict,
+    /// A local file or directory could not be read or written.
+    LocalIo,
+    /// A signal ended the run.
+    Interrupted,
+    /// The other side answered something that its protocol does not allow.
+    Protocol,
+}
+
+impl Kind {
+    /// The name of the kind in the report, `kebab-case`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Unauthorized => "unauthorized",
+            Self::Denied => "denied",
+            Self::NotFound => "not-found",
+            Self::RateLimited => "rate-limited",
+            Self::Unavailable => "unavailable",
+            Self::DigestMismatch => "digest-mismatch",
+            Self::InvalidManifest => "invalid-manifest",
+            Self::MissingPlatform => "missing-platform",
+            Self::RequiredArch => "required-arch",
+            Self::SparseRejected => "sparse-rejected",
+            Self::Unsupported => "unsupported",
+            Self::Conflict => "conflict",
+            Self::LocalIo => "local-io",
+            Self::Interrupted => "interrupted",
+            Self::Protocol => "protocol",
+        }
+    }
+
+    /// Whether doing the same again may go better.
+    ///
+    /// A mismatch is not in the list: whoever streams a blob decides whether to fetch it once more.
+    #[must_use]
+    pub fn retryable(self) -> bool {
+        match self {
+            Self::RateLimited | Self::Unavailable => true,
+            Self::Usage
+            | Self::Unauthorized
+            | Self::Denied
+            | Self::NotFound
+            | Self::DigestMismatch
+            | Self::InvalidManifest
+            | Self::MissingPlatform
+            | Self::RequiredArch
+            | Self::SparseRejected
+            | Self::Unsupported
+            | Self::Conflict
+            | Self::LocalIo
+            | Self::Interrupted
+            | Self::Protocol => false,
+        }
+    }
+
+    /// What the user can do about it, where the kind alone tells.
+    #[must_use]
+    pub fn hint(self) -> Option<&'static str> {
+        match self {
+            Self::Usage => Some("see `barge --help`"),
+            Self::Unauthorized => Some(
+                "give credentials with --src-creds or --dest-creds (--creds for one reference), or log in with docker, podman or skopeo",
+            ),
+            Self::Denied => Some(
+                "ask for the right to do this, or use other credentials; many registries also answer so for a repository that does not exist",
+            ),
+            Self::NotFound => {
+                Some("check the name; `barge list-tags` and `barge inspect` show what is there")
+            }
+            Self::RateLimited => Some("log in for a higher limit, wait, or lower --jobs"),
+            Self::Unavailable => Some(
+                "check the address and the network, then run the same command again: what arrived is reused",
+            ),
+            Self::DigestMismatch => Some(
+                "the stored copy is damaged, or something on the way changes bytes; push the image to the source again",
+            ),
+            Self::InvalidManifest => Some("look at it with `barge inspect --raw`"),
+            Self::MissingPlatform => Some(
+                "`barge inspect` lists the platforms; --missing-arch skip leaves such tags out",
+            ),
+            Self::RequiredArch => Some("`barge inspect` lists the platforms that the source has"),
+            Self::SparseRejected => Some(
+                "let the registry take sparse indexes (Quay: FEATURE_SPARSE_INDEX: true and SPARSE_INDEX_REQUIRED_ARCHS; distribution 3: validation.manifests.indexes.platforms: none, or list), or use --mode filtered-index",
+            ),
+            Self::Unsupported | Self::Protocol => None,
+            Self::Conflict => Some("look at the destination, then run again"),
+            Self::LocalIo => Some("check the path, its permissions and the space on the disk"),
+            Self::Interrupted => Some("run the same command again: what arrived is reused"),
+        }
+    }
+}
+
+/// The result of everything in this library.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// One failure: `failed to {doing} {target}: {cause}`.
+///
+/// Cheap to clone in spirit (one small box), since a blob that several tags share fails all of them.
+#[derive(Clone, Debug)]
+pub struct Error(Box<Details>);
+
+#[derive(Clone, Debug)]
+struct Details {
+    kind: Kind,
+    doing: String,
+    target: String,
+    cause: String,
+    hint: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Error {
+    /// An error of `kind` while `doing` (a verb: `read manifest`) something to `target`.
+    pub fn new(kind: Kind, doing: impl Into<String>, target: impl fmt::Display) -> Self {
+        Self(Box::new(Details {
+            kind,
+            doing: doing.into(),
+            target: target.to_string(),
+            cause: String::new(),
+            hint: None,
+            retry_after: None,
+        }))
+    }
+
+    /// A usage error; `message` says what is wrong, in which word of the command line.
+    pub fn usage(message: impl Into<String>) -> Self {
+        let mut error = Self::new(Kind::Usage, "", "");
+        error.0.cause = message.into();
+        error
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.0.cause = cause.to_string();
+        self
+    }
+
+    /// The same error with a hint of its own, in place of its kind's.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error with the time that the other side asked to wait.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Option<Duration>) -> Self {
+        self.0.retry_after = delay;
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Why, without what was being done.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        &self.0.cause
+    }
+
+    /// What the user can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.0.hint.as_deref().or_else(|| self.0.kind.hint())
+    }
+
+    /// How long the other side asked to wait before the next try.
+    #[must_use]
+    pub fn wait(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Details {
+            doing,
+            target,
+            cause,
+            ..
+        } = &*self.0;
+        if doing.is_empty() {
+            return f.write_str(cause);
+        }
+        write!(f, "failed to {doing}")?;
+        if !target.is_empty() {
+            write!(f, " {target}")?;
+        }
+        if cause.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ": {cause}")
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_as_a_sentence() {
+        let error = Error::new(Kind::NotFound, "read manifest", "docker.io/library/x:1")
+            .because("not found");
+        assert_eq!(
+            error.to_string(),
+            "failed to read manifest docker.io/library/x:1: not found"
+        );
+        assert_eq!(Error::usage("nothing to do").to_string(), "nothing to do");
+    }
+
+    #[test]
+    fn a_hint_of_its_own_wins_over_the_kinds() {
+        let error = Error::new(Kind::Usage, "parse", "x");
+        assert_eq!(error.advice(), Some("see `barge --help`"));
+        assert_eq!(error.hint("write y").advice(), Some("write y"));
+    }
+}

@@ -1,0 +1,6 @@
+//! barge copies container images between registries, OCI layouts and archives.
+//!
+//! The library behind the `barge` command. `DESIGN.md` in the repository is its map: a module imports
+//! only modules of a lower rank, and what can be a pure function is one.
+
+pub mod error;

@@ -1,0 +1,2 @@
+//! The `barge` command.
+fn main() {}
