@@ -145,6 +145,7 @@ struct Details {
     cause: String,
     hint: Option<String>,
     retry_after: Option<Duration>,
+    hits_all: bool,
 }
 
 impl Error {
@@ -157,6 +158,7 @@ impl Error {
             cause: String::new(),
             hint: None,
             retry_after: None,
+            hits_all: false,
         }))
     }
 
@@ -186,6 +188,19 @@ impl Error {
     pub fn retry_after(mut self, delay: Option<Duration>) -> Self {
         self.0.retry_after = delay;
         self
+    }
+
+    /// The same error as one that every other tag would meet too.
+    #[must_use]
+    pub fn hitting_all(mut self) -> Self {
+        self.0.hits_all = true;
+        self
+    }
+
+    /// Whether every other tag would meet it too: a run that goes on would only repeat it.
+    #[must_use]
+    pub fn hits_all(&self) -> bool {
+        self.0.hits_all
     }
 
     /// What went wrong.

@@ -4,3 +4,5 @@
 //! only modules of a lower rank, and what can be a pure function is one.
 
 pub mod error;
+pub mod image;
+pub mod printable;

@@ -1,0 +1,72 @@
+//! The index, and those nested in it, written anew without what is left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::choice::Choice;
+use super::cut::{Edit, cut};
+use super::tree::Tree;
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::Manifest;
+
+/// The indexes to publish: the root, and before it those nested in it, the deepest first.
+pub(super) fn rewrite(tree: &Tree<'_>, choice: &Choice<'_>) -> Result<(Manifest, Vec<Manifest>)> {
+    let mut rewriter = Rewriter {
+        tree,
+        choice,
+        changed: BTreeMap::new(),
+    };
+    let mut nested = Vec::new();
+    let mut seen = BTreeSet::new();
+    for index in tree
+        .nested()
+        .filter(|index| choice.keeps_digest(&index.digest))
+    {
+        let new = rewriter.rewrite(&index)?;
+        if new.digest != index.digest {
+            rewriter.changed.insert(index.digest, new.clone());
+        }
+        if seen.insert(new.digest.clone()) {
+            nested.push(new);
+        }
+    }
+    Ok((rewriter.rewrite(tree.root)?, nested))
+}
+
+struct Rewriter<'a> {
+    tree: &'a Tree<'a>,
+    choice: &'a Choice<'a>,
+    /// The nested indexes whose bytes changed, by the digest that they had.
+    changed: BTreeMap<Digest, Manifest>,
+}
+
+impl Rewriter<'_> {
+    /// The index after what is in it was rewritten; the same bytes where nothing changes.
+    fn rewrite(&self, index: &Manifest) -> Result<Manifest> {
+        let entries = index.entries().iter();
+        let edits: Vec<_> = entries
+            .map(|entry| {
+                if !self.choice.keeps(self.tree, entry) {
+                    return Edit::Drop;
+                }
+                let changed = self.changed.get(&entry.digest);
+                changed
+                    .filter(|_| entry.is_index())
+                    .map_or(Edit::Keep, Edit::Replace)
+            })
+            .collect();
+        if edits.iter().all(|edit| matches!(edit, Edit::Keep)) {
+            return Ok(index.clone());
+        }
+        let invalid = |cause| {
+            Error::new(Kind::InvalidManifest, "rewrite index", &index.digest).because(cause)
+        };
+        let text = std::str::from_utf8(&index.bytes).map_err(|error| invalid(error.to_string()))?;
+        let bytes = Bytes::from(cut(text, &edits).map_err(invalid)?);
+        let mut new = Manifest::parse(bytes, Some(&index.media_type))?;
+        new.digest = index.digest.algorithm().digest(&new.bytes);
+        Ok(new)
+    }
+}

@@ -1,0 +1,74 @@
+//! Foreign text made fit for a terminal. Pure.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+/// `text` without control characters and invisible marks, white space folded.
+///
+/// ```
+/// assert_eq!(barge::printable::clean("a\x1b[31m\n b"), "a [31m b");
+/// ```
+#[must_use]
+pub fn clean(text: &str) -> String {
+    let visible: String = text
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .filter(|letter| !is_invisible(*letter))
+        .collect();
+    visible.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `text`, cleaned and cut after so many letters.
+#[must_use]
+pub fn excerpt(text: &str, longest: usize) -> String {
+    let cleaned = clean(text);
+    if cleaned.chars().count() > longest {
+        return cleaned.chars().take(longest).chain("…".chars()).collect();
+    }
+    cleaned
+}
+
+/// `value` as JSON of several lines, with a line end. What a terminal would obey is escaped: JSON leaves
+/// C1 controls and marks that turn text round as they are.
+///
+/// ```
+/// assert_eq!(barge::printable::json(&"\u{9b}2J"), "\"\\u009b2J\"\n");
+/// ```
+///
+/// # Panics
+///
+/// Where `value` has no JSON form, as a map whose keys are no strings.
+#[must_use]
+pub fn json(value: &impl Serialize) -> String {
+    let text = serde_json::to_string_pretty(value).expect("reports have a JSON form");
+    let mut escaped = String::with_capacity(text.len() + 1);
+    for letter in text.chars() {
+        if letter != '\n' && (letter.is_control() || is_invisible(letter)) {
+            // All of them are in the basic plane, and stand in strings only.
+            let code = u32::from(letter);
+            write!(escaped, "\\u{code:04x}").expect("a string takes every write");
+        } else {
+            escaped.push(letter);
+        }
+    }
+    escaped.push('\n');
+    escaped
+}
+
+/// Marks that reorder or hide what a terminal shows.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_and_tricky_text() {
+        assert_eq!(excerpt(&"a".repeat(1000), 600).chars().count(), 601);
+        assert_eq!(excerpt("a", 600), "a");
+        assert_eq!(clean("a\u{202e}b\r\n\tc"), "ab c");
+    }
+}
