@@ -6,3 +6,4 @@
 pub mod error;
 pub mod image;
 pub mod printable;
+pub mod select;
