@@ -6,4 +6,5 @@
 pub mod error;
 pub mod image;
 pub mod printable;
+pub mod reference;
 pub mod select;
