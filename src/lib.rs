@@ -4,7 +4,9 @@
 //! only modules of a lower rank, and what can be a pure function is one.
 
 pub mod error;
+pub mod event;
 pub mod image;
+pub mod options;
 pub mod printable;
 pub mod reference;
 pub mod select;

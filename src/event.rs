@@ -1,0 +1,203 @@
+//! What happens during a run: the one language between the engine, which never prints, and the
+//! report, which never asks a registry.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::image::digest::Digest;
+
+/// The two sides of a copy; `inspect` and `list-tags` have a source alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Where images are read.
+    Source,
+    /// Where images are written.
+    Destination,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        })
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The tags of the run are known.
+    Selected {
+        /// How many there are.
+        tags: usize,
+    },
+    /// One HTTP request went out.
+    Request(Side),
+    /// A request, or a transfer, is tried again after `delay`.
+    Retry {
+        /// Why: what failed.
+        error: Error,
+        /// How long until the next try.
+        delay: Duration,
+    },
+    /// A blob that the destination lacks is about to be moved.
+    BlobStarted {
+        /// Which blob.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Some bytes of a blob went to the destination.
+    BlobBytes {
+        /// Which blob.
+        digest: Digest,
+        /// How many bytes more.
+        bytes: u64,
+    },
+    /// The transfer of a blob starts again; what was counted of it no longer counts.
+    BlobRestarted {
+        /// Which blob.
+        digest: Digest,
+    },
+    /// The transfer of a blob ended, well or badly.
+    BlobEnded {
+        /// Which blob.
+        digest: Digest,
+    },
+    /// Something that the user should know and that is no failure.
+    Warning(String),
+    /// A tag came to its end.
+    TagEnded(Box<TagOutcome>),
+}
+
+/// What became of a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// The destination's tag points at it now.
+    Copied,
+    /// The destination had it already.
+    Current,
+    /// Left out, as `--missing-arch skip` asked.
+    Skipped,
+    /// Not copied; the outcome has the error.
+    Failed,
+    /// Was fine, but another tag's failure undid it.
+    RolledBack,
+    /// The run ended before its turn.
+    NotAttempted,
+    /// A dry run: this is what a run would do.
+    WouldCopy,
+}
+
+impl Status {
+    /// The name in the report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Copied => "copied",
+            Self::Current => "current",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled-back",
+            Self::NotAttempted => "not-attempted",
+            Self::WouldCopy => "would-copy",
+        }
+    }
+}
+
+/// How the blobs of one tag came to the destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlobCounts {
+    /// Sent by this tag.
+    pub copied: u64,
+    /// Mounted from another repository of the same registry.
+    pub mounted: u64,
+    /// There already, or sent for another tag of this run.
+    pub existing: u64,
+    /// Layers with `urls` that are not pushed by convention.
+    pub foreign: u64,
+}
+
+/// The end of one tag.
+#[derive(Clone, Debug)]
+pub struct TagOutcome {
+    /// The source's tag or REF; the digest, for a source by digest.
+    pub tag: String,
+    /// The destination's tag, where it differs.
+    pub destination_tag: Option<String>,
+    /// What became of it.
+    pub status: Status,
+    /// The digest of the source's root, once known.
+    pub source_digest: Option<Digest>,
+    /// The digest that the destination has, or would have.
+    pub digest: Option<Digest>,
+    /// The platforms copied, as the source's entries write them.
+    pub platforms: Vec<String>,
+    /// The platforms left out.
+    pub omitted_platforms: Vec<String>,
+    /// The platforms asked for that the source lacks.
+    pub missing_platforms: Vec<String>,
+    /// How its blobs came.
+    pub blobs: BlobCounts,
+    /// Blob bytes sent to the destination for this tag.
+    pub bytes: u64,
+    /// Source pulls (manifest GETs), which count against a registry's rate limit; for dry runs.
+    pub source_pulls: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Why it failed or was skipped.
+    pub error: Option<Error>,
+}
+
+impl TagOutcome {
+    /// An outcome of which nothing is known but tag and status.
+    #[must_use]
+    pub fn new(tag: impl Into<String>, status: Status) -> Self {
+        Self {
+            tag: tag.into(),
+            destination_tag: None,
+            status,
+            source_digest: None,
+            digest: None,
+            platforms: Vec::new(),
+            omitted_platforms: Vec::new(),
+            missing_platforms: Vec::new(),
+            blobs: BlobCounts::default(),
+            bytes: 0,
+            source_pulls: 0,
+            elapsed: Duration::ZERO,
+            error: None,
+        }
+    }
+}
+
+/// Where events go: a function that must not block, called from many tasks at once.
+#[derive(Clone)]
+pub struct Events(Arc<dyn Fn(Event) + Send + Sync>);
+
+impl Events {
+    /// Events go to `listener`.
+    pub fn new(listener: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(listener))
+    }
+
+    /// Events go nowhere.
+    #[must_use]
+    pub fn ignored() -> Self {
+        Self::new(|_| {})
+    }
+
+    /// Tells the listener.
+    pub fn send(&self, event: Event) {
+        (self.0)(event);
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Events")
+    }
+}
