@@ -1,0 +1,314 @@
+//! `index.json` of a layout: read as raw text, changed under a lock by one rename, so that entries,
+//! annotations and fields of others stay as they were written.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde_json::value::RawValue;
+
+use super::super::Target;
+use super::write_whole;
+use crate::error::{Error, Kind, Result};
+use crate::image::manifest::{Descriptor, Manifest};
+
+const INDEX: &str = "index.json";
+const LOCK: &str = ".barge.lock";
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// The file's fields in raw text, and its entries.
+#[derive(Debug)]
+pub(super) struct IndexFile {
+    fields: BTreeMap<String, Box<RawValue>>,
+    entries: Vec<Entry>,
+}
+
+/// One entry of `manifests`.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// Its REF.
+    pub(super) name: Option<String>,
+    /// What it points at.
+    pub(super) descriptor: Descriptor,
+    raw: Box<RawValue>,
+}
+
+impl IndexFile {
+    /// The index of the layout at `path`; `None` when there is none.
+    pub(super) fn read(path: &Path) -> Result<Option<Self>> {
+        let file = path.join(INDEX);
+        let failed = |kind| Error::new(kind, "read", file.display());
+        match std::fs::read(&file) {
+            Ok(bytes) => Self::parse(&bytes).map(Some).map_err(|why| {
+                failed(Kind::InvalidManifest).because(format!("not the index of a layout: {why}"))
+            }),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(Kind::LocalIo).because(error)),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(bytes)?;
+        let raw: Option<Vec<Box<RawValue>>> = match fields.remove("manifests") {
+            Some(manifests) => serde_json::from_str(manifests.get())?,
+            None => None,
+        };
+        let entries = raw.unwrap_or_default().into_iter().map(Entry::parse);
+        Ok(Self {
+            fields,
+            entries: entries.collect::<serde_json::Result<_>>()?,
+        })
+    }
+
+    fn empty() -> Self {
+        let raw =
+            |text: &str| RawValue::from_string(text.to_owned()).expect("a constant that is JSON");
+        let fields = BTreeMap::from([
+            ("schemaVersion".to_owned(), raw("2")),
+            (
+                "mediaType".to_owned(),
+                raw(r#""application/vnd.oci.image.index.v1+json""#),
+            ),
+        ]);
+        Self {
+            fields,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Every entry.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.entries.iter().cloned()
+    }
+
+    /// The entry of `target`; one REF for two images is an error.
+    pub(super) fn find(&self, target: &Target, path: &Path) -> Result<Option<Descriptor>> {
+        let mut found: Option<&Entry> = None;
+        for entry in &self.entries {
+            let matches = match target {
+                Target::Tag(tag) => entry.name.as_ref() == Some(tag),
+                Target::Digest(digest) => entry.descriptor.digest == *digest,
+            };
+            match found {
+                Some(first) if matches && first.descriptor.digest != entry.descriptor.digest => {
+                    let name = format!("oci:{}:{target}", path.display());
+                    return Err(Error::new(Kind::InvalidManifest, "read manifest", name)
+                        .because("the layout has several images under this name")
+                        .hint("name the one that is meant by its digest, oci:PATH@DIGEST"));
+                }
+                None if matches => found = Some(entry),
+                _ => {}
+            }
+        }
+        Ok(found.map(|entry| entry.descriptor.clone()))
+    }
+
+    /// The text of the file.
+    fn text(&self) -> serde_json::Result<String> {
+        let mut fields: BTreeMap<&str, &RawValue> = BTreeMap::new();
+        fields.extend(
+            self.fields
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_ref())),
+        );
+        let manifests: Vec<&RawValue> = self
+            .entries
+            .iter()
+            .map(|entry| entry.raw.as_ref())
+            .collect();
+        let manifests = serde_json::value::to_raw_value(&manifests)?;
+        fields.insert("manifests", &manifests);
+        serde_json::to_string(&fields)
+    }
+
+    /// Enters `manifest` as `name`, in the place of the entry of that name; whether anything changed.
+    fn enter(&mut self, manifest: &Manifest, name: Option<&str>) -> serde_json::Result<bool> {
+        let same = |entry: &Entry| entry.name.as_deref() == name;
+        let points = |entry: &Entry| entry.descriptor.digest == manifest.digest;
+        let of_name = self.entries.iter().filter(|entry| same(entry)).count();
+        let done = match name {
+            // By digest alone: any entry that names the digest will do.
+            None => self.entries.iter().any(points),
+            Some(_) => {
+                of_name == 1
+                    && self
+                        .entries
+                        .iter()
+                        .any(|entry| same(entry) && points(entry))
+            }
+        };
+        if done {
+            return Ok(false);
+        }
+        let place = name.and_then(|_| self.entries.iter().position(same));
+        let old = place
+            .and_then(|index| self.entries.get(index))
+            .map(|entry| entry.raw.as_ref());
+        let entry = Entry::parse(entry_text(manifest, name, old)?)?;
+        match place.and_then(|index| self.entries.get_mut(index)) {
+            Some(slot) => *slot = entry,
+            None => self.entries.push(entry),
+        }
+        if let Some(place) = place {
+            let mut index = 0;
+            self.entries.retain(|entry| {
+                index += 1;
+                index - 1 == place || !same(entry)
+            });
+        }
+        Ok(true)
+    }
+}
+
+impl Entry {
+    fn parse(raw: Box<RawValue>) -> serde_json::Result<Self> {
+        let descriptor: Descriptor = serde_json::from_str(raw.get())?;
+        let name = descriptor
+            .annotations
+            .get(REF_NAME)
+            .filter(|name| !name.is_empty())
+            .cloned();
+        Ok(Self {
+            name,
+            descriptor,
+            raw,
+        })
+    }
+}
+
+/// The text of an entry for `manifest`; annotations of the entry that it replaces stay.
+fn entry_text(
+    manifest: &Manifest,
+    name: Option<&str>,
+    old: Option<&RawValue>,
+) -> serde_json::Result<Box<RawValue>> {
+    #[derive(serde::Deserialize)]
+    struct Old {
+        #[serde(default)]
+        annotations: Option<serde_json::Map<String, serde_json::Value>>,
+    }
+    let old: Option<Old> = old.map(|raw| serde_json::from_str(raw.get())).transpose()?;
+    let mut annotations = old.and_then(|old| old.annotations).unwrap_or_default();
+    if let Some(name) = name {
+        annotations.insert(REF_NAME.to_owned(), name.into());
+    }
+    let mut entry = serde_json::json!({
+        "mediaType": manifest.media_type,
+        "digest": manifest.digest.as_str(),
+        "size": manifest.bytes.len(),
+    });
+    if let Some(fields) = entry.as_object_mut().filter(|_| !annotations.is_empty()) {
+        fields.insert("annotations".to_owned(), annotations.into());
+    }
+    serde_json::value::to_raw_value(&entry)
+}
+
+/// Enters `manifest` into the index of the layout at `path`, alone among all processes.
+pub(super) fn enter(path: &Path, manifest: &Manifest, name: Option<&str>) -> Result<()> {
+    let file = path.join(INDEX);
+    let failed = |why: &dyn std::fmt::Display| {
+        Error::new(Kind::LocalIo, "write", file.display()).because(why)
+    };
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.join(LOCK));
+    let lock = lock.map_err(|error| failed(&error))?;
+    lock.lock().map_err(|error| failed(&error))?;
+    let mut index = IndexFile::read(path)?.unwrap_or_else(IndexFile::empty);
+    if index
+        .enter(manifest, name)
+        .map_err(|error| failed(&error))?
+    {
+        let text = index.text().map_err(|error| failed(&error))?;
+        write_whole(&file, text.as_bytes()).map_err(|error| failed(&error))?;
+        sync_directory(path).map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
+
+/// Makes the rename last through a power cut, where directories can be synced.
+#[cfg(unix)]
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "the same face as on Unix")]
+fn sync_directory(_path: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn manifest(seed: &str) -> Manifest {
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[],"x":"{seed}"}}"#
+        );
+        Manifest::parse(Bytes::from(text), None).expect("a manifest")
+    }
+
+    fn names(index: &IndexFile) -> Vec<Option<String>> {
+        index.entries().map(|entry| entry.name).collect()
+    }
+
+    #[test]
+    fn what_is_not_ours_stays() {
+        let other = format!(
+            r#"{{"mediaType":"m","digest":"{}","size":1e1,"urls":[],"x":1.50}}"#,
+            manifest("o").digest
+        );
+        let old = format!(
+            r#"{{"mediaType":"m","digest":"{}","size":9,"annotations":{{"{REF_NAME}":"v1","mine":"kept"}}}}"#,
+            manifest("old").digest
+        );
+        let other = other.replace("1e1", "10");
+        let text = format!(
+            r#"{{"schemaVersion":2,"annotations":{{"a":"b"}},"manifests":[{other},{old}],"n":1.0}}"#
+        );
+        let mut index = IndexFile::parse(text.as_bytes()).expect("parses");
+        assert!(index.enter(&manifest("new"), Some("v1")).expect("enters"));
+        assert!(!index.enter(&manifest("new"), Some("v1")).expect("enters"));
+        let text = index.text().expect("text");
+        assert!(
+            text.contains(&other)
+                && text.contains(r#""annotations":{"a":"b"}"#)
+                && text.contains(r#""n":1.0"#)
+        );
+        assert!(
+            text.contains(r#""mine":"kept""#) && text.contains(manifest("new").digest.as_str())
+        );
+        assert!(!text.contains(manifest("old").digest.as_str()));
+        assert_eq!(names(&index), [None, Some("v1".into())]);
+    }
+
+    #[test]
+    fn by_digest_alone_is_entered_once() {
+        let mut index = IndexFile::empty();
+        assert!(index.enter(&manifest("a"), None).expect("enters"));
+        assert!(!index.enter(&manifest("a"), None).expect("enters"));
+        assert!(index.enter(&manifest("b"), None).expect("enters"));
+        assert!(index.enter(&manifest("a"), Some("v1")).expect("enters"));
+        assert_eq!(names(&index), [None, None, Some("v1".into())]);
+    }
+
+    #[test]
+    fn one_name_for_two_images_is_refused_and_mended() {
+        let mut index = IndexFile::empty();
+        index.enter(&manifest("a"), Some("v1")).expect("enters");
+        let again = index.entries.first().expect("one").clone();
+        index.enter(&manifest("b"), Some("v1")).expect("enters");
+        index.entries.push(again);
+        let target = Target::Tag("v1".into());
+        assert!(index.find(&target, Path::new("x")).is_err());
+        index.enter(&manifest("b"), Some("v1")).expect("enters");
+        assert_eq!(names(&index), [Some("v1".into())]);
+        let found = index.find(&target, Path::new("x")).expect("finds");
+        assert_eq!(found.map(|found| found.digest), Some(manifest("b").digest));
+    }
+}

@@ -1,0 +1,415 @@
+//! An OCI image layout (image-spec, `image-layout.md`): a directory with `oci-layout`, `index.json`
+//! and `blobs/`. Content arrives under a temporary name; `index.json` changes by one rename.
+
+mod index_file;
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
+
+use self::index_file::IndexFile;
+use super::backoff::Backoff;
+use super::transfer::{self, Watch};
+use super::{Arrival, BlobStream, Endpoint, Head, Received, Supply, Target};
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
+
+/// How much is read from a file at once.
+const READ_SIZE: usize = 256 << 10;
+/// How a file that is not yet whole is named.
+const PARTIAL: (&str, &str) = (".barge-", ".partial");
+/// A partial file this old belongs to no run: it was left by a kill or a power cut.
+const STALE: Duration = Duration::from_hours(24);
+
+/// A layout directory; made when something is first written to it.
+#[derive(Debug)]
+pub struct Layout {
+    path: PathBuf,
+    pub(crate) backoff: Backoff,
+}
+
+/// An image in a layout that was named by nothing but the layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnlyImage {
+    /// Its REF, where it has one.
+    pub name: Option<String>,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+impl Layout {
+    /// The layout at `path`; nothing is read or written.
+    #[must_use]
+    pub fn new(path: PathBuf, backoff: Backoff) -> Self {
+        Self { path, backoff }
+    }
+
+    /// Every REF, sorted by bytes.
+    ///
+    /// # Errors
+    ///
+    /// `not-found` when there is no layout, `invalid-manifest` or `local-io` when it cannot be read.
+    pub fn tags(&self) -> Result<Vec<String>> {
+        let index = self.index()?.ok_or_else(|| self.missing())?;
+        let mut names: Vec<String> = index.entries().filter_map(|entry| entry.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Whether something that is no directory stands where the layout should be.
+    ///
+    /// # Errors
+    ///
+    /// `local-io` when it does, or `index.json` cannot be understood.
+    pub fn check_writable(&self) -> Result<()> {
+        let mut place = Some(self.path.as_path());
+        while let Some(path) = place.filter(|path| !path.as_os_str().is_empty()) {
+            match std::fs::metadata(path) {
+                Ok(metadata) if metadata.is_dir() => break,
+                Ok(_) => {
+                    let cause = format!("{} is a file, not a directory", path.display());
+                    return Err(self.error(Kind::LocalIo, "write").because(cause));
+                }
+                Err(_) => place = path.parent(),
+            }
+        }
+        self.index().map(|_| ())
+    }
+
+    /// The one image of the layout.
+    ///
+    /// # Errors
+    ///
+    /// `not-found` when there is none, `usage` when there are several: the message lists them.
+    pub fn only_image(&self) -> Result<OnlyImage> {
+        let index = self.index()?.ok_or_else(|| self.missing())?;
+        let mut entries: Vec<_> = index.entries().collect();
+        // A name tells more than none: the nameless entry of a named image is no second image.
+        entries.sort_by_key(|entry| entry.name.is_none());
+        let mut images: Vec<OnlyImage> = Vec::new();
+        for entry in entries {
+            let digest = entry.descriptor.digest;
+            let known = images.iter().any(|image| image.digest == digest);
+            if entry.name.is_some() || !known {
+                images.push(OnlyImage {
+                    name: entry.name,
+                    digest,
+                });
+            }
+        }
+        match images.len() {
+            0 => Err(self
+                .error(Kind::NotFound, "read")
+                .because("the layout holds no image")),
+            1 => Ok(images.remove(0)),
+            count => {
+                let names: Vec<String> = images
+                    .into_iter()
+                    .map(|image| image.choice(&self.path))
+                    .collect();
+                let cause = format!("it holds {count} images; name one of {}", names.join(", "));
+                Err(self.error(Kind::NotFound, "choose an image from").because(cause).hint(
+                    "write oci:PATH:REF or oci:PATH@DIGEST, or select several with --all-tags or --tags",
+                ))
+            }
+        }
+    }
+
+    /// What `target` points at; `None` also when its manifest is not there.
+    ///
+    /// # Errors
+    ///
+    /// When the layout cannot be read.
+    pub fn head(&self, target: &Target) -> Result<Option<Head>> {
+        let manifest = self.manifest(target)?;
+        Ok(manifest.map(|manifest| Head {
+            media_type: manifest.media_type,
+            digest: manifest.digest,
+        }))
+    }
+
+    /// The manifest that `target` names, checked.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is not what its digest says.
+    pub fn manifest(&self, target: &Target) -> Result<Option<Manifest>> {
+        let entry = match self.index()? {
+            Some(index) => index.find(target, &self.path)?,
+            None => None,
+        };
+        let digest = match (target, &entry) {
+            (_, Some(entry)) => entry.digest.clone(),
+            (Target::Digest(digest), None) => digest.clone(),
+            (Target::Tag(_), None) => return Ok(None),
+        };
+        let name = match target {
+            Target::Tag(tag) => format!("{self}:{tag}"),
+            Target::Digest(digest) => format!("{self}@{digest}"),
+        };
+        let failed = |error: &std::io::Error| {
+            Error::new(Kind::LocalIo, "read manifest", &name).because(error)
+        };
+        let path = self.blob_path(&digest);
+        let size = match std::fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(&error)),
+        };
+        if size > MAX_MANIFEST_BYTES as u64 {
+            let cause = format!("{size} bytes are more than a manifest may have");
+            return Err(Error::new(Kind::InvalidManifest, "read manifest", name).because(cause));
+        }
+        let bytes = std::fs::read(&path).map_err(|error| failed(&error))?;
+        let received = Received {
+            bytes: Bytes::from(bytes),
+            content_type: entry.map(|entry| entry.media_type),
+            digest: None,
+        };
+        received.check(&Target::Digest(digest), &name).map(Some)
+    }
+
+    /// Whether the blob is there, in its right size.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be found out.
+    pub fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+        match std::fs::metadata(self.blob_path(&blob.digest)) {
+            Ok(metadata) => Ok(metadata.is_file() && metadata.len() == blob.size),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.blob_error("look for blob", &blob.digest, &error)),
+        }
+    }
+
+    /// The bytes of `blob` from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or cannot be read.
+    pub async fn open_blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream> {
+        let digest = blob.digest.clone();
+        let failed = |error: &std::io::Error| self.blob_error("read blob", &digest, error);
+        let mut file = tokio::fs::File::open(self.blob_path(&digest))
+            .await
+            .map_err(|error| failed(&error))?;
+        file.seek(std::io::SeekFrom::Start(offset))
+            .await
+            .map_err(|error| failed(&error))?;
+        let name = format!("{self}@{digest}");
+        let chunks = tokio_util::io::ReaderStream::with_capacity(file, READ_SIZE);
+        let named = chunks.map(move |chunk| {
+            chunk.map_err(|error| Error::new(Kind::LocalIo, "read blob", &name).because(error))
+        });
+        Ok(named.boxed())
+    }
+
+    /// Brings `blob` here, unless it is here.
+    ///
+    /// # Errors
+    ///
+    /// When the source fails, or the file cannot be written; nothing is left behind then.
+    pub async fn ensure_blob(&self, blob: &Descriptor, supply: Supply<'_>) -> Result<Arrival> {
+        if self.has_blob(blob)? {
+            return Ok(Arrival::Existing);
+        }
+        let _permit = supply.permit().await?;
+        let source = supply.source;
+        self.prepare(&blob.digest)?;
+        let watch = Watch::new(blob, &self.backoff.events);
+        if let Err(error) = self.receive(blob, source, &watch).await {
+            // Once more from the start: it may have been the way, not the stored copy.
+            if error.kind() != Kind::DigestMismatch {
+                return Err(error);
+            }
+            watch.restart();
+            self.receive(blob, source, &watch).await?;
+        }
+        Ok(Arrival::Copied)
+    }
+
+    async fn receive(
+        &self,
+        blob: &Descriptor,
+        source: &Endpoint,
+        watch: &Arc<Watch>,
+    ) -> Result<()> {
+        let mut stream =
+            Box::pin(transfer::verified(source.clone(), blob.clone(), Arc::clone(watch)).await?);
+        let failed = |error: &std::io::Error| self.blob_error("write blob", &blob.digest, error);
+        let path = self.blob_path(&blob.digest);
+        let (file, temporary) = partial_beside(&path)
+            .map_err(|error| failed(&error))?
+            .into_parts();
+        let mut file = tokio::fs::File::from_std(file);
+        while let Some(chunk) = stream.next().await {
+            file.write_all(&chunk?)
+                .await
+                .map_err(|error| failed(&error))?;
+        }
+        file.flush().await.map_err(|error| failed(&error))?;
+        file.sync_all().await.map_err(|error| failed(&error))?;
+        temporary
+            .persist(&path)
+            .map_err(|error| failed(&error.error))
+    }
+
+    /// Stores `manifest` as a blob.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub async fn put_manifest(&self, manifest: &Manifest) -> Result<()> {
+        self.prepare(&manifest.digest)?;
+        let path = self.blob_path(&manifest.digest);
+        let bytes = manifest.bytes.clone();
+        let written = tokio::task::spawn_blocking(move || write_whole(&path, &bytes)).await;
+        let failed =
+            |error: &std::io::Error| self.blob_error("write manifest", &manifest.digest, error);
+        match written {
+            Ok(result) => result.map_err(|error| failed(&error)),
+            Err(error) => Err(failed(&std::io::Error::other(error))),
+        }
+    }
+
+    /// Stores `manifest` and enters it into `index.json`: under its REF, or by digest alone.
+    ///
+    /// # Errors
+    ///
+    /// When either file cannot be written.
+    pub async fn publish(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        self.put_manifest(manifest).await?;
+        let name = match target {
+            Target::Tag(tag) => Some(tag.clone()),
+            Target::Digest(_) => None,
+        };
+        let (path, manifest) = (self.path.clone(), manifest.clone());
+        let entered = tokio::task::spawn_blocking(move || {
+            index_file::enter(&path, &manifest, name.as_deref())
+        });
+        entered
+            .await
+            .map_err(|error| self.error(Kind::LocalIo, "write").because(error))?
+    }
+
+    fn index(&self) -> Result<Option<IndexFile>> {
+        IndexFile::read(&self.path)
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.path
+            .join("blobs")
+            .join(digest.algorithm_name())
+            .join(digest.hex())
+    }
+
+    /// Makes the directories and `oci-layout`, where they are missing.
+    fn prepare(&self, digest: &Digest) -> Result<()> {
+        let failed = |error: std::io::Error| self.error(Kind::LocalIo, "write").because(error);
+        let blobs = self.path.join("blobs").join(digest.algorithm_name());
+        if !blobs.is_dir() {
+            std::fs::create_dir_all(&blobs).map_err(failed)?;
+        }
+        let marker = self.path.join("oci-layout");
+        if !marker.exists() {
+            write_whole(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(failed)?;
+            sweep(&blobs);
+        }
+        Ok(())
+    }
+
+    fn missing(&self) -> Error {
+        let cause = "there is no OCI layout (no index.json)";
+        self.error(Kind::NotFound, "read").because(cause)
+    }
+
+    fn error(&self, kind: Kind, doing: &str) -> Error {
+        Error::new(kind, format!("{doing} layout"), self.path.display())
+    }
+
+    fn blob_error(&self, doing: &str, digest: &Digest, error: &std::io::Error) -> Error {
+        let kind = if error.kind() == ErrorKind::NotFound {
+            Kind::NotFound
+        } else {
+            Kind::LocalIo
+        };
+        let failed = Error::new(kind, doing, format!("{self}@{digest}")).because(error);
+        let full = matches!(
+            error.kind(),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem
+        );
+        if full { failed.hitting_all() } else { failed }
+    }
+}
+
+impl OnlyImage {
+    /// How to ask for it.
+    fn choice(&self, path: &Path) -> String {
+        match &self.name {
+            Some(name) => format!("oci:{}:{name}", path.display()),
+            None => format!("oci:{}@{}", path.display(), self.digest),
+        }
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "oci:{}", self.path.display())
+    }
+}
+
+/// A new file beside `path`, which is gone when it is dropped before it has its final name.
+pub(crate) fn partial_beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PARTIAL.0).suffix(PARTIAL.1);
+    #[cfg(unix)]
+    {
+        // As any other file: the user's umask decides who reads a layout.
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(directory)
+}
+
+/// Writes `bytes` to `path`: temporary name, sync, rename.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut file = partial_beside(path)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// Removes what runs that were killed left behind; what cannot be removed does no harm.
+fn sweep(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let ours = name.starts_with(PARTIAL.0) && name.ends_with(PARTIAL.1);
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let old = modified.is_ok_and(|at| {
+            SystemTime::now()
+                .duration_since(at)
+                .is_ok_and(|age| age > STALE)
+        });
+        if ours
+            && old
+            && let Err(error) = std::fs::remove_file(entry.path())
+        {
+            tracing::info!(%error, file = %name, "a stale partial file stays");
+        }
+    }
+}

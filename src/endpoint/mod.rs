@@ -1,0 +1,376 @@
+//! Where images are: a repository in a registry, or an OCI layout. One enum, one set of verbs.
+//!
+//! `None` means that something is not there; `Err`, that it could not be found out.
+
+pub mod backoff;
+pub mod layout;
+pub mod registry;
+mod transfer;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use self::backoff::Backoff;
+use self::layout::Layout;
+use self::registry::{RegistryOptions, Repository};
+use crate::error::{Error, Kind, Result};
+use crate::event::Side;
+use crate::image::digest::Digest;
+use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
+use crate::reference::Reference;
+
+/// The bytes of a blob as they come.
+pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+
+/// Which manifest of a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// What the tag, or REF, points at.
+    Tag(String),
+    /// The one with this digest.
+    Digest(Digest),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => f.write_str(tag),
+            Self::Digest(digest) => write!(f, "{digest}"),
+        }
+    }
+}
+
+/// What is known of a manifest without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its media type.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// How a blob came to be at the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It was there.
+    Existing,
+    /// The registry took it from another of its repositories.
+    Mounted,
+    /// It was sent.
+    Copied,
+}
+
+/// From where a blob may come.
+#[derive(Clone, Copy, Debug)]
+pub struct Supply<'a> {
+    /// Where its bytes can be read.
+    pub source: &'a Endpoint,
+    /// Repositories of the destination's registry that have it.
+    pub mountable: &'a [String],
+    /// How many blobs may move at once.
+    pub permits: &'a Semaphore,
+    /// How many may be asked for, so that the next are ready when others have moved.
+    pub ahead: &'a Semaphore,
+    /// What the question whether it is there is for.
+    pub asking: Asking,
+}
+
+async fn one_of(permits: &Semaphore) -> Result<SemaphorePermit<'_>> {
+    let permit = permits.acquire().await;
+    permit.map_err(|_| Error::new(Kind::Interrupted, "move blobs", ""))
+}
+
+/// What the question whether a blob is there is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    /// Something will be written: the question may come with the right to write.
+    ToWrite,
+    /// Most likely nothing will: reading never asks for that right.
+    ToRead,
+}
+
+impl Supply<'_> {
+    /// Waits until one more blob may move.
+    pub(crate) async fn permit(&self) -> Result<SemaphorePermit<'_>> {
+        one_of(self.permits).await
+    }
+
+    /// Waits until one more blob may be asked for. Whoever moves a blob waits for nobody here.
+    pub(crate) async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        one_of(self.ahead).await
+    }
+}
+
+/// What a kind of place does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// A manifest is taken only when its blobs and, but for sparse indexes, its children are there.
+    pub checks_content: bool,
+}
+
+/// A place that holds images.
+#[derive(Clone, Debug)]
+pub enum Endpoint {
+    /// A repository in a registry.
+    Registry(Arc<Repository>),
+    /// An OCI image layout.
+    Layout(Arc<Layout>),
+}
+
+impl Endpoint {
+    /// The place that `reference` names; nothing is contacted, read or written.
+    ///
+    /// # Errors
+    ///
+    /// `unsupported` for archives, `local-io` when a credentials file cannot be understood.
+    pub fn new(reference: &Reference, options: RegistryOptions) -> Result<Self> {
+        match reference {
+            Reference::Registry(registry) => Ok(Self::Registry(Arc::new(Repository::new(
+                registry, options,
+            )?))),
+            Reference::Layout(file) => Ok(Self::Layout(Arc::new(Layout::new(
+                file.path.clone(),
+                options.backoff,
+            )))),
+            Reference::OciArchive(_) | Reference::DockerArchive(_) => {
+                Err(Error::new(Kind::Unsupported, "open", reference)
+                    .because("archives come in a later version")
+                    .hint("copy to an oci: layout and pack its directory with tar"))
+            }
+        }
+    }
+
+    /// Makes sure that the place can be talked to at all: a failure here is no single tag's.
+    ///
+    /// # Errors
+    ///
+    /// When the registry does not answer, or the directory is no layout.
+    pub async fn contact(&self, side: Side) -> Result<()> {
+        match (self, side) {
+            (Self::Registry(repository), _) => repository.takes_sparse().await.map(|_| ()),
+            (Self::Layout(layout), Side::Source) => layout.tags().map(|_| ()),
+            (Self::Layout(layout), Side::Destination) => layout.check_writable(),
+        }
+    }
+
+    /// What the place does by itself.
+    #[must_use]
+    pub fn caps(&self) -> Caps {
+        match self {
+            Self::Registry(_) => Caps {
+                checks_content: true,
+            },
+            Self::Layout(_) => Caps {
+                checks_content: false,
+            },
+        }
+    }
+
+    /// Every tag, sorted by bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the place is not there or cannot be read.
+    pub async fn tags(&self) -> Result<Vec<String>> {
+        match self {
+            Self::Registry(repository) => repository.tags().await,
+            Self::Layout(layout) => layout.tags(),
+        }
+    }
+
+    /// What `target` points at, without reading it.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be found out.
+    pub async fn head(&self, target: &Target) -> Result<Option<Head>> {
+        match self {
+            Self::Registry(repository) => repository.head(target).await,
+            Self::Layout(layout) => layout.head(target),
+        }
+    }
+
+    /// The manifest that `target` names, its bytes checked.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or its bytes are not what its digest says.
+    pub async fn manifest(&self, target: &Target) -> Result<Option<Manifest>> {
+        match self {
+            Self::Registry(repository) => repository.manifest(target).await,
+            Self::Layout(layout) => layout.manifest(target),
+        }
+    }
+
+    /// Whether the blob is there.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be found out.
+    pub async fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+        match self {
+            Self::Registry(repository) => repository.has_blob(blob).await,
+            Self::Layout(layout) => layout.has_blob(blob),
+        }
+    }
+
+    /// The bytes of `blob` from `offset` on; one try, unchecked.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or cannot be read.
+    pub async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream> {
+        match self {
+            Self::Registry(repository) => repository.open_blob(blob, offset).await,
+            Self::Layout(layout) => layout.open_blob(blob, offset).await,
+        }
+    }
+
+    /// The whole of a small blob, checked.
+    ///
+    /// # Errors
+    ///
+    /// When it is larger than a manifest may be, not there, or not what its digest says.
+    pub async fn small_blob(&self, blob: &Descriptor) -> Result<Bytes> {
+        let bytes = transfer::whole(self, blob, MAX_MANIFEST_BYTES as u64).await?;
+        if let Self::Registry(repository) = self {
+            repository.keep(&blob.digest, &bytes);
+        }
+        Ok(bytes)
+    }
+
+    /// Brings `blob` here, unless it is here: by a mount, else from the source.
+    ///
+    /// # Errors
+    ///
+    /// When either side fails too often, or the bytes are wrong. Nothing is stored then.
+    pub async fn ensure_blob(&self, blob: &Descriptor, supply: Supply<'_>) -> Result<Arrival> {
+        match self {
+            Self::Registry(repository) => repository.ensure_blob(blob, supply).await,
+            Self::Layout(layout) => layout.ensure_blob(blob, supply).await,
+        }
+    }
+
+    /// Stores `manifest` by its digest, byte for byte.
+    ///
+    /// # Errors
+    ///
+    /// When the place refuses it or cannot be written.
+    pub async fn put_manifest(&self, manifest: &Manifest) -> Result<()> {
+        match self {
+            Self::Registry(repository) => {
+                repository
+                    .put_manifest(manifest, &Target::Digest(manifest.digest.clone()))
+                    .await
+            }
+            Self::Layout(layout) => layout.put_manifest(manifest).await,
+        }
+    }
+
+    /// Stores `manifest` and makes `target` point at it: what readers see changes here.
+    ///
+    /// # Errors
+    ///
+    /// When the place refuses it or cannot be written.
+    pub async fn publish(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        match self {
+            Self::Registry(repository) => repository.put_manifest(manifest, target).await,
+            Self::Layout(layout) => layout.publish(manifest, target).await,
+        }
+    }
+
+    /// Whether an index may lack children here: what the place says of itself.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be contacted.
+    pub async fn takes_sparse(&self) -> Result<Option<bool>> {
+        match self {
+            Self::Registry(repository) => repository.takes_sparse().await,
+            Self::Layout(_) => Ok(Some(true)),
+        }
+    }
+
+    /// Remembers that a sparse index was refused here.
+    pub fn note_sparse_refused(&self) {
+        if let Self::Registry(repository) = self {
+            repository.note_sparse_refused();
+        }
+    }
+
+    /// The repository from which `destination` can mount what is here, if any.
+    #[must_use]
+    pub fn mountable_from(&self, destination: &Self) -> Option<String> {
+        match (self, destination) {
+            (Self::Registry(source), Self::Registry(destination))
+                if source.host() == destination.host() && source.name() != destination.name() =>
+            {
+                Some(source.name().to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn backoff(&self) -> &Backoff {
+        match self {
+            Self::Registry(repository) => &repository.backoff,
+            Self::Layout(layout) => &layout.backoff,
+        }
+    }
+
+    /// How long a read may go without a byte.
+    pub(crate) fn stall(&self) -> Duration {
+        match self {
+            Self::Registry(repository) => repository.stall,
+            Self::Layout(_) => Duration::from_hours(1),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(repository) => write!(f, "{repository}"),
+            Self::Layout(layout) => write!(f, "{layout}"),
+        }
+    }
+}
+
+/// The bytes of a manifest, and what the other side said of them.
+pub(crate) struct Received {
+    pub(crate) bytes: Bytes,
+    pub(crate) content_type: Option<String>,
+    pub(crate) digest: Option<Digest>,
+}
+
+impl Received {
+    /// The manifest that `target` names; its digest has to be the one asked for and the one said.
+    pub(crate) fn check(self, target: &Target, name: &str) -> Result<Manifest> {
+        let asked = match target {
+            Target::Tag(_) => None,
+            Target::Digest(digest) => Some(digest.clone()),
+        };
+        for expected in asked.iter().chain(&self.digest) {
+            if !expected.matches(&self.bytes) {
+                let came = Digest::of(&self.bytes);
+                let cause =
+                    format!("expected {expected}, but the bytes that came have the digest {came}");
+                return Err(Error::new(Kind::DigestMismatch, "read manifest", name).because(cause));
+            }
+        }
+        let mut manifest =
+            Manifest::parse(self.bytes, self.content_type.as_deref()).map_err(|error| {
+                Error::new(error.kind(), "read manifest", name).because(error.cause())
+            })?;
+        if let Some(digest) = asked.or(self.digest) {
+            manifest.digest = digest;
+        }
+        Ok(manifest)
+    }
+}

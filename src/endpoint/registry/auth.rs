@@ -1,0 +1,432 @@
+//! Tokens: one fetch for however many requests wait, kept until shortly before they end.
+//!
+//! Credentials go to the registry that they are for and to the token server that it names, over a
+//! connection no less protected than the registry's own; to nobody else.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
+
+use super::body::{self, Limits};
+use super::challenge::{Bearer, Challenge};
+use super::connect::Session;
+use super::credentials::Credentials;
+use super::failure;
+use crate::error::{Error, Kind, Result};
+use crate::printable::clean;
+
+/// What a token server grants when it does not say for how long (distribution's token specification).
+const DEFAULT_LIFE: Duration = Duration::from_mins(1);
+/// Token answers are small; more than this is no token.
+const LONGEST_ANSWER: usize = 1 << 20;
+
+/// What a request needs to be allowed to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Scope(BTreeSet<String>);
+
+impl Scope {
+    /// To read `repository`.
+    pub(crate) fn pull(repository: &str) -> Self {
+        Self(BTreeSet::from([format!("repository:{repository}:pull")]))
+    }
+
+    /// To write `repository`.
+    pub(crate) fn push(repository: &str) -> Self {
+        Self(BTreeSet::from([format!(
+            "repository:{repository}:pull,push"
+        )]))
+    }
+
+    /// This and what `other` allows.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scopes: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        f.write_str(&scopes.join(" "))
+    }
+}
+
+/// How one request identifies itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Authorization {
+    /// The header, if any.
+    pub(crate) header: Option<HeaderValue>,
+    /// Whether a token server granted it.
+    pub(crate) granted: bool,
+}
+
+struct Token {
+    header: HeaderValue,
+    renew: Instant,
+}
+
+/// The token for one scope, or the refusal of one: neither is asked for twice.
+type Slot = Arc<tokio::sync::Mutex<Option<Result<Token>>>>;
+
+/// All that is known about getting in at one registry.
+pub(crate) struct Authenticator {
+    limits: Limits,
+    host: String,
+    credentials: Credentials,
+    challenge: Mutex<Option<Challenge>>,
+    slots: Mutex<HashMap<Scope, Slot>>,
+    /// A password that was refused once is not sent again: registries lock accounts.
+    refused: OnceLock<Error>,
+    /// The password was good once, so that a later refusal is of what was asked for.
+    accepted: tokio::sync::OnceCell<()>,
+}
+
+impl Authenticator {
+    pub(crate) fn new(host: &str, credentials: Credentials, stall: Duration) -> Self {
+        Self {
+            limits: Limits {
+                longest: (LONGEST_ANSWER, Kind::Protocol),
+                stall,
+            },
+            host: host.to_owned(),
+            credentials,
+            challenge: Mutex::default(),
+            slots: Mutex::default(),
+            refused: OnceLock::new(),
+            accepted: tokio::sync::OnceCell::new(),
+        }
+    }
+
+    /// Whether there is anything to show.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.credentials == Credentials::Anonymous
+    }
+
+    /// Remembers what the registry asks for.
+    pub(crate) fn learn(&self, challenge: Option<Challenge>) {
+        if challenge.is_some() {
+            *self
+                .challenge
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = challenge;
+        }
+    }
+
+    fn challenge(&self) -> Option<Challenge> {
+        self.challenge
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The header for a request that needs `scope`, from the cache or the token server.
+    pub(crate) async fn authorize(
+        &self,
+        session: &Session,
+        scope: &Scope,
+    ) -> Result<Authorization> {
+        if let Credentials::Token(token) = &self.credentials {
+            return Ok(Authorization {
+                header: bearer(token.expose()),
+                granted: true,
+            });
+        }
+        match self.challenge() {
+            None => Ok(Authorization::default()),
+            Some(Challenge::Basic) if self.is_anonymous() => Ok(Authorization::default()),
+            Some(Challenge::Basic) => {
+                let tried = self.accepted.get_or_try_init(|| self.try_password(session));
+                tried.await?;
+                self.unless_refused()?;
+                Ok(Authorization {
+                    header: self.basic(),
+                    granted: false,
+                })
+            }
+            Some(Challenge::Bearer(challenge)) => Ok(Authorization {
+                header: Some(self.token(session, &challenge, scope).await?),
+                granted: true,
+            }),
+        }
+    }
+
+    fn unless_refused(&self) -> Result<()> {
+        self.refused.get().cloned().map_or(Ok(()), Err)
+    }
+
+    /// Shows the password once, before many requests show it at the same time.
+    async fn try_password(&self, session: &Session) -> Result<()> {
+        // Others may have waited for a password that has been refused meanwhile.
+        self.unless_refused()?;
+        let target = format!("registry {}", self.host);
+        let base = session
+            .base
+            .join("v2/")
+            .map_err(|why| Error::new(Kind::Protocol, "contact", &target).because(why))?;
+        let request = session.client.get(base);
+        let response = self.show_password(request, "contact", &target).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let refusal = failure::refused(
+            status,
+            &headers,
+            &body::read(response, self.limits, ("contact", &target)).await?,
+        );
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(self.refuse(refusal.cause));
+        }
+        if !status.is_success() && refusal.kind.retryable() {
+            return Err(refusal.error("contact", &target));
+        }
+        Ok(())
+    }
+
+    async fn show_password(
+        &self,
+        mut request: RequestBuilder,
+        doing: &str,
+        target: &str,
+    ) -> Result<Response> {
+        if let Some(basic) = self.basic() {
+            request = request.header(AUTHORIZATION, basic);
+        }
+        match tokio::time::timeout(self.limits.stall, request.send()).await {
+            Ok(answer) => answer.map_err(|error| failure::unanswered(&error, doing, target)),
+            Err(_) => Err(Error::new(Kind::Unavailable, doing, target).because("no answer")),
+        }
+    }
+
+    async fn token(
+        &self,
+        session: &Session,
+        challenge: &Bearer,
+        scope: &Scope,
+    ) -> Result<HeaderValue> {
+        let slot = self.slot(scope);
+        let mut known = slot.lock().await;
+        match known.as_ref() {
+            Some(Ok(token)) if Instant::now() < token.renew => return Ok(token.header.clone()),
+            Some(Err(refused)) => return Err(refused.clone()),
+            _ => self.unless_refused()?,
+        }
+        let fetched = self.fetch(session, challenge, scope).await;
+        let header = fetched.as_ref().map(|token| token.header.clone());
+        let header = header.map_err(Clone::clone);
+        let passing = fetched
+            .as_ref()
+            .is_err_and(|error| error.kind().retryable());
+        *known = (!passing).then_some(fetched);
+        header
+    }
+
+    /// The registry did not take `used`. Whether another try can go better.
+    ///
+    /// # Errors
+    ///
+    /// When the password was refused.
+    pub(crate) async fn rejected(
+        &self,
+        used: &Authorization,
+        challenge: Option<Challenge>,
+        scope: &Scope,
+    ) -> Result<bool> {
+        self.learn(challenge);
+        if matches!(self.credentials, Credentials::Token(_)) {
+            return Ok(false);
+        }
+        match self.challenge() {
+            None => Ok(false),
+            Some(Challenge::Basic) if self.is_anonymous() => Ok(false),
+            Some(Challenge::Basic) if used.header.is_none() => Ok(true),
+            Some(Challenge::Basic) => Err(self.refuse("HTTP 401".into())),
+            Some(Challenge::Bearer(_)) => {
+                let slot = self.slot(scope);
+                let mut known = slot.lock().await;
+                if let Some(Ok(token)) = known.as_ref()
+                    && Some(&token.header) == used.header.as_ref()
+                {
+                    *known = None;
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn slot(&self, scope: &Scope) -> Slot {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(slots.entry(scope.clone()).or_default())
+    }
+
+    fn basic(&self) -> Option<HeaderValue> {
+        let Credentials::Password { user, password } = &self.credentials else {
+            return None;
+        };
+        let pair = format!("{user}:{}", password.expose());
+        let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+        secret_header(&format!("Basic {encoded}"))
+    }
+
+    async fn fetch(&self, session: &Session, bearer: &Bearer, scope: &Scope) -> Result<Token> {
+        let realm = self.realm(&session.base, bearer)?;
+        let host = realm.host_str().unwrap_or_default().to_owned();
+        tracing::debug!(%scope, server = host, "fetching a token");
+        let started = Instant::now();
+        let target = format!("{} from token server {host}", self.host);
+        let request = session.client.get(realm).query(&query(bearer, scope));
+        let response = self.show_password(request, DOING, &target).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = body::read(response, self.limits, (DOING, &target)).await?;
+        if !status.is_success() {
+            let refusal = failure::refused(status, &headers, &body);
+            return Err(self.token_refused(status, refusal, &target));
+        }
+        // Fails where it is known already.
+        let _ = self.accepted.set(());
+        token(&body, started, &target)
+    }
+
+    /// The token server's address; one that would leak the password is refused.
+    fn realm(&self, base: &Url, bearer: &Bearer) -> Result<Url> {
+        let target = format!("{} from token server `{}`", self.host, clean(&bearer.realm));
+        let realm = base
+            .join(&bearer.realm)
+            .map_err(|why| Error::new(Kind::Protocol, DOING, &target).because(why))?;
+        if base.scheme() == "https" && realm.scheme() != "https" && !self.is_anonymous() {
+            return Err(Error::new(Kind::Protocol, DOING, target).because(
+                "the registry names a token server without TLS; the password is not sent there",
+            ));
+        }
+        Ok(realm)
+    }
+
+    fn token_refused(&self, status: StatusCode, refusal: failure::Refusal, target: &str) -> Error {
+        if refusal.kind.retryable() {
+            return refusal.error(DOING, target);
+        }
+        let known = !self.is_anonymous() && self.accepted.initialized();
+        if status == StatusCode::UNAUTHORIZED && !self.is_anonymous() && !known {
+            return self.refuse(refusal.cause);
+        }
+        let denied = known || refusal.kind == Kind::Denied;
+        let kind = if denied {
+            Kind::Denied
+        } else {
+            Kind::Unauthorized
+        };
+        Error::new(kind, DOING, target).because(refusal.cause)
+    }
+
+    /// Remembers that the password is wrong.
+    fn refuse(&self, cause: String) -> Error {
+        self.refused
+            .get_or_init(|| self.wrong_password(cause))
+            .clone()
+    }
+
+    fn wrong_password(&self, cause: String) -> Error {
+        let user = match &self.credentials {
+            Credentials::Password { user, .. } => format!(" as {user}"),
+            Credentials::Anonymous | Credentials::Token(_) => String::new(),
+        };
+        Error::new(Kind::Unauthorized, "log in to", format!("{}{user}", self.host))
+            .because(cause)
+            .hitting_all()
+            .hint("check user and password; barge sends a refused password only once, since registries lock accounts")
+    }
+}
+
+const DOING: &str = "get a token for";
+
+fn query(bearer: &Bearer, scope: &Scope) -> Vec<(&'static str, String)> {
+    let service = bearer
+        .service
+        .iter()
+        .map(|service| ("service", service.clone()));
+    service
+        .chain(scope.0.iter().map(|scope| ("scope", scope.clone())))
+        .collect()
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+fn token(body: &[u8], started: Instant, target: &str) -> Result<Token> {
+    let protocol = |cause: &str| Error::new(Kind::Protocol, DOING, target).because(cause);
+    let answer: Answer = serde_json::from_slice(body)
+        .map_err(|_| protocol("the answer is not the JSON of a token"))?;
+    let given = [answer.token, answer.access_token]
+        .into_iter()
+        .flatten()
+        .find(|token| !token.is_empty());
+    let text = given.ok_or_else(|| protocol("the answer holds no token"))?;
+    let header = bearer(&text)
+        .ok_or_else(|| protocol("the token has characters that no header may hold"))?;
+    let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs);
+    // Renewed a little early: a request takes time, and clocks differ.
+    let margin = (life / 5).min(Duration::from_secs(15));
+    let renew = started
+        .checked_add(life.saturating_sub(margin))
+        .unwrap_or(started);
+    Ok(Token { header, renew })
+}
+
+fn bearer(token: &str) -> Option<HeaderValue> {
+    secret_header(&format!("Bearer {token}"))
+}
+
+fn secret_header(text: &str) -> Option<HeaderValue> {
+    let mut header = HeaderValue::from_str(text).ok()?;
+    header.set_sensitive(true);
+    Some(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::registry::credentials::Secret;
+
+    #[test]
+    fn tokens_of_every_form() {
+        let now = Instant::now();
+        let read = |json: &str| token(json.as_bytes(), now, "x");
+        let life = |json: &str| {
+            read(json)
+                .map(|token| token.renew.duration_since(now).as_secs())
+                .ok()
+        };
+        assert_eq!(life(r#"{"token":"t"}"#), Some(48));
+        assert_eq!(life(r#"{"access_token":"t","expires_in":300}"#), Some(285));
+        assert_eq!(
+            life(r#"{"token":"","access_token":"t","expires_in":5}"#),
+            Some(4)
+        );
+        assert_eq!(life("{}"), None);
+        assert_eq!(life("no"), None);
+    }
+
+    #[test]
+    fn a_password_does_not_leave_tls() {
+        let credentials = Credentials::Password {
+            user: "u".into(),
+            password: Secret::new("p"),
+        };
+        let with = Authenticator::new("h.io", credentials, DEFAULT_LIFE);
+        let without = Authenticator::new("h.io", Credentials::Anonymous, DEFAULT_LIFE);
+        let base = Url::parse("https://h.io/").expect("url");
+        let bearer = Bearer {
+            realm: "http://t.io/token".into(),
+            ..Bearer::default()
+        };
+        assert!(with.realm(&base, &bearer).is_err());
+        assert!(without.realm(&base, &bearer).is_ok());
+    }
+}

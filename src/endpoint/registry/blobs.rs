@@ -1,0 +1,225 @@
+//! Blobs: is it there, read it from an offset, mount it (distribution-spec, "Pulling blobs",
+//! "Mounting a blob from another repository").
+
+use bytes::Bytes;
+use std::sync::PoisonError;
+
+use futures_util::{StreamExt as _, stream};
+use reqwest::header::{CONTENT_RANGE, HeaderValue, RANGE};
+use reqwest::{Method, Response, StatusCode, Url};
+
+use super::auth::Scope;
+use super::manifests::content_length;
+use super::request::{Call, location};
+use super::{Repository, body, failure};
+use crate::endpoint::BlobStream;
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::Descriptor;
+
+/// What came of asking the registry to take a blob from another of its repositories.
+pub(crate) enum Mount {
+    /// It is there now.
+    Done,
+    /// It is not; the registry opened an upload instead.
+    Upload(Url),
+    /// Not possible, and no upload was opened.
+    Impossible,
+}
+
+impl Repository {
+    /// Whether the repository has `blob`, in its right size.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be found out.
+    pub async fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+        let call = self.blob_call(Method::HEAD, blob, "look for blob").await?;
+        let reply = self.small(call.clone()).await?;
+        if reply.is_absent(self.side) {
+            return Ok(false);
+        }
+        if !reply.status.is_success() {
+            return Err(reply.error(&call, self.auth.is_anonymous()));
+        }
+        Ok(content_length(&reply.headers).is_none_or(|size| size == blob.size))
+    }
+
+    /// The bytes of `blob` from `offset` on, as they come; one try, nothing is checked.
+    ///
+    /// # Errors
+    ///
+    /// When the registry does not have it, or does not give it.
+    pub async fn open_blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream> {
+        if let Some(bytes) = self.take_kept(&blob.digest) {
+            let skip = usize::try_from(offset)
+                .unwrap_or(usize::MAX)
+                .min(bytes.len());
+            return Ok(stream::iter([Ok(bytes.slice(skip..))]).boxed());
+        }
+        let mut call = self.blob_call(Method::GET, blob, "read blob").await?;
+        if offset > 0 {
+            let range = HeaderValue::from_str(&format!("bytes={offset}-"));
+            call.headers.insert(
+                RANGE,
+                range.map_err(|why| call.error(Kind::Protocol).because(why))?,
+            );
+        }
+        let (response, granted) = self.send(&call, None).await?;
+        let response = self.successful(response, &call, granted).await?;
+        let skip = skip(&response, &call, offset, blob.size)?;
+        Ok(chunks(response, call, skip))
+    }
+
+    /// Keeps the bytes of a blob that was read to be looked into: it crosses the network once.
+    pub(crate) fn keep(&self, digest: &Digest, bytes: &Bytes) {
+        let mut kept = self
+            .looked_into
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        kept.insert(digest.clone(), bytes.clone());
+    }
+
+    fn take_kept(&self, digest: &Digest) -> Option<Bytes> {
+        let mut kept = self
+            .looked_into
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        kept.remove(digest)
+    }
+
+    /// Asks for `blob` to be mounted from `from`. Needs a token for both repositories: where that is
+    /// refused, nothing is mounted from there in this run.
+    pub(crate) async fn mount(&self, blob: &Descriptor, from: &str) -> Result<Mount> {
+        if !self.can_mount_from(from) {
+            return Ok(Mount::Impossible);
+        }
+        let mut call = self
+            .write_call(Method::POST, "blobs/uploads/", "mount blob")
+            .await?;
+        call.target = format!("{} from {from}", self.blob_name(blob));
+        let own = from == self.name();
+        if !own {
+            call.scope = call.scope.and(Scope::pull(from));
+        }
+        let digest = blob.digest.to_string();
+        call.url
+            .query_pairs_mut()
+            .append_pair("mount", &digest)
+            .append_pair("from", from);
+        // A mount from another repository spares the blob; one from our own spares a request, no more.
+        let answer = if own {
+            self.attempt(&call).await
+        } else {
+            self.small(call).await
+        };
+        match answer {
+            Ok(reply) if reply.status == StatusCode::CREATED => return Ok(Mount::Done),
+            Ok(reply) if reply.status == StatusCode::ACCEPTED => {
+                return Ok(
+                    location(&reply.headers, &reply.url).map_or(Mount::Impossible, Mount::Upload)
+                );
+            }
+            Ok(reply) => tracing::info!(
+                status = reply.status.as_u16(),
+                from,
+                "the registry mounts nothing"
+            ),
+            // Whatever is wrong, the upload that follows says it better.
+            Err(error) => tracing::info!(%error, from, "mounting is not possible"),
+        }
+        self.note_unmountable(from);
+        Ok(Mount::Impossible)
+    }
+
+    async fn blob_call(
+        &self,
+        method: Method,
+        blob: &Descriptor,
+        doing: &'static str,
+    ) -> Result<Call> {
+        let mut call = self
+            .call(method, &format!("blobs/{}", blob.digest), doing)
+            .await?;
+        call.target = self.blob_name(blob);
+        Ok(call)
+    }
+
+    pub(crate) fn blob_name(&self, blob: &Descriptor) -> String {
+        format!("{self}@{}", blob.digest)
+    }
+
+    /// The response, or the error that it is.
+    async fn successful(&self, response: Response, call: &Call, granted: bool) -> Result<Response> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let headers = response.headers().clone();
+        let body = body::words(response, self.short()).await;
+        let mut refusal = failure::refused(status, &headers, &body);
+        if refusal.kind == Kind::Unauthorized && granted && !self.auth.is_anonymous() {
+            refusal.kind = Kind::Denied;
+        }
+        Err(refusal.error(call.doing, &call.target))
+    }
+}
+
+/// How many bytes of the answer come before `offset`: none where the range was honoured, all of them
+/// where it was ignored, as Quay may.
+fn skip(response: &Response, call: &Call, offset: u64, size: u64) -> Result<u64> {
+    let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+    if partial && range_start(response) != Some(offset) {
+        return Err(call
+            .error(Kind::Protocol)
+            .because("the answer is not the range that was asked for"));
+    }
+    let skip = if partial { 0 } else { offset };
+    let expected = if partial {
+        size.saturating_sub(offset)
+    } else {
+        size
+    };
+    match content_length(response.headers()) {
+        Some(length) if length != expected => Err(wrong_size(call, length, expected)),
+        _ => Ok(skip),
+    }
+}
+
+fn wrong_size(call: &Call, length: u64, expected: u64) -> Error {
+    let cause = format!("its manifest says {expected} bytes, the registry has {length}");
+    call.error(Kind::DigestMismatch).because(cause)
+}
+
+/// The first byte of `Content-Range: bytes 5-9/10`.
+fn range_start(response: &Response) -> Option<u64> {
+    let text = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+    text.trim()
+        .strip_prefix("bytes")?
+        .trim()
+        .split('-')
+        .next()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+fn chunks(response: Response, call: Call, skip: u64) -> BlobStream {
+    let bytes = response.bytes_stream();
+    let named = bytes.map(move |chunk| {
+        chunk.map_err(|error| failure::unanswered(&error, call.doing, &call.target))
+    });
+    named
+        .scan(skip, |left, chunk: Result<Bytes>| {
+            let kept = chunk.map(|mut bytes| {
+                let cut = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                *left -= cut as u64;
+                bytes.split_off(cut)
+            });
+            std::future::ready(Some(kept))
+        })
+        .filter(|chunk| std::future::ready(!matches!(chunk, Ok(bytes) if bytes.is_empty())))
+        .boxed()
+}

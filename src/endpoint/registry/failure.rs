@@ -1,0 +1,294 @@
+//! From what a registry answered, or did not, to an error that a person can act on.
+
+use std::error::Error as _;
+use std::time::{Duration, SystemTime};
+
+use oci_client::errors::{OciEnvelope, OciErrorCode};
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+
+use crate::error::{Error, Kind};
+use crate::printable::{clean, excerpt};
+
+/// How much of a registry's words goes into a message.
+const LONGEST_WORDS: usize = 600;
+
+/// What a registry said in an error's body: OCI's envelope, `{"error": …}`, or text.
+pub(crate) fn words(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else {
+        // A proxy's HTML page tells a person nothing.
+        let html = text.trim_start().starts_with('<');
+        return if html {
+            String::new()
+        } else {
+            excerpt(&text, LONGEST_WORDS)
+        };
+    };
+    let errors = value.get("errors").and_then(|errors| errors.as_array());
+    if let Some(errors) = errors {
+        let lines: Vec<String> = errors.iter().take(4).map(one_error).collect();
+        let more = errors.len().saturating_sub(lines.len());
+        let tail = if more > 0 {
+            format!("; and {more} more")
+        } else {
+            String::new()
+        };
+        return excerpt(&format!("{}{tail}", lines.join("; ")), LONGEST_WORDS);
+    }
+    for key in ["error_description", "details", "message", "error"] {
+        if let Some(text) = value.get(key).and_then(|text| text.as_str()) {
+            return excerpt(text, LONGEST_WORDS);
+        }
+    }
+    excerpt(&text, LONGEST_WORDS)
+}
+
+fn one_error(error: &serde_json::Value) -> String {
+    let text = |key: &str| {
+        error
+            .get(key)
+            .and_then(|text| text.as_str())
+            .unwrap_or_default()
+    };
+    let detail = match error.get("detail") {
+        Some(serde_json::Value::String(detail)) => detail.clone(),
+        Some(serde_json::Value::Object(detail)) => match detail.get("message") {
+            Some(serde_json::Value::String(message)) => message.clone(),
+            _ if detail.is_empty() => String::new(),
+            _ => serde_json::Value::Object(detail.clone()).to_string(),
+        },
+        _ => String::new(),
+    };
+    let parts = [text("code").to_owned(), text("message").to_owned(), detail];
+    parts
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The error of an answer whose status is not the one hoped for.
+pub(crate) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusal {
+    let said = words(body);
+    let envelope = serde_json::from_slice::<OciEnvelope>(body).ok();
+    let errors = envelope.map_or_else(Vec::new, |envelope| envelope.errors);
+    let codes: Vec<OciErrorCode> = errors.into_iter().map(|error| error.code).collect();
+    let cause = match status.canonical_reason() {
+        _ if !said.is_empty() => format!("HTTP {}: {said}", status.as_u16()),
+        Some(reason) => format!("HTTP {} {reason}", status.as_u16()),
+        None => format!("HTTP {}", status.as_u16()),
+    };
+    Refusal {
+        kind: kind(status, &codes),
+        cause,
+        wait: retry_after(headers, SystemTime::now()),
+    }
+}
+
+/// What an answer means, before it is known what was being done.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) kind: Kind,
+    pub(crate) cause: String,
+    pub(crate) wait: Option<Duration>,
+}
+
+impl Refusal {
+    /// The error of `doing` something to `target`.
+    pub(crate) fn error(self, doing: &str, target: &str) -> Error {
+        Error::new(self.kind, doing, target)
+            .because(self.cause)
+            .retry_after(self.wait)
+    }
+}
+
+/// Distribution writes the link to a blob in place. A manifest that it checks at that moment, because
+/// somebody else pushes the same blob, is refused with both codes: it read an empty link. That passes.
+/// A child that is really missing has the second code alone, and a bad digest is not sent in the first place.
+fn read_half_a_link(codes: &[OciErrorCode]) -> bool {
+    codes.contains(&OciErrorCode::DigestInvalid)
+        && codes.contains(&OciErrorCode::ManifestBlobUnknown)
+}
+
+fn kind(status: StatusCode, codes: &[OciErrorCode]) -> Kind {
+    use OciErrorCode as Code;
+    match (status.as_u16(), codes.first()) {
+        (400, _) if read_half_a_link(codes) => Kind::Unavailable,
+        (401, _) => Kind::Unauthorized,
+        (403, _) | (400, Some(Code::Denied)) => Kind::Denied,
+        (429, _) | (400, Some(Code::Toomanyrequests)) => Kind::RateLimited,
+        (404 | 410, _) => Kind::NotFound,
+        (405 | 413 | 415 | 501, _) => Kind::Unsupported,
+        (409 | 412, _) => Kind::Conflict,
+        (408 | 425 | 500..=599, _) => Kind::Unavailable,
+        (400, Some(Code::DigestInvalid | Code::BlobUploadInvalid)) => Kind::DigestMismatch,
+        (400, Some(Code::ManifestInvalid | Code::ManifestUnverified)) => Kind::InvalidManifest,
+        (400, Some(Code::ManifestBlobUnknown | Code::BlobUnknown | Code::ManifestUnknown)) => {
+            Kind::NotFound
+        }
+        _ => Kind::Protocol,
+    }
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3).
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get("retry-after")?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// The error of a request that got no answer.
+pub(crate) fn unanswered(error: &reqwest::Error, doing: &str, target: &str) -> Error {
+    let cause = chain(error);
+    if let Some(why) = certificate(error) {
+        return Error::new(Kind::Protocol, doing, target)
+            .because(format!("the certificate is not accepted: {why}"))
+            .hint("name the authority's certificate with --src-cert-dir or --dest-cert-dir (--cert-dir for one reference) or SSL_CERT_FILE; --src-tls-verify=false or --dest-tls-verify=false trusts anyone");
+    }
+    if matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_))) {
+        return Error::new(Kind::Protocol, doing, target).because("it does not answer with TLS");
+    }
+    Error::new(Kind::Unavailable, doing, target).because(cause)
+}
+
+/// The last two causes of an error, which are those that tell; no URL, since it may hold a secret.
+pub(crate) fn chain(error: &reqwest::Error) -> String {
+    let mut causes: Vec<String> = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if causes.last().is_none_or(|last| !last.contains(&text)) {
+            causes.push(text);
+        }
+        next = cause.source();
+    }
+    if causes.is_empty() {
+        causes.push("no answer".into());
+    }
+    let first = causes.len().saturating_sub(2);
+    clean(&causes.get(first..).unwrap_or_default().join(": "))
+}
+
+/// Why a certificate was refused, if that is what happened.
+fn certificate(error: &reqwest::Error) -> Option<String> {
+    tls_error(error).and_then(|tls| match tls {
+        rustls::Error::InvalidCertificate(why) => Some(why.to_string()),
+        _ => None,
+    })
+}
+
+/// Whether the other side does not speak TLS: it answered something else, or hung up at the greeting.
+pub(crate) fn is_not_tls(error: &reqwest::Error) -> bool {
+    let connecting = error.is_connect() && !error.is_timeout();
+    connecting && (is_plain_answer(error) || hung_up(error))
+}
+
+/// Whether the other side answered something that is not TLS.
+pub(crate) fn is_plain_answer(error: &reqwest::Error) -> bool {
+    matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_)))
+}
+
+/// Whether nobody listens there.
+pub(crate) fn is_refused(error: &reqwest::Error) -> bool {
+    io_errors(error).any(|kind| kind == std::io::ErrorKind::ConnectionRefused)
+}
+
+fn hung_up(error: &reqwest::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    io_errors(error).any(|kind| matches!(kind, ConnectionReset | UnexpectedEof))
+}
+
+type Cause<'a> = &'a (dyn std::error::Error + 'static);
+
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = Cause<'_>> {
+    fn next<'a>(cause: &Cause<'a>) -> Option<Cause<'a>> {
+        let cause: Cause<'a> = *cause;
+        // An `io::Error` hides what it wraps from `source`.
+        let wrapped = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        wrapped
+            .map(|inner| inner as Cause<'a>)
+            .or_else(|| cause.source())
+    }
+    std::iter::successors(error.source(), next)
+}
+
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+    causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>())
+}
+
+fn io_errors(error: &reqwest::Error) -> impl Iterator<Item = std::io::ErrorKind> {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .map(std::io::Error::kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_every_form() {
+        for (body, said) in [
+            (
+                r#"{"errors":[{"code":"DENIED","message":"no","detail":"why"}]}"#,
+                "DENIED no why",
+            ),
+            (
+                r#"{"errors":[{"code":"X","detail":{"message":"deep"},"message":"m"}]}"#,
+                "X m deep",
+            ),
+            (r#"{"errors":[{"code":"X","detail":{}}]}"#, "X"),
+            (r#"{"error":"Invalid username"}"#, "Invalid username"),
+            ("plain \x1b[31mtext\n", "plain [31mtext"),
+            ("<html>502</html>", ""),
+        ] {
+            assert_eq!(words(body.as_bytes()), said);
+        }
+    }
+
+    #[test]
+    fn kinds_follow_status_and_code() {
+        let of = |status: u16, body: &str| {
+            let status = StatusCode::from_u16(status).expect("status");
+            refused(status, &HeaderMap::new(), body.as_bytes()).kind
+        };
+        assert_eq!(of(404, ""), Kind::NotFound);
+        assert_eq!(of(503, ""), Kind::Unavailable);
+        assert_eq!(
+            of(400, r#"{"errors":[{"code":"DIGEST_INVALID"}]}"#),
+            Kind::DigestMismatch
+        );
+        assert_eq!(
+            of(400, r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}"#),
+            Kind::NotFound
+        );
+        let both = r#"{"errors":[{"code":"DIGEST_INVALID"},{"code":"MANIFEST_BLOB_UNKNOWN"}]}"#;
+        assert_eq!(of(400, both), Kind::Unavailable);
+        assert_eq!(of(418, ""), Kind::Protocol);
+    }
+
+    #[test]
+    fn retry_after_in_both_forms() {
+        let headers = |text: &str| {
+            let value = text.parse().expect("header");
+            HeaderMap::from_iter([(reqwest::header::RETRY_AFTER, value)])
+        };
+        let now = SystemTime::UNIX_EPOCH;
+        assert_eq!(
+            retry_after(&headers("7"), now),
+            Some(Duration::from_secs(7))
+        );
+        let date = "Thu, 01 Jan 1970 00:00:09 GMT";
+        assert_eq!(
+            retry_after(&headers(date), now),
+            Some(Duration::from_secs(9))
+        );
+        assert_eq!(retry_after(&headers("soon"), now), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! Manifests: HEAD, GET and PUT (distribution-spec, "Pulling manifests", "Pushing Manifests").
+
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode};
+
+use super::Repository;
+use super::request::{Call, Reply};
+use crate::endpoint::{Head, Received, Target};
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::{self, MAX_MANIFEST_BYTES, Manifest};
+
+impl Repository {
+    /// What `target` points at, without reading it. `None`: it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be found out.
+    pub async fn head(&self, target: &Target) -> Result<Option<Head>> {
+        let call = self.manifest_call(Method::HEAD, target).await?;
+        let reply = self.small(call.clone()).await?;
+        if reply.is_absent(self.side) {
+            return Ok(None);
+        }
+        if reply.status == StatusCode::OK
+            && let Some(head) = head_of(&reply.headers, target)
+        {
+            return Ok(Some(head));
+        }
+        // No body came with the HEAD: the GET tells why it failed, or what the HEAD left out.
+        let manifest = self.manifest(target).await?;
+        Ok(manifest.map(|manifest| Head {
+            media_type: manifest.media_type,
+            digest: manifest.digest,
+        }))
+    }
+
+    /// The manifest that `target` names, its bytes checked. `None`: it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be read, or is not what was asked for.
+    pub async fn manifest(&self, target: &Target) -> Result<Option<Manifest>> {
+        let call = self.manifest_call(Method::GET, target).await?;
+        let reply = self.small(call.clone()).await?;
+        if reply.is_absent(self.side) {
+            return Ok(None);
+        }
+        if reply.status != StatusCode::OK {
+            return Err(reply.error(&call, self.auth.is_anonymous()));
+        }
+        let received = Received {
+            digest: digest_header(&reply.headers),
+            content_type: content_type(&reply.headers),
+            bytes: reply.body,
+        };
+        received.check(target, &call.target).map(Some)
+    }
+
+    /// Puts `manifest`, byte for byte, under `target`.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses it; the message has its words.
+    pub async fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        let mut call = self
+            .write_call(Method::PUT, &path(target), "write manifest")
+            .await?;
+        call.target = self.named(target);
+        let media_type = HeaderValue::from_str(&manifest.media_type)
+            .map_err(|why| call.error(Kind::InvalidManifest).because(why))?;
+        call.headers.insert(CONTENT_TYPE, media_type);
+        call.body = manifest.bytes.clone();
+        let reply = self.small(call.clone()).await?;
+        if !reply.status.is_success() {
+            return Err(reply.error(&call, self.auth.is_anonymous()));
+        }
+        stored_as_sent(&call, &reply, &manifest.digest)
+    }
+
+    async fn manifest_call(&self, method: Method, target: &Target) -> Result<Call> {
+        let mut call = self.call(method, &path(target), "read manifest").await?;
+        call.target = self.named(target);
+        call.longest = (MAX_MANIFEST_BYTES, Kind::InvalidManifest);
+        for media_type in manifest::ACCEPT {
+            call.headers
+                .append(ACCEPT, HeaderValue::from_static(media_type));
+        }
+        Ok(call)
+    }
+
+    fn named(&self, target: &Target) -> String {
+        match target {
+            Target::Tag(tag) => format!("{self}:{tag}"),
+            Target::Digest(digest) => format!("{self}@{digest}"),
+        }
+    }
+}
+
+fn path(target: &Target) -> String {
+    match target {
+        Target::Tag(tag) => format!("manifests/{tag}"),
+        Target::Digest(digest) => format!("manifests/{digest}"),
+    }
+}
+
+/// A registry that converts a manifest on its way in has not stored what the digest names.
+fn stored_as_sent(call: &Call, reply: &Reply, sent: &Digest) -> Result<()> {
+    match digest_header(&reply.headers) {
+        Some(stored) if stored.algorithm() == sent.algorithm() && stored != *sent => {
+            let cause = format!("sent {sent}, but the registry stored {stored}");
+            Err(Error::new(Kind::DigestMismatch, call.doing, &call.target).because(cause))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn head_of(headers: &HeaderMap, target: &Target) -> Option<Head> {
+    let digest = match target {
+        Target::Digest(digest) => Some((*digest).clone()),
+        Target::Tag(_) => digest_header(headers),
+    };
+    Some(Head {
+        media_type: content_type(headers)?,
+        digest: digest?,
+    })
+}
+
+fn digest_header(headers: &HeaderMap) -> Option<Digest> {
+    headers
+        .get("docker-content-digest")?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(text.split(';').next().unwrap_or(text).trim().to_owned())
+}
+
+/// The `Content-Length` of an answer, as its header says it.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}

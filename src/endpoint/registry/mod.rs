@@ -1,0 +1,220 @@
+//! One repository in a registry, over the distribution API, on a client of our own: every request is
+//! authorised for just what it needs, counted, timed, and repeated where that makes sense.
+
+pub(crate) mod auth;
+mod blobs;
+mod body;
+mod challenge;
+pub(crate) mod connect;
+pub mod credentials;
+mod ensure;
+pub(crate) mod failure;
+mod manifests;
+mod request;
+mod tags;
+mod throttle;
+mod upload;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, Url};
+use tokio::sync::OnceCell;
+
+pub use connect::Tls;
+
+use self::auth::{Authenticator, Scope};
+use self::connect::Session;
+use self::credentials::CredentialSource;
+use self::request::Call;
+use self::throttle::Throttle;
+use super::backoff::Backoff;
+use crate::error::{Error, Kind, Result};
+use crate::event::Side;
+use crate::image::digest::Digest;
+use crate::reference::RegistryReference;
+
+/// How much of an answer is read where no manifest or list is expected.
+const SHORT: usize = 1 << 20;
+
+/// How to talk to the registry of one side.
+#[derive(Clone, Debug)]
+pub struct RegistryOptions {
+    /// Which side of the copy this is.
+    pub side: Side,
+    /// Where to find credentials.
+    pub credentials: CredentialSource,
+    /// Whom to trust.
+    pub tls: Tls,
+    /// A connection that moves no byte for so long is dropped.
+    pub stall: Duration,
+    /// How often to try again.
+    pub backoff: Backoff,
+    /// Requests that the registry gets at once, while it does not mind.
+    pub requests: usize,
+}
+
+/// A repository, connected on first use.
+pub struct Repository {
+    host: String,
+    name: String,
+    pub(crate) side: Side,
+    pub(crate) stall: Duration,
+    pub(crate) backoff: Backoff,
+    tls: Tls,
+    auth: Authenticator,
+    session: OnceCell<Result<Session>>,
+    throttle: Throttle,
+    /// The registry refused a sparse index in this run.
+    refused_sparse: AtomicBool,
+    /// Repositories of the same registry from which nothing can be mounted.
+    unmountable: Mutex<BTreeSet<String>>,
+    /// A mount from the repository itself has told that a blob is there.
+    mount_tells: AtomicBool,
+    /// Held by the one who finds that out.
+    proving: tokio::sync::Mutex<()>,
+    /// Small blobs that were read to be looked into, until they are copied.
+    looked_into: Mutex<HashMap<Digest, Bytes>>,
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Repository({}/{})", self.host, self.name)
+    }
+}
+
+impl Repository {
+    /// The repository of `reference`; nothing is contacted.
+    ///
+    /// # Errors
+    ///
+    /// `local-io` when a credentials file cannot be understood.
+    pub fn new(reference: &RegistryReference, options: RegistryOptions) -> Result<Self> {
+        let RegistryReference {
+            host, repository, ..
+        } = reference;
+        let credentials = options.credentials.find(host, repository)?;
+        Ok(Self {
+            host: host.clone(),
+            name: repository.clone(),
+            side: options.side,
+            stall: options.stall,
+            backoff: options.backoff,
+            tls: options.tls,
+            auth: Authenticator::new(host, credentials, options.stall),
+            session: OnceCell::new(),
+            throttle: Throttle::new(options.requests),
+            refused_sparse: AtomicBool::new(false),
+            unmountable: Mutex::default(),
+            mount_tells: AtomicBool::new(false),
+            proving: tokio::sync::Mutex::default(),
+            looked_into: Mutex::default(),
+        })
+    }
+
+    /// The registry's name.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The repository's name in its registry.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the registry takes an index without all its children: what it says, or has shown.
+    ///
+    /// # Errors
+    ///
+    /// When the registry cannot be contacted.
+    pub async fn takes_sparse(&self) -> Result<Option<bool>> {
+        if self.refused_sparse.load(Ordering::Relaxed) {
+            return Ok(Some(false));
+        }
+        Ok(self.session().await?.sparse)
+    }
+
+    /// Remembers that a sparse index was refused.
+    pub fn note_sparse_refused(&self) {
+        self.refused_sparse.store(true, Ordering::Relaxed);
+    }
+
+    /// The first contact, made once; its failure is everyone's.
+    async fn session(&self) -> Result<&Session> {
+        let contacted = self.session.get_or_init(|| async {
+            let session = self.backoff.run(|| {
+                self.backoff
+                    .events
+                    .send(crate::event::Event::Request(self.side));
+                connect::connect(&self.host, &self.tls, self.stall)
+            });
+            let session = session.await?;
+            self.auth.learn(session.challenge.clone());
+            Ok(session)
+        });
+        contacted.await.as_ref().map_err(Clone::clone)
+    }
+
+    fn base(&self) -> Option<&Url> {
+        self.session
+            .get()?
+            .as_ref()
+            .ok()
+            .map(|session| &session.base)
+    }
+
+    /// A request below this repository: `path` as in `manifests/latest`.
+    async fn call(&self, method: Method, path: &str, doing: &'static str) -> Result<Call> {
+        let target = self.to_string();
+        let base = &self.session().await?.base;
+        let url = base
+            .join(&format!("v2/{}/{path}", self.name))
+            .map_err(|why| Error::new(Kind::Usage, doing, &target).because(why))?;
+        Ok(Call {
+            method,
+            url,
+            scope: Scope::pull(&self.name),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            longest: (SHORT, Kind::Protocol),
+            doing,
+            target,
+        })
+    }
+
+    /// The same as [`Repository::call`], with the right to write.
+    async fn write_call(&self, method: Method, path: &str, doing: &'static str) -> Result<Call> {
+        let mut call = self.call(method, path, doing).await?;
+        call.scope = Scope::push(&self.name);
+        Ok(call)
+    }
+
+    fn can_mount_from(&self, repository: &str) -> bool {
+        let unmountable = self
+            .unmountable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        !unmountable.contains(repository)
+    }
+
+    fn note_unmountable(&self, repository: &str) {
+        let mut unmountable = self
+            .unmountable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        unmountable.insert(repository.to_owned());
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.name)
+    }
+}

@@ -1,0 +1,301 @@
+//! One request and its answer: authorised, redirected with care, timed, counted. Retrying is the
+//! business of whoever calls: [`Repository::small`] for small requests, the transfer for blobs.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
+use reqwest::{Body, Method, Request, Response, StatusCode, Url};
+
+use super::auth::{Authorization, Scope};
+use super::body::{self, Limits};
+use super::{Repository, SHORT, failure};
+use crate::endpoint::backoff::LONGEST_ASKED;
+use crate::endpoint::registry::connect;
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Side};
+
+/// How many redirects one request may take.
+const MOST_REDIRECTS: usize = 5;
+
+/// A request that is to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) scope: Scope,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// How many bytes of the answer are read at most, and what a longer one is.
+    pub(crate) longest: (usize, Kind),
+    /// What it is for, as errors say it: `read manifest`.
+    pub(crate) doing: &'static str,
+    /// To what: a reference.
+    pub(crate) target: String,
+}
+
+impl Call {
+    pub(crate) fn error(&self, kind: Kind) -> Error {
+        Error::new(kind, self.doing, &self.target)
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// Where the answer came from.
+    pub(crate) url: Url,
+    granted: bool,
+}
+
+impl Reply {
+    /// Whether this says that what was asked for is not there. At a destination a denied read says so
+    /// too: many registries create a repository on its first push, so the write decides.
+    pub(crate) fn is_absent(&self, side: Side) -> bool {
+        match (self.status.as_u16(), side) {
+            (404, _) | (403, Side::Destination) => true,
+            (401, Side::Destination) => self.granted,
+            _ => false,
+        }
+    }
+
+    /// The error that this answer is.
+    pub(crate) fn error(&self, call: &Call, anonymous: bool) -> Error {
+        let refusal = failure::refused(self.status, &self.headers, &self.body);
+        refusal_error(refusal, call, self.granted && !anonymous)
+    }
+}
+
+/// A 401 although a token was granted to a known user means that the user may not do this.
+fn refusal_error(mut refusal: failure::Refusal, call: &Call, known: bool) -> Error {
+    if refusal.kind == Kind::Unauthorized && known {
+        refusal.kind = Kind::Denied;
+        refusal.cause = format!(
+            "the login is good, but does not allow this ({})",
+            refusal.cause
+        );
+    }
+    refusal.error(call.doing, &call.target)
+}
+
+impl Repository {
+    /// A small request, repeated while that makes sense, its answer read whole.
+    ///
+    /// Any status that is not worth a retry is an answer.
+    pub(crate) async fn small(&self, call: Call) -> Result<Reply> {
+        let call = &call;
+        self.backoff.run(|| self.attempt(call)).await
+    }
+
+    /// One try of [`Repository::small`].
+    pub(crate) async fn attempt(&self, call: &Call) -> Result<Reply> {
+        let (response, granted) = self.send(call, None).await?;
+        let (status, headers, url) = (
+            response.status(),
+            response.headers().clone(),
+            response.url().clone(),
+        );
+        let limits = Limits {
+            longest: call.longest,
+            stall: self.stall,
+        };
+        let body = body::read(response, limits, (call.doing, &call.target)).await?;
+        let reply = Reply {
+            status,
+            headers,
+            body,
+            url,
+            granted,
+        };
+        let refusal = failure::refused(status, &reply.headers, &reply.body);
+        let failed = status.is_client_error() || status.is_server_error();
+        if failed && refusal.kind.retryable() {
+            return Err(refusal.error(call.doing, &call.target));
+        }
+        Ok(reply)
+    }
+
+    /// Sends `call`, with `stream` in place of its body where given, and gives the answer's head.
+    ///
+    /// A 401 renews the token and repeats the request once, unless its body was a stream.
+    pub(crate) async fn send(
+        &self,
+        call: &Call,
+        mut stream: Option<Body>,
+    ) -> Result<(Response, bool)> {
+        let streamed = stream.is_some();
+        let mut url = call.url.clone();
+        let (mut renewed, mut redirects) = (false, 0);
+        loop {
+            let authorization = self.authorization(&url, &call.scope).await?;
+            let mut request = Request::new(call.method.clone(), url.clone());
+            request.headers_mut().extend(call.headers.clone());
+            if let Some(header) = &authorization.header {
+                request.headers_mut().insert(AUTHORIZATION, header.clone());
+            }
+            *request.body_mut() = match stream.take() {
+                Some(body) => Some(body),
+                None if call.body.is_empty() => None,
+                None => Some(Body::from(call.body.clone())),
+            };
+            let response = self.execute(request, call, streamed).await?;
+            if !renewed && self.is_own(&url) && wants_new_token(&response, call, &authorization) {
+                renewed = true;
+                let challenge = connect::challenge_of(response.headers());
+                let again = self
+                    .auth
+                    .rejected(&authorization, challenge, &call.scope)
+                    .await?;
+                if again && !streamed {
+                    continue;
+                }
+            } else if let Some(next) = redirect(&response, call, &url)? {
+                redirects += 1;
+                if redirects > MOST_REDIRECTS {
+                    return Err(call.error(Kind::Protocol).because("too many redirects"));
+                }
+                url = next;
+                continue;
+            }
+            return Ok((response, authorization.granted));
+        }
+    }
+
+    /// Credentials are for the registry's own origin alone.
+    async fn authorization(&self, url: &Url, scope: &Scope) -> Result<Authorization> {
+        let session = self.session().await?;
+        if !self.is_own(url) {
+            return Ok(Authorization::default());
+        }
+        self.auth.authorize(session, scope).await
+    }
+
+    fn is_own(&self, url: &Url) -> bool {
+        self.base()
+            .is_some_and(|base| base.origin() == url.origin())
+    }
+
+    async fn execute(&self, request: Request, call: &Call, streamed: bool) -> Result<Response> {
+        // Whoever streams has waited already, and counts the time from then on.
+        let _pass = if streamed {
+            None
+        } else {
+            Some(self.throttle.enter().await)
+        };
+        self.backoff.events.send(Event::Request(self.side));
+        tracing::debug!(method = %request.method(), path = request.url().path(), side = %self.side, "request");
+        let answer = self.session().await?.client.execute(request);
+        // Whoever streams watches the stream; there is no limit on the whole.
+        let answer = if streamed {
+            answer.await
+        } else {
+            tokio::time::timeout(self.patience(&call.method), answer)
+                .await
+                .map_err(|_| self.stalled(call))?
+        };
+        let answer =
+            answer.map_err(|error| failure::unanswered(&error, call.doing, &call.target))?;
+        match answer.status().as_u16() {
+            429 | 503 => {
+                let wait = failure::retry_after(answer.headers(), SystemTime::now());
+                self.throttle
+                    .pushed_back(wait.filter(|wait| *wait <= LONGEST_ASKED));
+            }
+            _ => self.throttle.went_well(),
+        }
+        Ok(answer)
+    }
+
+    /// Writes may take a registry longer than reads.
+    fn patience(&self, method: &Method) -> Duration {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        self.stall * if reads { 1 } else { 4 }
+    }
+
+    pub(crate) fn stalled(&self, call: &Call) -> Error {
+        call.error(Kind::Unavailable)
+            .because(format!("no answer within {} s", self.stall.as_secs()))
+    }
+
+    /// What is read of the words of a refusal.
+    pub(crate) fn short(&self) -> Limits {
+        Limits {
+            longest: (SHORT, Kind::Protocol),
+            stall: self.stall,
+        }
+    }
+}
+
+/// Whether a request may go better with another token. ECR Public says 400 to one that has expired; a
+/// read hardly gets a 400 for another reason.
+fn wants_new_token(response: &Response, call: &Call, used: &Authorization) -> bool {
+    let reads = matches!(call.method, Method::GET | Method::HEAD);
+    match response.status() {
+        StatusCode::UNAUTHORIZED => true,
+        StatusCode::BAD_REQUEST if used.granted => {
+            reads || connect::challenge_of(response.headers()).is_some()
+        }
+        _ => false,
+    }
+}
+
+/// Where `response` sends the request on to; only reads are followed.
+fn redirect(response: &Response, call: &Call, url: &Url) -> Result<Option<Url>> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    if !matches!(call.method, Method::GET | Method::HEAD) {
+        let cause = format!(
+            "HTTP {}: a redirected write is not followed",
+            response.status().as_u16()
+        );
+        return Err(call.error(Kind::Protocol).because(cause));
+    }
+    location(response.headers(), url).map(Some).ok_or_else(|| {
+        call.error(Kind::Protocol)
+            .because("a redirect without a usable Location")
+    })
+}
+
+/// The `Location` of an answer to a request for `url`, as a URL.
+pub(crate) fn location(headers: &HeaderMap, url: &Url) -> Option<Url> {
+    let mut next = url.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
+    // A registry behind a TLS proxy may not know of it: the same host keeps its scheme.
+    let same_host = next.host_str() == url.host_str();
+    if url.scheme() == "https" && next.scheme() == "http" && same_host {
+        next.set_scheme("https").ok()?;
+    }
+    matches!(next.scheme(), "http" | "https").then_some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_urls() {
+        let at = |location_text: &str, url: &str| {
+            let headers =
+                HeaderMap::from_iter([(LOCATION, location_text.parse().expect("header"))]);
+            location(&headers, &Url::parse(url).expect("url")).map(|url| url.to_string())
+        };
+        let url = "https://h.io/v2/a/blobs/uploads/";
+        assert_eq!(
+            at("/v2/u?x=1%2F", url).as_deref(),
+            Some("https://h.io/v2/u?x=1%2F")
+        );
+        assert_eq!(
+            at("u1", url).as_deref(),
+            Some("https://h.io/v2/a/blobs/uploads/u1")
+        );
+        assert_eq!(
+            at("http://h.io/v2/u", url).as_deref(),
+            Some("https://h.io/v2/u")
+        );
+        assert_eq!(at("http://s3.io/u", url).as_deref(), Some("http://s3.io/u"));
+        assert_eq!(at("ftp://h.io/u", url), None);
+    }
+}

@@ -1,0 +1,289 @@
+//! The bytes of a blob on their way: hashed while they pass, taken up again where they broke off,
+//! the last of them held back until the digest is right.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+
+use super::{BlobStream, Endpoint};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Events};
+use crate::image::digest::{Digest, Hasher};
+use crate::image::manifest::Descriptor;
+
+/// What is known about one transfer from outside its stream.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// What is on its way.
+    pub(crate) blob: Descriptor,
+    events: Events,
+    sent: AtomicU64,
+    beats: AtomicU64,
+    reading: AtomicBool,
+    failure: Mutex<Option<Error>>,
+}
+
+impl Watch {
+    /// A transfer of `blob`, told to `events`.
+    pub(crate) fn new(blob: &Descriptor, events: &Events) -> Arc<Self> {
+        events.send(Event::BlobStarted {
+            digest: blob.digest.clone(),
+            size: blob.size,
+        });
+        Arc::new(Self {
+            blob: blob.clone(),
+            events: events.clone(),
+            sent: AtomicU64::new(0),
+            beats: AtomicU64::new(0),
+            reading: AtomicBool::new(false),
+            failure: Mutex::default(),
+        })
+    }
+
+    /// Changes whenever something moves.
+    pub(crate) fn beat(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    /// Whether the source is being waited for.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading.load(Ordering::Relaxed)
+    }
+
+    /// Whether every byte went out.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.sent.load(Ordering::Relaxed) == self.blob.size
+    }
+
+    /// Why the stream ended early, if it did.
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// The transfer starts again.
+    pub(crate) fn restart(&self) {
+        self.sent.store(0, Ordering::Relaxed);
+        self.events.send(Event::BlobRestarted {
+            digest: self.blob.digest.clone(),
+        });
+    }
+
+    fn moved(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        self.events.send(Event::BlobBytes {
+            digest: self.blob.digest.clone(),
+            bytes,
+        });
+    }
+
+    fn fail(&self, error: &Error) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.events.send(Event::BlobEnded {
+            digest: self.blob.digest.clone(),
+        });
+    }
+}
+
+/// The bytes of `blob` from `source`, checked. The stream is open when this returns.
+///
+/// The stream ends in an error, also told to `watch`, before its last chunk, unless size and digest
+/// are those of `blob`: whoever takes it to its end has the right bytes.
+pub(crate) async fn verified(
+    source: Endpoint,
+    blob: Descriptor,
+    watch: Arc<Watch>,
+) -> Result<impl Stream<Item = Result<Bytes>> + Send + 'static> {
+    let mut reading = Reading {
+        hasher: Some(blob.digest.hasher()),
+        source,
+        blob,
+        watch,
+        offset: 0,
+        held: None,
+        stream: None,
+        failures: 0,
+    };
+    reading.open().await?;
+    Ok(stream::unfold(Some(reading), |reading| async move {
+        let mut reading = reading?;
+        match reading.next().await {
+            Ok(Some(chunk)) => {
+                reading.watch.moved(chunk.len() as u64);
+                Some((Ok(chunk), Some(reading)))
+            }
+            Ok(None) => None,
+            Err(error) => {
+                reading.watch.fail(&error);
+                Some((Err(error), None))
+            }
+        }
+    }))
+}
+
+struct Reading {
+    source: Endpoint,
+    blob: Descriptor,
+    watch: Arc<Watch>,
+    hasher: Option<Hasher>,
+    offset: u64,
+    held: Option<Bytes>,
+    stream: Option<BlobStream>,
+    failures: u32,
+}
+
+impl Reading {
+    /// The next checked chunk; `None` at the end of a blob that is what it should be.
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        let watch = Arc::clone(&self.watch);
+        watch.reading.store(true, Ordering::Relaxed);
+        let chunk = self.step().await;
+        watch.reading.store(false, Ordering::Relaxed);
+        chunk
+    }
+
+    async fn step(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let Some(stream) = &mut self.stream else {
+                if self.hasher.is_none() {
+                    return Ok(None);
+                }
+                self.open().await?;
+                continue;
+            };
+            let next = tokio::time::timeout(self.source.stall(), stream.next()).await;
+            match next {
+                Ok(Some(Ok(chunk))) => {
+                    if let Some(ready) = self.take(chunk)? {
+                        return Ok(Some(ready));
+                    }
+                }
+                Ok(None) => {
+                    self.stream = None;
+                    self.check()?;
+                    return Ok(self.held.take());
+                }
+                Ok(Some(Err(error))) => self.broken(error).await?,
+                Err(_) => {
+                    let cause = format!("no byte came for {} s", self.source.stall().as_secs());
+                    let error = self.error(Kind::Unavailable).because(cause);
+                    self.broken(error).await?;
+                }
+            }
+        }
+    }
+
+    /// Opens the source at the offset that was reached.
+    async fn open(&mut self) -> Result<()> {
+        loop {
+            match self.source.blob(&self.blob, self.offset).await {
+                Ok(stream) => {
+                    self.stream = Some(stream);
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.source
+                        .backoff()
+                        .pause(error, &mut self.failures)
+                        .await?;
+                }
+            }
+        }
+    }
+
+    async fn broken(&mut self, error: Error) -> Result<()> {
+        self.stream = None;
+        self.source.backoff().pause(error, &mut self.failures).await
+    }
+
+    /// Takes a chunk in, gives the one before it.
+    fn take(&mut self, chunk: Bytes) -> Result<Option<Bytes>> {
+        self.failures = 0;
+        self.offset += chunk.len() as u64;
+        if self.offset > self.blob.size {
+            let cause = format!(
+                "it is longer than the {} bytes that its manifest says",
+                self.blob.size
+            );
+            return Err(self.error(Kind::DigestMismatch).because(cause));
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&chunk);
+        }
+        Ok(self.held.replace(chunk))
+    }
+
+    fn check(&mut self) -> Result<()> {
+        let Some(hasher) = self.hasher.take() else {
+            return Ok(());
+        };
+        if self.offset != self.blob.size {
+            let cause = format!(
+                "its manifest says {} bytes, {} came",
+                self.blob.size, self.offset
+            );
+            return Err(self.error(Kind::DigestMismatch).because(cause));
+        }
+        let came = hasher.finish();
+        if came != self.blob.digest {
+            let cause = format!("the bytes that came have the digest {came}");
+            return Err(self.error(Kind::DigestMismatch).because(cause));
+        }
+        Ok(())
+    }
+
+    fn error(&self, kind: Kind) -> Error {
+        Error::new(
+            kind,
+            "read blob",
+            format!("{}@{}", self.source, self.blob.digest),
+        )
+    }
+}
+
+/// The whole of a blob of at most `longest` bytes, checked, repeated where that makes sense.
+pub(crate) async fn whole(source: &Endpoint, blob: &Descriptor, longest: u64) -> Result<Bytes> {
+    let name = format!("{source}@{}", blob.digest);
+    let error = |kind| Error::new(kind, "read blob", &name);
+    if blob.size > longest {
+        let cause = format!(
+            "it has {} bytes; more than {longest} are not read here",
+            blob.size
+        );
+        return Err(error(Kind::InvalidManifest).because(cause));
+    }
+    let once = || async {
+        let mut bytes = Vec::new();
+        let mut stream = source.blob(blob, 0).await?;
+        loop {
+            let next = tokio::time::timeout(source.stall(), stream.next()).await;
+            let Some(chunk) = next.map_err(|_| error(Kind::Unavailable).because("no byte came"))?
+            else {
+                break;
+            };
+            bytes.extend_from_slice(&chunk?);
+            if bytes.len() as u64 > blob.size {
+                return Err(
+                    error(Kind::DigestMismatch).because("it is longer than its manifest says")
+                );
+            }
+        }
+        if blob.digest.matches(&bytes) {
+            return Ok(Bytes::from(bytes));
+        }
+        let came = Digest::of(&bytes);
+        Err(error(Kind::DigestMismatch)
+            .because(format!("the bytes that came have the digest {came}")))
+    };
+    source.backoff().run(once).await
+}
