@@ -4,10 +4,12 @@
 //! only modules of a lower rank, and what can be a pure function is one.
 
 pub mod endpoint;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod image;
 pub mod options;
+pub mod plan;
 pub mod printable;
 pub mod reference;
 pub mod select;

@@ -1,0 +1,119 @@
+//! Looking at the destination before anything moves: is the tag right already, and what is there of it.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join_all;
+
+use super::Tag;
+use crate::endpoint::{Endpoint, Target};
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::options::Recheck;
+use crate::plan::Choice;
+
+/// The manifests that the destination holds, with all their content.
+pub(super) type Held = BTreeSet<Digest>;
+
+/// What looking at the destination came to.
+pub(super) enum Check {
+    /// The tag is right, and what this run would bring is there.
+    Current,
+    /// It is not; these images need not be brought again.
+    Lacking(Held),
+}
+
+impl Tag {
+    /// Whether the destination's tag is as this run would leave it (SPEC section 2, `current`).
+    pub(super) async fn check(&self, choice: &Choice) -> Result<Check> {
+        let Some(there) = &self.there else {
+            return Ok(Check::Lacking(Held::new()));
+        };
+        let same = there.digest == choice.filtered.root.digest;
+        let shared = &self.shared;
+        let recheck = shared.settings.recheck;
+        if same && recheck == Recheck::None {
+            return Ok(Check::Current);
+        }
+        if recheck == Recheck::Blobs {
+            return Ok(Check::Lacking(Held::new()));
+        }
+        // What a registry checked when it took the tag need not be asked for again.
+        let checks = shared.destination.caps().checks_content;
+        let vouched = checks
+            && (!choice.is_own_index() || shared.destination.takes_sparse().await? == Some(false));
+        if same && vouched {
+            return Ok(Check::Current);
+        }
+        let held = self.held(choice.children()).await?;
+        let complete = choice.children().all(|child| held.contains(&child));
+        let root = Target::Digest(choice.filtered.root.digest.clone());
+        if same && complete && (checks || self.is_whole(&root).await?) {
+            return Ok(Check::Current);
+        }
+        Ok(Check::Lacking(held))
+    }
+
+    /// Which of `digests` the destination holds, asked all at once.
+    async fn held(&self, digests: impl Iterator<Item = Digest>) -> Result<Held> {
+        let asked = digests.map(|digest| async move {
+            let whole = self.is_whole(&Target::Digest(digest.clone())).await?;
+            Ok::<_, Error>(whole.then_some(digest))
+        });
+        Ok(try_join_all(asked).await?.into_iter().flatten().collect())
+    }
+
+    /// Whether a manifest is at the destination; where nobody checked its blobs, they are looked for.
+    async fn is_whole(&self, target: &Target) -> Result<bool> {
+        let destination = &self.shared.destination;
+        match destination {
+            Endpoint::Registry(_) => Ok(destination.head(target).await?.is_some()),
+            Endpoint::Layout(_) => {
+                let Some(manifest) = destination.manifest(target).await? else {
+                    return Ok(false);
+                };
+                for blob in manifest.blobs() {
+                    if !destination.has_blob(blob).await? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Where the destination is known to refuse sparse indexes, fails before any blob moves.
+    pub(super) async fn refuse_known_sparse(&self, choice: &Choice) -> Result<()> {
+        if !choice.is_sparse() || self.shared.destination.takes_sparse().await? != Some(false) {
+            return Ok(());
+        }
+        let absent = self.absent_of(choice).await?;
+        if absent.is_empty() {
+            return Ok(());
+        }
+        Err(self.sparse_rejected(&absent, "the registry says that it takes no sparse index"))
+    }
+
+    /// The omitted children that the destination does not hold.
+    pub(super) async fn absent_of(&self, choice: &Choice) -> Result<Vec<Digest>> {
+        let omitted = choice
+            .filtered
+            .omitted
+            .iter()
+            .map(|entry| entry.digest.clone());
+        let asked = omitted.map(|digest| async move {
+            let found = self
+                .shared
+                .destination
+                .head(&Target::Digest(digest.clone()))
+                .await?;
+            Ok::<_, Error>(found.is_none().then_some(digest))
+        });
+        Ok(try_join_all(asked).await?.into_iter().flatten().collect())
+    }
+
+    pub(super) fn sparse_rejected(&self, absent: &[Digest], words: &str) -> Error {
+        let name = format!("{}:{}", self.shared.destination, self.job.destination);
+        let cause = format!("{words} ({} of its children were left out)", absent.len());
+        Error::new(Kind::SparseRejected, "write the sparse index", name).because(cause)
+    }
+}

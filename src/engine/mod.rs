@@ -1,0 +1,287 @@
+//! Doing it: tags run concurrently, each resolved, moved and published; blobs and images are shared.
+//!
+//! The engine tells [`Events`] what happens and prints nothing.
+
+mod check;
+mod once;
+mod publish;
+mod resolve;
+mod transfer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::once::Once;
+use crate::endpoint::{Arrival, Endpoint, Head, Target};
+use crate::error::{Error, Kind, Result};
+use crate::event::{BlobCounts, Event, Events, Status, TagOutcome};
+use crate::image::manifest::Manifest;
+use crate::image::platform::Wanted;
+use crate::options::{MissingArch, Mode, Recheck, Run};
+use crate::plan::{self, Choice, Verdict};
+
+/// Tags that are worked on at once.
+const TAGS_AT_ONCE: usize = 24;
+
+/// All that a run is to do.
+#[derive(Debug)]
+pub struct Job {
+    /// Where images are read.
+    pub source: Endpoint,
+    /// Where they go.
+    pub destination: Endpoint,
+    /// Which.
+    pub tags: Vec<TagJob>,
+    /// How.
+    pub settings: Settings,
+    /// Who is told.
+    pub events: Events,
+}
+
+/// What holds for every tag.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What becomes of an index.
+    pub mode: Mode,
+    /// The platforms asked for.
+    pub wanted: Wanted,
+    /// What becomes of a tag that has none of them.
+    pub missing: MissingArch,
+    /// How far a tag that looks right is looked into.
+    pub recheck: Recheck,
+    /// Blob transfers at once.
+    pub jobs: usize,
+    /// Whether anything is written.
+    pub run: Run,
+}
+
+/// One tag to copy.
+#[derive(Clone, Debug)]
+pub struct TagJob {
+    /// What to read.
+    pub source: Target,
+    /// What to write.
+    pub destination: Target,
+    /// The name in the report: the source's tag or REF, or its digest.
+    pub name: String,
+    /// The destination's tag, where it differs from the name.
+    pub destination_tag: Option<String>,
+}
+
+/// What the tags of a run share.
+struct Shared {
+    source: Endpoint,
+    destination: Endpoint,
+    settings: Settings,
+    mountable: Vec<String>,
+    permits: Semaphore,
+    /// Blobs that are asked for before it is their turn to move.
+    ahead: Semaphore,
+    /// Manifests read from the source by digest.
+    manifests: Once<Manifest>,
+    /// Blobs that are at the destination.
+    blobs: Once<Arrival>,
+    /// Images that are at the destination.
+    images: Once<()>,
+    /// Transfers, whichever tag began them: a task that is told to end may need a moment to clean up.
+    transfers: TaskTracker,
+}
+
+/// Runs `job` to its end, or until `cancelled`.
+///
+/// Every tag gets its [`Event::TagEnded`]; nothing of the run is left behind when this returns.
+pub async fn run(job: Job, cancelled: &CancellationToken) {
+    let Job {
+        source,
+        destination,
+        tags,
+        settings,
+        events,
+    } = job;
+    events.send(Event::Selected { tags: tags.len() });
+    let shared = Arc::new(Shared {
+        mountable: source.mountable_from(&destination).into_iter().collect(),
+        permits: Semaphore::new(settings.jobs),
+        ahead: Semaphore::new(settings.jobs),
+        source,
+        destination,
+        settings,
+        manifests: Once::default(),
+        blobs: Once::default(),
+        images: Once::default(),
+        transfers: TaskTracker::new(),
+    });
+    let mut waiting = tags.into_iter();
+    let mut running: JoinSet<TagOutcome> = JoinSet::new();
+    let mut begun: Vec<TagJob> = Vec::new();
+    let mut hopeless = false;
+    loop {
+        while !hopeless
+            && running.len() < TAGS_AT_ONCE
+            && let Some(tag) = waiting.next()
+        {
+            begun.push(tag.clone());
+            running.spawn(one_tag(Arc::clone(&shared), tag));
+        }
+        let ended = tokio::select! {
+            biased;
+            () = cancelled.cancelled() => break,
+            ended = running.join_next() => ended,
+        };
+        match ended {
+            Some(Ok(outcome)) => {
+                begun.retain(|tag| tag.name != outcome.tag);
+                // What every tag would meet ends the run, instead of 600 tags one by one.
+                hopeless |= outcome.error.as_ref().is_some_and(Error::hits_all);
+                events.send(Event::TagEnded(Box::new(outcome)));
+            }
+            // A task that panicked: its tag is among those begun and not ended.
+            Some(Err(error)) => tracing::error!(%error, "the task of a tag ended"),
+            None => break,
+        }
+    }
+    running.shutdown().await;
+    shared.transfers.close();
+    shared.transfers.wait().await;
+    let cut_off = begun
+        .iter()
+        .map(|tag| named(tag, Status::Failed, Some(unfinished(tag, cancelled))));
+    let untried = waiting.map(|tag| named(&tag, Status::NotAttempted, None));
+    for outcome in cut_off.chain(untried) {
+        events.send(Event::TagEnded(Box::new(outcome)));
+    }
+}
+
+/// Why a tag that was begun did not end.
+fn unfinished(tag: &TagJob, cancelled: &CancellationToken) -> Error {
+    if cancelled.is_cancelled() {
+        Error::new(Kind::Interrupted, "copy", &tag.name).because("a signal ended the run")
+    } else {
+        Error::new(Kind::Protocol, "copy", &tag.name).because("an internal error, please report it")
+    }
+}
+
+fn named(tag: &TagJob, status: Status, error: Option<Error>) -> TagOutcome {
+    let mut outcome = TagOutcome::new(&tag.name, status);
+    outcome.destination_tag.clone_from(&tag.destination_tag);
+    outcome.error = error;
+    outcome
+}
+
+/// One tag from beginning to end; its failure is in the outcome.
+async fn one_tag(shared: Arc<Shared>, job: TagJob) -> TagOutcome {
+    let started = Instant::now();
+    let mut tag = Tag {
+        outcome: named(&job, Status::Failed, None),
+        there: None,
+        pulls: AtomicU64::new(0),
+        shared,
+        job,
+    };
+    match tag.copy().await {
+        Ok(status) => tag.outcome.status = status,
+        Err(error) => {
+            tag.outcome.digest = None;
+            tag.outcome.error = Some(error);
+        }
+    }
+    tag.outcome.source_pulls = tag.pulls.load(Ordering::Relaxed);
+    tag.outcome.elapsed = started.elapsed();
+    tag.outcome
+}
+
+/// A tag on its way.
+struct Tag {
+    shared: Arc<Shared>,
+    job: TagJob,
+    outcome: TagOutcome,
+    /// What the destination's tag points at.
+    there: Option<Head>,
+    /// Manifests read from the source.
+    pulls: AtomicU64,
+}
+
+impl Tag {
+    async fn copy(&mut self) -> Result<Status> {
+        let resolved = self.resolve().await?;
+        let choice = match resolved {
+            resolve::Resolved::Same(digest) => {
+                self.outcome.source_digest = Some(digest.clone());
+                self.outcome.digest = Some(digest);
+                return Ok(Status::Current);
+            }
+            resolve::Resolved::Choice(choice) => *choice,
+        };
+        self.follow_digest(&choice).await?;
+        let settings = &self.shared.settings;
+        let verdict = plan::judge(
+            &choice,
+            settings.mode,
+            settings.missing,
+            &self.source_name(),
+        );
+        self.note(&choice);
+        match verdict {
+            Verdict::Copy => {}
+            Verdict::Fail(error) => return Err(error),
+            Verdict::Skip(error) => {
+                self.outcome.error = Some(error);
+                self.outcome.digest = None;
+                return Ok(Status::Skipped);
+            }
+        }
+        let held = match self.check(&choice).await? {
+            check::Check::Current => return Ok(Status::Current),
+            check::Check::Lacking(held) => held,
+        };
+        self.refuse_known_sparse(&choice).await?;
+        let images = self.images(&choice, &held).await?;
+        let plan = plan::plan(&choice, images);
+        self.transfer(&plan).await?;
+        let changed = self.publish(&choice, &plan).await?;
+        Ok(match (self.shared.settings.run, changed) {
+            (_, publish::Changed::Nothing) => Status::Current,
+            (Run::Real, publish::Changed::Something) => Status::Copied,
+            (Run::Dry, publish::Changed::Something) => Status::WouldCopy,
+        })
+    }
+
+    /// A source by digest is pushed by digest alone: by that of what the filter made of it.
+    async fn follow_digest(&mut self, choice: &Choice) -> Result<()> {
+        let root = &choice.filtered.root.digest;
+        if matches!(&self.job.destination, Target::Digest(digest) if digest != root) {
+            self.job.destination = Target::Digest(root.clone());
+            self.there = self.destination_head().await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the report what is known of the tag now.
+    fn note(&mut self, choice: &Choice) {
+        let filtered = &choice.filtered;
+        self.outcome.source_digest = Some(choice.source.clone());
+        self.outcome.digest = Some(filtered.root.digest.clone());
+        self.outcome.platforms.clone_from(&filtered.platforms);
+        self.outcome
+            .omitted_platforms
+            .clone_from(&filtered.omitted_platforms);
+        self.outcome.missing_platforms.clone_from(&filtered.missing);
+    }
+
+    fn source_name(&self) -> String {
+        match &self.job.source {
+            Target::Tag(tag) => format!("{}:{tag}", self.shared.source),
+            Target::Digest(digest) => format!("{}@{digest}", self.shared.source),
+        }
+    }
+
+    fn blobs(&mut self) -> &mut BlobCounts {
+        &mut self.outcome.blobs
+    }
+}

@@ -1,0 +1,296 @@
+//! Reading what a tag is: its manifests at the source, and what the filter makes of them.
+
+use futures_util::future::{join_all, try_join_all};
+
+use super::Tag;
+use super::check::Held;
+use crate::endpoint::{Head, Target};
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::filter::{self, Filtered, Known, Need};
+use crate::image::manifest::{Content, Descriptor, Manifest};
+use crate::image::media_type;
+use crate::image::platform::Platform;
+use crate::options::{Mode, Recheck};
+use crate::plan::{self, Choice};
+
+/// What reading came to.
+pub(super) enum Resolved {
+    /// The destination's tag points at the very manifest, and no more is to be looked into.
+    Same(Digest),
+    /// What is to be there.
+    Choice(Box<Choice>),
+}
+
+impl Tag {
+    pub(super) async fn resolve(&mut self) -> Result<Resolved> {
+        let root = match self.shared.settings.mode {
+            Mode::All => match self.root_or_same().await? {
+                Root::Read(root) => *root,
+                Root::Same(digest) => return Ok(Resolved::Same(digest)),
+            },
+            Mode::FilteredIndex | Mode::SparseIndex => {
+                let (root, there) = tokio::join!(self.source_root(), self.destination_head());
+                self.there = there?;
+                root?
+            }
+        };
+        let choice = if root.is_index() {
+            self.choose_index(&root).await?
+        } else {
+            self.choose_image(&root).await?
+        };
+        Ok(Resolved::Choice(Box::new(choice)))
+    }
+
+    /// In mode all the digest alone may tell that nothing is to be done, and an index that the
+    /// destination has already is read there, which spares a pull that counts.
+    async fn root_or_same(&mut self) -> Result<Root> {
+        self.there = self.destination_head().await?;
+        let Some(there) = self.there.clone() else {
+            return Ok(Root::Read(Box::new(self.source_root().await?)));
+        };
+        let digest = match &self.job.source {
+            Target::Digest(digest) => digest.clone(),
+            target @ Target::Tag(_) => {
+                let head = self.shared.source.head(target).await?;
+                head.ok_or_else(|| self.absent())?.digest
+            }
+        };
+        if digest != there.digest {
+            return Ok(Root::Read(Box::new(self.source_root().await?)));
+        }
+        let checks = self.shared.destination.caps().checks_content;
+        let recheck = self.shared.settings.recheck;
+        let is_image = !media_type::is_index(&there.media_type);
+        if recheck == Recheck::None || recheck == Recheck::Children && is_image && checks {
+            return Ok(Root::Same(digest));
+        }
+        let held = self
+            .shared
+            .destination
+            .manifest(&Target::Digest(digest))
+            .await?;
+        Ok(Root::Read(Box::new(match held {
+            Some(root) => root,
+            None => self.source_root().await?,
+        })))
+    }
+
+    pub(super) async fn destination_head(&self) -> Result<Option<Head>> {
+        self.shared.destination.head(&self.job.destination).await
+    }
+
+    async fn source_root(&self) -> Result<Manifest> {
+        self.count_pull();
+        let manifest = self.shared.source.manifest(&self.job.source).await?;
+        manifest.ok_or_else(|| self.absent())
+    }
+
+    fn absent(&self) -> Error {
+        Error::new(Kind::NotFound, "read manifest", self.source_name())
+            .because("the source does not have it")
+    }
+
+    /// Reads what the filter needs to know, round by round, and filters.
+    async fn choose_index(&self, root: &Manifest) -> Result<Choice> {
+        let settings = &self.shared.settings;
+        let mut known = Known::default();
+        loop {
+            let mut needs =
+                filter::needs(root, &known).map_err(|error| self.about_source(&error))?;
+            if settings.mode == Mode::All {
+                // Every entry is copied, whatever its platform.
+                needs.retain(|need| matches!(need, Need::Index(_)));
+            }
+            if needs.is_empty() {
+                break;
+            }
+            let learnt = try_join_all(needs.iter().map(|need| self.learn(need))).await?;
+            let mut lost = Vec::new();
+            for (need, learnt) in needs.iter().zip(learnt) {
+                let (Need::Index(entry) | Need::Platform(entry)) = need;
+                match learnt {
+                    Learnt::Index(manifest) => {
+                        known.manifests.insert(entry.digest.clone(), *manifest);
+                    }
+                    Learnt::Platform(platform) => {
+                        known.platforms.insert(entry.digest.clone(), platform);
+                    }
+                    Learnt::Lost => lost.push(entry),
+                }
+            }
+            if !lost.is_empty() {
+                let nested = known.manifests.values().flat_map(Manifest::entries);
+                return Err(self.lost(lost, root.entries().iter().chain(nested)).await);
+            }
+        }
+        plan::choose_index(root, &known, settings.mode, &settings.wanted)
+            .map_err(|error| self.about_source(&error))
+    }
+
+    fn about_source(&self, error: &Error) -> Error {
+        Error::new(error.kind(), "read index", self.source_name()).because(error.cause())
+    }
+
+    async fn learn(&self, need: &Need) -> Result<Learnt> {
+        let (Need::Index(entry) | Need::Platform(entry)) = need;
+        let manifest = match self.child(entry).await {
+            Ok(manifest) => manifest,
+            Err(error) if error.kind() == Kind::NotFound => return Ok(Learnt::Lost),
+            Err(error) => return Err(error),
+        };
+        Ok(match need {
+            Need::Index(_) => Learnt::Index(Box::new(manifest)),
+            Need::Platform(_) => Learnt::Platform(self.platform(&manifest).await?),
+        })
+    }
+
+    async fn choose_image(&self, root: &Manifest) -> Result<Choice> {
+        let settings = &self.shared.settings;
+        let platform = match settings.mode {
+            Mode::All => None,
+            Mode::FilteredIndex | Mode::SparseIndex => self.platform(root).await?,
+        };
+        Ok(plan::choose_image(
+            root,
+            platform.as_ref(),
+            settings.mode,
+            &settings.wanted,
+        ))
+    }
+
+    /// The platform that an image's config names.
+    async fn platform(&self, image: &Manifest) -> Result<Option<Platform>> {
+        let Content::Image { config, .. } = &image.content else {
+            return Ok(None);
+        };
+        if !media_type::is_config(&config.media_type) {
+            return Ok(None);
+        }
+        let bytes = self.shared.source.small_blob(config).await?;
+        Ok(Platform::from_config(&bytes))
+    }
+
+    /// The manifests of the children that are to be brought, all those that the source lacks named at once.
+    pub(super) async fn images(&self, choice: &Choice, held: &Held) -> Result<Vec<Manifest>> {
+        let entries = choice
+            .filtered
+            .kept
+            .iter()
+            .filter(|entry| !held.contains(&entry.digest));
+        let read =
+            join_all(entries.map(|entry| async move { (entry, self.child(entry).await) })).await;
+        let mut lost = Vec::new();
+        let mut images = Vec::new();
+        for (entry, result) in read {
+            match result {
+                Ok(image) => images.push(image),
+                Err(error) if error.kind() == Kind::NotFound => lost.push(entry),
+                Err(error) => return Err(error),
+            }
+        }
+        if lost.is_empty() {
+            return Ok(images);
+        }
+        let Filtered { kept, omitted, .. } = &choice.filtered;
+        Err(self.lost(lost, kept.iter().chain(omitted)).await)
+    }
+
+    /// A child of the root, by its entry; read once a run.
+    async fn child(&self, entry: &Descriptor) -> Result<Manifest> {
+        let target = Target::Digest(entry.digest.clone());
+        let read = self.shared.manifests.run(&entry.digest, async {
+            self.count_pull();
+            let found = self.shared.source.manifest(&target).await?;
+            found.ok_or_else(|| {
+                Error::new(
+                    Kind::NotFound,
+                    "read manifest",
+                    format!("{}@{target}", self.shared.source),
+                )
+                .because("the index lists it, but the source does not hold it")
+            })
+        });
+        let manifest = read.await?.into_inner();
+        if manifest.bytes.len() as u64 == entry.size {
+            return Ok(manifest);
+        }
+        let cause = format!(
+            "its index says {} bytes, it has {}",
+            entry.size,
+            manifest.bytes.len()
+        );
+        Err(Error::new(
+            Kind::DigestMismatch,
+            "read manifest",
+            format!("{}@{target}", self.shared.source),
+        )
+        .because(cause))
+    }
+
+    /// The error of a source that is itself sparse: it lists `lost`; what it holds is asked for among
+    /// `listed`. Where everything is wanted, everything that is not there is lost.
+    async fn lost<'a>(
+        &self,
+        mut lost: Vec<&'a Descriptor>,
+        listed: impl Iterator<Item = &'a Descriptor>,
+    ) -> Error {
+        let others = listed.filter(|entry| lost.iter().all(|lost| lost.digest != entry.digest));
+        let asked = others.map(|entry| async move {
+            let target = Target::Digest(entry.digest.clone());
+            (entry, self.shared.source.head(&target).await)
+        });
+        let mut held = Vec::new();
+        for (entry, head) in join_all(asked).await {
+            match head {
+                Ok(Some(_)) if !entry.is_attestation() && !entry.is_index() => held.push(entry),
+                Ok(None) if self.shared.settings.mode == Mode::All => lost.push(entry),
+                _ => {}
+            }
+        }
+        let names = |entries: &[&Descriptor]| {
+            let labels: Vec<String> = entries.iter().map(|entry| label(entry)).collect();
+            labels.join(", ")
+        };
+        let held = if held.is_empty() {
+            "no image of it".to_owned()
+        } else {
+            names(&held)
+        };
+        let cause = format!(
+            "the source is sparse: its index lists {}, but the source does not hold it; it holds {held}",
+            names(&lost)
+        );
+        Error::new(Kind::NotFound, "read the children of", self.source_name())
+            .because(cause)
+            .hint("`barge inspect` shows what is present; --arch picks among that")
+    }
+
+    fn count_pull(&self) {
+        self.pulls
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+enum Root {
+    Read(Box<Manifest>),
+    Same(Digest),
+}
+
+enum Learnt {
+    Index(Box<Manifest>),
+    Platform(Option<Platform>),
+    /// The source lists it, and does not hold it.
+    Lost,
+}
+
+/// An entry of an index as errors name it.
+fn label(entry: &Descriptor) -> String {
+    match &entry.platform {
+        _ if entry.is_attestation() => format!("attestation {}", entry.digest),
+        _ if entry.is_index() => format!("index {}", entry.digest),
+        Some(platform) => format!("{platform} ({})", entry.digest),
+        None => entry.digest.to_string(),
+    }
+}

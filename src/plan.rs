@@ -1,0 +1,286 @@
+//! What one tag needs, decided before anything moves. Pure: manifests in, work out.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::filter::{self, Filtered, Form, Known};
+use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::platform::{Platform, Wanted};
+use crate::options::{MissingArch, Mode};
+
+/// What becomes of a tag's root, and which of its children are wanted.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The digest of the source's root.
+    pub source: Digest,
+    /// What the filter made of it.
+    pub filtered: Filtered,
+}
+
+impl Choice {
+    /// Whether the destination's root is the source's own index, which may then lack children.
+    #[must_use]
+    pub fn is_own_index(&self) -> bool {
+        self.filtered.root.is_index() && !self.filtered.rewritten
+    }
+
+    /// Whether the destination gets an index without some of its children.
+    #[must_use]
+    pub fn is_sparse(&self) -> bool {
+        self.is_own_index() && !self.filtered.omitted.is_empty()
+    }
+
+    /// The digests of all manifests that the destination is to hold below the root.
+    pub fn children(&self) -> impl Iterator<Item = Digest> {
+        let nested = self.filtered.nested.iter().map(|index| &index.digest);
+        nested
+            .chain(self.filtered.kept.iter().map(|entry| &entry.digest))
+            .cloned()
+    }
+}
+
+/// Decides what becomes of an index.
+///
+/// # Errors
+///
+/// When the index cannot be filtered; see [`filter::filter`].
+pub fn choose_index(
+    index: &Manifest,
+    known: &Known,
+    mode: Mode,
+    wanted: &Wanted,
+) -> Result<Choice> {
+    let filtered = match mode {
+        Mode::All => filter::everything(index, known)?,
+        Mode::FilteredIndex => filter::filter(index, wanted, known, Form::Rewrite)?,
+        Mode::SparseIndex => filter::filter(index, wanted, known, Form::Keep)?,
+    };
+    Ok(Choice {
+        source: index.digest.clone(),
+        filtered,
+    })
+}
+
+/// Decides what becomes of a single image, whose config names `platform`.
+#[must_use]
+pub fn choose_image(
+    image: &Manifest,
+    platform: Option<&Platform>,
+    mode: Mode,
+    wanted: &Wanted,
+) -> Choice {
+    let name = platform.map(ToString::to_string);
+    let matches = mode == Mode::All || platform.is_some_and(|platform| wanted.matches(platform));
+    let lacks = |selectors: &mut dyn Iterator<Item = &crate::image::platform::PlatformSelector>| {
+        let mut seen = BTreeSet::new();
+        let missing = selectors
+            .filter(|selector| !platform.is_some_and(|platform| selector.matches(platform)))
+            .map(ToString::to_string);
+        missing
+            .filter(|name| seen.insert(name.clone()))
+            .collect::<Vec<_>>()
+    };
+    let present: Vec<String> = match mode {
+        Mode::All => name.into_iter().collect(),
+        Mode::FilteredIndex | Mode::SparseIndex => {
+            vec![name.unwrap_or_else(|| "unknown".to_owned())]
+        }
+    };
+    let (platforms, omitted_platforms) = if matches {
+        (present, Vec::new())
+    } else {
+        (Vec::new(), present)
+    };
+    Choice {
+        source: image.digest.clone(),
+        filtered: Filtered {
+            root: image.clone(),
+            nested: Vec::new(),
+            kept: Vec::new(),
+            omitted: Vec::new(),
+            platforms,
+            omitted_platforms,
+            missing: lacks(&mut wanted.selectors()),
+            missing_required: lacks(&mut wanted.required.iter()),
+            rewritten: false,
+        },
+    }
+}
+
+/// Whether a tag goes on.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It has what was asked for, or some of it.
+    Copy,
+    /// It has none of the platforms, and such tags are left out.
+    Skip(Error),
+    /// It fails.
+    Fail(Error),
+}
+
+/// Whether a tag whose source came to `choice` is copied.
+#[must_use]
+pub fn judge(choice: &Choice, mode: Mode, missing: MissingArch, name: &str) -> Verdict {
+    let Filtered {
+        platforms,
+        omitted_platforms,
+        missing: lacks,
+        missing_required,
+        ..
+    } = &choice.filtered;
+    let present: Vec<String> = platforms.iter().chain(omitted_platforms).cloned().collect();
+    let present = if present.is_empty() {
+        "no platform".to_owned()
+    } else {
+        present.join(", ")
+    };
+    let error = |kind, what: &str, names: &[String]| {
+        Error::new(kind, "select platforms of", name).because(format!(
+            "{what} {}; the source has {present}",
+            names.join(", ")
+        ))
+    };
+    if !missing_required.is_empty() {
+        return Verdict::Fail(error(
+            Kind::RequiredArch,
+            "it lacks the required",
+            missing_required,
+        ));
+    }
+    if mode == Mode::All || !platforms.is_empty() {
+        return Verdict::Copy;
+    }
+    let error = error(
+        Kind::MissingPlatform,
+        "it has none of the platforms asked for:",
+        lacks,
+    );
+    match missing {
+        MissingArch::Fail => Verdict::Fail(error),
+        MissingArch::Skip => Verdict::Skip(error),
+    }
+}
+
+/// The work for one tag: blobs first, then images, then nested indexes in order, then the root.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Every blob once, the largest first.
+    pub blobs: Vec<Descriptor>,
+    /// The images to put by digest.
+    pub images: Vec<Manifest>,
+    /// The nested indexes to put by digest, the deepest first.
+    pub nested: Vec<Manifest>,
+    /// What the tag is to point at.
+    pub root: Manifest,
+    /// Layers that are fetched from elsewhere and not pushed.
+    pub foreign: u64,
+}
+
+/// The work that `choice` comes to, where `images` are those of its children that have to be brought.
+#[must_use]
+pub fn plan(choice: &Choice, images: Vec<Manifest>) -> Plan {
+    let root = choice.filtered.root.clone();
+    let mut seen = BTreeSet::new();
+    let sources = images.iter().chain(std::iter::once(&root));
+    let mut blobs: Vec<Descriptor> = sources
+        .clone()
+        .flat_map(Manifest::blobs)
+        .filter(|blob| seen.insert(blob.digest.clone()))
+        .cloned()
+        .collect();
+    blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
+    let foreign = sources.map(|image| image.foreign() as u64).sum();
+    Plan {
+        blobs,
+        images,
+        nested: choice.filtered.nested.clone(),
+        root,
+        foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn image(layers: &[u64]) -> Manifest {
+        let descriptor = |kind: &str, size: u64| {
+            let digest = Digest::of(format!("{kind}{size}").as_bytes());
+            format!(
+                r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":{size}}}"#
+            )
+        };
+        let layers: Vec<String> = layers
+            .iter()
+            .map(|size| descriptor("layer.v1.tar+gzip", *size))
+            .collect();
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[{}]}}"#,
+            descriptor("config.v1+json", 2),
+            layers.join(",")
+        );
+        Manifest::parse(Bytes::from(text), None).expect("an image")
+    }
+
+    fn wanted(platforms: &[&str], required: &[&str]) -> Wanted {
+        let parse = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| text.parse().expect("a selector"))
+                .collect()
+        };
+        Wanted {
+            platforms: parse(platforms),
+            required: parse(required),
+        }
+    }
+
+    fn platform(os: &str, architecture: &str) -> Platform {
+        let config = format!(r#"{{"os":"{os}","architecture":"{architecture}"}}"#);
+        Platform::from_config(config.as_bytes()).expect("a platform")
+    }
+
+    #[test]
+    fn a_single_image_is_judged_by_its_config() {
+        let arm = platform("linux", "arm64");
+        let choose = |wanted| choose_image(&image(&[1]), Some(&arm), Mode::FilteredIndex, &wanted);
+        let fits = choose(wanted(&["arm64"], &[]));
+        assert!(matches!(
+            judge(&fits, Mode::FilteredIndex, MissingArch::Fail, "x"),
+            Verdict::Copy
+        ));
+        assert_eq!(fits.filtered.platforms, ["linux/arm64"]);
+        let lacks = choose(wanted(&["amd64"], &[]));
+        let Verdict::Fail(error) = judge(&lacks, Mode::FilteredIndex, MissingArch::Fail, "x")
+        else {
+            panic!()
+        };
+        assert_eq!(error.kind(), Kind::MissingPlatform);
+        assert!(
+            error
+                .to_string()
+                .contains("amd64; the source has linux/arm64"),
+            "{error}"
+        );
+        assert!(matches!(
+            judge(&lacks, Mode::SparseIndex, MissingArch::Skip, "x"),
+            Verdict::Skip(_)
+        ));
+        let required = choose(wanted(&["arm64"], &["amd64"]));
+        let Verdict::Fail(error) = judge(&required, Mode::FilteredIndex, MissingArch::Skip, "x")
+        else {
+            panic!()
+        };
+        assert_eq!(error.kind(), Kind::RequiredArch);
+    }
+
+    #[test]
+    fn blobs_come_once_and_the_largest_first() {
+        let choice = choose_image(&image(&[5, 90, 5]), None, Mode::All, &wanted(&[], &[]));
+        let plan = plan(&choice, vec![image(&[90, 30])]);
+        let sizes: Vec<u64> = plan.blobs.iter().map(|blob| blob.size).collect();
+        assert_eq!(sizes, [90, 30, 5, 2]);
+    }
+}
