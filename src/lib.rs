@@ -3,6 +3,7 @@
 //! The library behind the `barge` command. `DESIGN.md` in the repository is its map: a module imports
 //! only modules of a lower rank, and what can be a pure function is one.
 
+pub mod cli;
 pub mod endpoint;
 pub mod engine;
 pub mod error;
@@ -12,4 +13,5 @@ pub mod options;
 pub mod plan;
 pub mod printable;
 pub mod reference;
+pub mod request;
 pub mod select;

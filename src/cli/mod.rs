@@ -1,0 +1,458 @@
+//! The command line as clap sees it: raw flags that do no work. [`crate::request`] makes sense of them.
+//!
+//! Every option has a variable `BARGE_<OPTION>`. A flag wins over its variable, and switches off the
+//! variables of options that it conflicts with.
+
+mod conflicts;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{
+    Arg, ArgAction, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    ValueEnum,
+};
+
+use crate::options::{MissingArch, Mode, Policy, Recheck};
+
+/// Copy container images between registries, OCI layouts and archives
+#[derive(Debug, Parser)]
+#[command(name = "barge", version, max_term_width = 80)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const ENVIRONMENT: &str = "\
+Every option has a variable: --no-creds is BARGE_NO_CREDS. A flag wins over it.
+The variable of a repeatable option holds one value a line.";
+
+const COPY_EXAMPLES: &str = "\
+Modes:
+  all             every child, then the index itself; the default without --arch
+  filtered-index  a new index of just the platforms asked for; the default with
+                  --arch. Its digest is new, its other bytes are the source's
+  sparse-index    the original index with its digest, so that pins and
+                  signatures stay good; only the children asked for come along.
+                  The destination must accept that
+
+Examples:
+  Mirror two architectures of one tag, as an index of just those:
+    barge copy --arch amd64,arm64 docker.io/library/alpine:3.20 \\
+        docker://registry.example.com/mirror/alpine
+  Keep the digest of the original index (the registry must allow it):
+    barge copy --arch arm64 --mode sparse-index quay.io/org/app:v1 \\
+        docker://registry.example.com/org/app
+  Every 3.x tag into a layout on disk, a JSON summary for the script:
+    barge copy --tags '3\\..*' -o json docker.io/library/python oci:python
+
+References:
+  docker://HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]   a registry
+  oci:PATH[:REF], oci:PATH@DIGEST                  an OCI image layout
+
+Exit codes: 0 all tags copied or current, 1 none, 2 usage error, 3 some failed,
+130 and 143 interrupted.
+
+Every option has a variable: --src-creds is BARGE_SRC_CREDS. A flag wins over
+it. The variable of a repeatable option holds one value a line.";
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Copy one tag of a repository, or many
+    #[command(after_help = COPY_EXAMPLES)]
+    Copy(Box<CopyArgs>),
+    /// Show what a reference holds: digest, platforms, which of them are present
+    #[command(after_help = ENVIRONMENT)]
+    Inspect(InspectArgs),
+    /// List the tags that the tag options select, one a line
+    #[command(after_help = ENVIRONMENT)]
+    ListTags(ListTagsArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// `barge copy`.
+#[derive(Debug, Args)]
+pub struct CopyArgs {
+    /// What to copy
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// Where to
+    #[arg(value_name = "DESTINATION")]
+    pub destination: String,
+    /// Which platforms.
+    #[command(flatten)]
+    pub platforms: PlatformArgs,
+    /// Which tags.
+    #[command(flatten)]
+    pub tags: TagArgs,
+    /// How.
+    #[command(flatten)]
+    pub transfer: TransferArgs,
+    /// Who is asking.
+    #[command(flatten)]
+    pub access: CopyAccessArgs,
+    /// For how long.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// What to tell.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What else to tell.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// Which platforms are copied.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Platforms")]
+pub struct PlatformArgs {
+    /// Platforms to copy: arm64, linux/arm64, arm/v7, windows/amd64:10.0.17763
+    #[arg(
+        long,
+        visible_alias = "platform",
+        value_name = "A[,A...]",
+        value_delimiter = '\n'
+    )]
+    pub arch: Vec<String>,
+    /// What becomes of an index, see below
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub mode: Option<Mode>,
+    /// The same as --mode all
+    #[arg(short = 'a', long, value_parser = BoolishValueParser::new())]
+    pub all: bool,
+    /// A platform to copy that has to be there
+    #[arg(long, value_name = "A", value_delimiter = '\n')]
+    pub require_arch: Vec<String>,
+    /// What becomes of a tag with none of the platforms
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "fail")]
+    pub missing_arch: MissingArch,
+}
+
+/// Which tags are copied or listed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tags")]
+pub struct TagArgs {
+    /// Tags that match as a whole
+    #[arg(long, value_name = "REGEX", value_delimiter = '\n')]
+    pub tags: Vec<String>,
+    /// Tags to leave out
+    #[arg(long, value_name = "REGEX", value_delimiter = '\n')]
+    pub exclude_tags: Vec<String>,
+    /// Every tag
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub all_tags: bool,
+    /// Tags that match
+    #[arg(
+        long,
+        help = "Tags that match: latest,3.[789].?,*-slim",
+        value_name = "GLOBS",
+        value_delimiter = '\n'
+    )]
+    pub tag_glob: Vec<String>,
+    /// Tags to leave out
+    #[arg(long, value_name = "GLOBS", value_delimiter = '\n')]
+    pub exclude_tag_glob: Vec<String>,
+    /// Do not leave out digest tags (sha256-…, with .sig, .att, .sbom)
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub include_digest_tags: bool,
+}
+
+/// How the copy goes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Transfer")]
+pub struct TransferArgs {
+    /// What a failed tag means for the others
+    #[arg(long, value_enum, value_name = "POLICY", default_value = "best-effort")]
+    pub policy: Policy,
+    /// Blob transfers at once
+    #[arg(short, long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub jobs: u16,
+    /// How far a tag whose digest is right is looked into
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "children")]
+    pub recheck: Recheck,
+    /// Only say what would be copied
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub dry_run: bool,
+}
+
+/// Limits on one request or transfer.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
+pub struct NetworkArgs {
+    /// Failures in a row that one request may have
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub retry_times: u32,
+    /// Drop a connection that moves no byte for so long
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub stall_timeout: u64,
+}
+
+/// Access to a registry: both sides of a copy, or the one reference.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Access")]
+pub struct AccessArgs {
+    /// User and password
+    #[arg(long, value_name = "USER[:PASS]")]
+    pub creds: Option<String>,
+    /// Ask as nobody
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub no_creds: bool,
+    /// A bearer token
+    #[arg(long, value_name = "TOKEN")]
+    pub registry_token: Option<String>,
+    /// A file with credentials, as Docker's config.json
+    #[arg(long, value_name = "FILE")]
+    pub authfile: Option<PathBuf>,
+    /// A directory with *.crt, and *.cert with *.key
+    #[arg(long, value_name = "DIR")]
+    pub cert_dir: Option<PathBuf>,
+    /// Verify TLS certificates [default: true, on loopback HTTP too]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    pub tls_verify: Option<bool>,
+}
+
+/// Access to both registries of a copy.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Access")]
+pub struct CopyAccessArgs {
+    /// User and password for the source
+    #[arg(long, value_name = "USER[:PASS]")]
+    pub src_creds: Option<String>,
+    /// User and password for the destination
+    #[arg(long, value_name = "USER[:PASS]")]
+    pub dest_creds: Option<String>,
+    /// Ask the source as nobody
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub src_no_creds: bool,
+    /// Ask the destination as nobody
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub dest_no_creds: bool,
+    /// A bearer token for the source
+    #[arg(long, value_name = "TOKEN")]
+    pub src_registry_token: Option<String>,
+    /// A bearer token for the destination
+    #[arg(long, value_name = "TOKEN")]
+    pub dest_registry_token: Option<String>,
+    /// A file with credentials for the source
+    #[arg(long, value_name = "FILE")]
+    pub src_authfile: Option<PathBuf>,
+    /// A file with credentials for the destination
+    #[arg(long, value_name = "FILE")]
+    pub dest_authfile: Option<PathBuf>,
+    /// Certificates for the source
+    #[arg(long, value_name = "DIR")]
+    pub src_cert_dir: Option<PathBuf>,
+    /// Certificates for the destination
+    #[arg(long, value_name = "DIR")]
+    pub dest_cert_dir: Option<PathBuf>,
+    /// Verify the source's TLS certificate
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    pub src_tls_verify: Option<bool>,
+    /// Verify the destination's TLS certificate
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    pub dest_tls_verify: Option<bool>,
+    /// What holds for both sides.
+    #[command(flatten)]
+    pub both: AccessArgs,
+}
+
+/// What is printed, and where.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// The form of what goes to standard output
+    #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
+    pub output: Form,
+    /// Say more on standard error (-vv: every request)
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Say nothing on standard error but errors
+    #[arg(short, long, value_parser = BoolishValueParser::new())]
+    pub quiet: bool,
+}
+
+/// What else a copy writes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct ReportArgs {
+    /// Write the JSON summary to a file as well
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Write the digest of the image copied, or a line for each, to a file
+    #[arg(long, value_name = "FILE")]
+    pub digestfile: Option<PathBuf>,
+    /// How progress is shown on standard error
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
+    pub progress: Progress,
+}
+
+/// The form of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For people
+    Text,
+    /// For scripts
+    Json,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    /// Bars on a terminal, lines elsewhere
+    Auto,
+    /// Bars
+    Bar,
+    /// A line every 10 seconds
+    Plain,
+    /// Not at all
+    None,
+}
+
+/// `barge inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// What to look at
+    #[arg(value_name = "REFERENCE")]
+    pub reference: String,
+    /// Print the bytes of the manifest as they are
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub raw: bool,
+    /// Who is asking.
+    #[command(flatten)]
+    pub access: AccessArgs,
+    /// For how long.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// What to tell.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `barge list-tags`.
+#[derive(Debug, Args)]
+pub struct ListTagsArgs {
+    /// The repository, or layout, whose tags to list
+    #[arg(value_name = "REPOSITORY")]
+    pub repository: String,
+    /// Which tags.
+    #[command(flatten)]
+    pub tags: TagArgs,
+    /// Who is asking.
+    #[command(flatten)]
+    pub access: AccessArgs,
+    /// For how long.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// What to tell.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `barge completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+/// The command without its environment, as man pages and completions show it.
+#[must_use]
+pub fn command() -> Command {
+    let command = Cli::command().mut_subcommand("copy", |copy| {
+        // What the commands with one reference call the same is for both sides here.
+        BOTH_SIDES.iter().fold(copy, |copy, id| {
+            copy.mut_arg(id, |argument| {
+                let help = argument
+                    .get_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                argument.help(format!("{help} (both sides)"))
+            })
+        })
+    });
+    let verbs: Vec<String> = command
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned())
+        .collect();
+    verbs
+        .into_iter()
+        .fold(with_short_help(command), |command, verb| {
+            command.mut_subcommand(verb, with_short_help)
+        })
+}
+
+/// One screenful of help, whichever of its flags was typed.
+fn with_short_help(command: Command) -> Command {
+    let help = Arg::new("help")
+        .short('h')
+        .long("help")
+        .action(ArgAction::HelpShort)
+        .help("Print help");
+    command.disable_help_flag(true).arg(help)
+}
+
+/// Options of [`AccessArgs`].
+const BOTH_SIDES: [&str; 6] = [
+    "creds",
+    "no_creds",
+    "registry_token",
+    "authfile",
+    "cert_dir",
+    "tls_verify",
+];
+
+/// Parses `arguments`, options that they lack from the variables that `variable` reads.
+///
+/// # Errors
+///
+/// clap's own, which is also how `--help` and `--version` end.
+pub fn parse(
+    arguments: Vec<OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> clap::error::Result<Cli> {
+    let matches = with_environment(command(), &variable).try_get_matches_from(arguments.clone())?;
+    let overridden = conflicts::overridden(&matches);
+    if overridden.is_empty() {
+        return Cli::from_arg_matches(&matches);
+    }
+    let kept = |name: &str| {
+        variable(name).filter(|_| !overridden.iter().any(|id| name == variable_name(id)))
+    };
+    let matches = with_environment(command(), &kept).try_get_matches_from(arguments)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// Every long option of every verb reads its variable, where that is set and not empty.
+fn with_environment(mut command: Command, variable: &impl Fn(&str) -> Option<OsString>) -> Command {
+    let verbs: Vec<String> = command
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned())
+        .collect();
+    for verb in verbs {
+        command = command.mut_subcommand(verb, |verb| {
+            verb.mut_args(|argument| {
+                let long = argument
+                    .get_long()
+                    .filter(|long| !matches!(*long, "help" | "version"));
+                let Some(name) = long.map(variable_name) else {
+                    return argument;
+                };
+                // A variable that is set and empty is how CI systems say that it is not set.
+                if variable(&name).is_none_or(|value| value.to_string_lossy().trim().is_empty()) {
+                    return argument;
+                }
+                argument.env(name).hide_env(true)
+            })
+        });
+    }
+    command
+}
+
+fn variable_name(option: &str) -> String {
+    format!("BARGE_{}", option.replace('-', "_").to_uppercase())
+}

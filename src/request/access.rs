@@ -1,0 +1,188 @@
+//! How each side is reached: whom to be there, whom to trust, how long to try.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::{AccessArgs, CopyAccessArgs, NetworkArgs};
+use crate::endpoint::backoff::Backoff;
+use crate::endpoint::registry::credentials::{AuthFile, CredentialSource, Credentials, Secret};
+use crate::endpoint::registry::{RegistryOptions, Tls};
+use crate::error::{Error, Result};
+use crate::event::{Events, Side};
+
+/// Variables of the environment that are no options of barge: where other tools keep credentials.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `REGISTRY_AUTH_FILE`.
+    pub registry_auth_file: Option<PathBuf>,
+    /// `DOCKER_CONFIG`.
+    pub docker_config: Option<PathBuf>,
+    /// The home directory.
+    pub home: Option<PathBuf>,
+}
+
+impl Environment {
+    /// What this process was started with.
+    #[must_use]
+    pub fn read() -> Self {
+        let path = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        Self {
+            registry_auth_file: path("REGISTRY_AUTH_FILE"),
+            docker_config: path("DOCKER_CONFIG"),
+            home: std::env::home_dir(),
+        }
+    }
+}
+
+/// Small requests that one registry gets at once.
+const SMALL_REQUESTS: usize = 32;
+
+/// How one side is reached.
+#[derive(Clone, Debug)]
+pub struct Access {
+    credentials: CredentialSource,
+    tls: Tls,
+    retry_times: u32,
+    stall: Duration,
+    /// Blob transfers at once, on top of small requests.
+    jobs: usize,
+}
+
+impl Access {
+    /// The same for a run that moves so many blobs at once.
+    pub(super) fn for_jobs(mut self, jobs: usize) -> Self {
+        self.jobs = jobs;
+        self
+    }
+
+    /// The options of the registry client for `side`.
+    #[must_use]
+    pub fn options(&self, side: Side, events: &Events) -> RegistryOptions {
+        RegistryOptions {
+            side,
+            credentials: self.credentials.clone(),
+            tls: self.tls.clone(),
+            stall: self.stall,
+            requests: SMALL_REQUESTS + self.jobs,
+            backoff: Backoff {
+                times: self.retry_times,
+                events: events.clone(),
+            },
+        }
+    }
+}
+
+/// The options of each side: its own, else those for both.
+pub(super) fn sides(arguments: CopyAccessArgs) -> (AccessArgs, AccessArgs) {
+    let both = arguments.both;
+    let source = AccessArgs {
+        creds: arguments.src_creds,
+        no_creds: arguments.src_no_creds,
+        registry_token: arguments.src_registry_token,
+        authfile: arguments.src_authfile,
+        cert_dir: arguments.src_cert_dir,
+        tls_verify: arguments.src_tls_verify,
+    };
+    let destination = AccessArgs {
+        creds: arguments.dest_creds,
+        no_creds: arguments.dest_no_creds,
+        registry_token: arguments.dest_registry_token,
+        authfile: arguments.dest_authfile,
+        cert_dir: arguments.dest_cert_dir,
+        tls_verify: arguments.dest_tls_verify,
+    };
+    (over(source, &both), over(destination, &both))
+}
+
+fn over(own: AccessArgs, both: &AccessArgs) -> AccessArgs {
+    let says_who = own.creds.is_some()
+        || own.no_creds
+        || own.registry_token.is_some()
+        || own.authfile.is_some();
+    let who = if says_who { own.clone() } else { both.clone() };
+    AccessArgs {
+        creds: who.creds,
+        no_creds: who.no_creds,
+        registry_token: who.registry_token,
+        authfile: who.authfile.or_else(|| both.authfile.clone()),
+        cert_dir: own.cert_dir.or_else(|| both.cert_dir.clone()),
+        tls_verify: own.tls_verify.or(both.tls_verify),
+    }
+}
+
+pub(super) fn resolve(
+    access: AccessArgs,
+    network: &NetworkArgs,
+    environment: &Environment,
+    prefix: &str,
+) -> Result<Access> {
+    Ok(Access {
+        tls: Tls {
+            verify: access.tls_verify,
+            cert_dir: access.cert_dir.clone(),
+        },
+        credentials: credentials(access, environment, prefix)?,
+        retry_times: network.retry_times,
+        stall: Duration::from_secs(network.stall_timeout),
+        jobs: 0,
+    })
+}
+
+fn credentials(
+    access: AccessArgs,
+    environment: &Environment,
+    prefix: &str,
+) -> Result<CredentialSource> {
+    let ways = [
+        access.creds.is_some(),
+        access.no_creds,
+        access.registry_token.is_some(),
+    ];
+    if ways.iter().filter(|given| **given).count() > 1 {
+        return Err(Error::usage(format!(
+            "{prefix}creds, {prefix}no-creds and {prefix}registry-token exclude each other"
+        )));
+    }
+    if access.no_creds {
+        return Ok(CredentialSource::Given(Credentials::Anonymous));
+    }
+    if let Some(token) = access.registry_token {
+        return Ok(CredentialSource::Given(Credentials::Token(Secret::new(
+            token,
+        ))));
+    }
+    if let Some(text) = access.creds {
+        let (user, password) = text.split_once(':').unwrap_or((&text, ""));
+        if user.is_empty() {
+            return Err(Error::usage(format!(
+                "{prefix}creds has no user name; write USER:PASSWORD"
+            )));
+        }
+        let credentials = Credentials::Password {
+            user: user.to_owned(),
+            password: Secret::new(password),
+        };
+        return Ok(CredentialSource::Given(credentials));
+    }
+    Ok(CredentialSource::Files(auth_files(
+        access.authfile,
+        environment,
+    )))
+}
+
+fn auth_files(named: Option<PathBuf>, environment: &Environment) -> Vec<AuthFile> {
+    if let Some(path) = named.or_else(|| environment.registry_auth_file.clone()) {
+        return vec![AuthFile { path, named: true }];
+    }
+    let docker = environment.docker_config.clone();
+    let docker = docker.or_else(|| environment.home.as_ref().map(|home| home.join(".docker")));
+    let file = docker.map(|directory| AuthFile {
+        path: directory.join("config.json"),
+        named: false,
+    });
+    file.into_iter().collect()
+}

@@ -1,0 +1,363 @@
+//! Flags and environment, resolved and checked once: what comes out can be carried out as it is.
+
+mod access;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::cli::{CopyArgs, InspectArgs, ListTagsArgs, OutputArgs, PlatformArgs, TagArgs};
+use crate::error::{Error, Result};
+use crate::image::platform::{PlatformSelector, Wanted};
+use crate::options::{MissingArch, Mode, Policy, Recheck, Run};
+use crate::reference::{Reference, Role};
+use crate::select::{Patterns, Selection};
+
+pub use self::access::{Access, Environment};
+use self::access::{resolve, sides};
+pub use crate::cli::{Form, Progress};
+
+/// What to print.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// The form of results.
+    pub form: Form,
+    /// Whether standard error is for errors alone.
+    pub quiet: bool,
+}
+
+/// `barge copy`, resolved.
+#[derive(Debug)]
+pub struct CopyRequest {
+    /// Where images are read.
+    pub source: Reference,
+    /// Where they go.
+    pub destination: Reference,
+    /// Which tags; `None`: the one that the references name.
+    pub selection: Option<Selection>,
+    /// What becomes of an index.
+    pub mode: Mode,
+    /// The platforms asked for.
+    pub wanted: Wanted,
+    /// What becomes of a tag without them.
+    pub missing: MissingArch,
+    /// What a failed tag means for the others.
+    pub policy: Policy,
+    /// How far a tag that looks right is looked into.
+    pub recheck: Recheck,
+    /// Blob transfers at once.
+    pub jobs: usize,
+    /// Whether anything is written.
+    pub run: Run,
+    /// How the source is reached.
+    pub source_access: Access,
+    /// How the destination is reached.
+    pub destination_access: Access,
+    /// What to print.
+    pub output: Output,
+    /// How progress is shown.
+    pub progress: Progress,
+    /// Where the JSON summary goes as well.
+    pub report: Option<PathBuf>,
+    /// Where digests go.
+    pub digestfile: Option<PathBuf>,
+}
+
+/// `barge inspect`, resolved.
+#[derive(Debug)]
+pub struct InspectRequest {
+    /// What to look at.
+    pub reference: Reference,
+    /// Whether the bytes are printed as they are.
+    pub raw: bool,
+    /// How it is reached.
+    pub access: Access,
+    /// What to print.
+    pub output: Output,
+}
+
+/// `barge list-tags`, resolved.
+#[derive(Debug)]
+pub struct ListTagsRequest {
+    /// Whose tags.
+    pub repository: Reference,
+    /// Which; `None`: all but digest tags.
+    pub selection: Selection,
+    /// How it is reached.
+    pub access: Access,
+    /// What to print.
+    pub output: Output,
+}
+
+impl CopyRequest {
+    /// Checks `arguments` as a whole.
+    ///
+    /// # Errors
+    ///
+    /// A usage error that says which words do not go together.
+    pub fn new(arguments: CopyArgs, environment: &Environment) -> Result<Self> {
+        let source = Reference::parse(&arguments.source, Role::Source)?;
+        let destination = Reference::parse(&arguments.destination, Role::Destination)?;
+        let selection = Selection::compile(&patterns(&arguments.tags))?;
+        check_names(&source, &destination, selection.is_some())?;
+        let (mode, wanted) = platforms(&arguments.platforms)?;
+        if arguments.transfer.policy == Policy::Rollback {
+            return Err(Error::usage(
+                "--policy rollback comes in a later version; this one has best-effort alone",
+            ));
+        }
+        let files = (&arguments.report.report, &arguments.report.digestfile);
+        if files.0.is_some() && files.0 == files.1 {
+            return Err(Error::usage("--report and --digestfile name the same file"));
+        }
+        let access = sides(arguments.access);
+        let network = &arguments.network;
+        let jobs = usize::from(arguments.transfer.jobs);
+        Ok(Self {
+            source,
+            destination,
+            selection,
+            mode,
+            wanted,
+            missing: arguments.platforms.missing_arch,
+            policy: arguments.transfer.policy,
+            recheck: arguments.transfer.recheck,
+            jobs,
+            run: if arguments.transfer.dry_run {
+                Run::Dry
+            } else {
+                Run::Real
+            },
+            source_access: resolve(access.0, network, environment, "--src-")?.for_jobs(jobs),
+            destination_access: resolve(access.1, network, environment, "--dest-")?.for_jobs(jobs),
+            output: output(&arguments.output),
+            progress: arguments.report.progress,
+            report: arguments.report.report,
+            digestfile: arguments.report.digestfile,
+        })
+    }
+}
+
+impl InspectRequest {
+    /// Checks `arguments`.
+    ///
+    /// # Errors
+    ///
+    /// A usage error that says what is wrong.
+    pub fn new(arguments: InspectArgs, environment: &Environment) -> Result<Self> {
+        Ok(Self {
+            reference: Reference::parse(&arguments.reference, Role::Source)?,
+            raw: arguments.raw,
+            access: resolve(arguments.access, &arguments.network, environment, "--")?,
+            output: output(&arguments.output),
+        })
+    }
+}
+
+impl ListTagsRequest {
+    /// Checks `arguments`.
+    ///
+    /// # Errors
+    ///
+    /// A usage error that says what is wrong.
+    pub fn new(arguments: ListTagsArgs, environment: &Environment) -> Result<Self> {
+        let repository = Reference::parse(&arguments.repository, Role::Source)?;
+        if repository.tag().is_some() || repository.digest().is_some() {
+            return Err(Error::usage(format!(
+                "`{}` names one image; list-tags takes a repository",
+                arguments.repository
+            )));
+        }
+        let mut patterns = patterns(&arguments.tags);
+        let any = !patterns.include_regex.is_empty() || !patterns.include_glob.is_empty();
+        let excluding = !patterns.exclude_regex.is_empty() || !patterns.exclude_glob.is_empty();
+        patterns.all |= !any && !excluding;
+        let selection =
+            Selection::compile(&patterns)?.ok_or_else(|| Error::usage("no tag can be selected"))?;
+        Ok(Self {
+            repository,
+            selection,
+            access: resolve(arguments.access, &arguments.network, environment, "--")?,
+            output: output(&arguments.output),
+        })
+    }
+}
+
+fn output(arguments: &OutputArgs) -> Output {
+    Output {
+        form: arguments.output,
+        quiet: arguments.quiet,
+    }
+}
+
+/// The values of a repeatable option without the blank lines that a variable may have; a value that is
+/// nothing else stays, to be complained about.
+fn lines(values: &[String]) -> Vec<String> {
+    let some: Vec<String> = values
+        .iter()
+        .filter(|value| !value.trim().is_empty())
+        .cloned()
+        .collect();
+    if some.is_empty() {
+        values.to_vec()
+    } else {
+        some
+    }
+}
+
+fn patterns(arguments: &TagArgs) -> Patterns {
+    Patterns {
+        include_regex: lines(&arguments.tags),
+        exclude_regex: lines(&arguments.exclude_tags),
+        include_glob: lines(&arguments.tag_glob),
+        exclude_glob: lines(&arguments.exclude_tag_glob),
+        all: arguments.all_tags,
+        digest_tags: arguments.include_digest_tags,
+    }
+}
+
+fn check_names(source: &Reference, destination: &Reference, many: bool) -> Result<()> {
+    if let Some(digest) = destination.digest() {
+        return Err(Error::usage(format!(
+            "DESTINATION carries the digest {digest}, but the digest follows from what is copied; name a tag, or nothing"
+        )));
+    }
+    if !many {
+        return Ok(());
+    }
+    let named = |reference: &Reference| {
+        let digest = reference.digest().map(ToString::to_string);
+        reference.tag().map(str::to_owned).or(digest)
+    };
+    for (role, reference) in [("SOURCE", source), ("DESTINATION", destination)] {
+        if let Some(name) = named(reference) {
+            return Err(Error::usage(format!(
+                "{role} names `{name}`, and the tag options select tags; leave one of them out ({} keeps every tag's name)",
+                reference.place()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn platforms(arguments: &PlatformArgs) -> Result<(Mode, Wanted)> {
+    let wanted = Wanted {
+        platforms: selectors(&arguments.arch, "--arch")?,
+        required: selectors(&arguments.require_arch, "--require-arch")?,
+    };
+    let asked = !wanted.platforms.is_empty() || !wanted.required.is_empty();
+    let mode = match (arguments.all, arguments.mode) {
+        (true, Some(mode)) if mode != Mode::All => {
+            return Err(Error::usage(
+                "--all is --mode all; it does not go with another --mode",
+            ));
+        }
+        (false, Some(mode)) => mode,
+        (false, None) if asked => Mode::FilteredIndex,
+        (true, _) | (false, None) => Mode::All,
+    };
+    match (mode, asked) {
+        (Mode::All, true) => Err(Error::usage(
+            "--mode all copies every platform, --arch and --require-arch pick some; leave one out, or take --mode filtered-index or sparse-index",
+        )),
+        (Mode::FilteredIndex | Mode::SparseIndex, false) => Err(Error::usage(
+            "--mode filtered-index and sparse-index need --arch, which says what to keep: --arch amd64,arm64",
+        )),
+        _ => Ok((mode, wanted)),
+    }
+}
+
+/// The platforms of a repeatable option, whose values are lists too; each once.
+fn selectors(values: &[String], option: &str) -> Result<Vec<PlatformSelector>> {
+    let mut seen = BTreeSet::new();
+    let mut selectors = Vec::new();
+    let lines = values.iter().flat_map(|value| value.lines());
+    for text in lines
+        .filter(|line| !line.trim().is_empty())
+        .flat_map(|line| line.split(','))
+    {
+        let selector: PlatformSelector = text
+            .parse()
+            .map_err(|why| Error::usage(format!("{option} `{text}`: {why}")))?;
+        if seen.insert(selector.to_string()) {
+            selectors.push(selector);
+        }
+    }
+    if selectors.is_empty() && !values.is_empty() {
+        return Err(Error::usage(format!(
+            "{option} names no platform; write {option} arm64, for example"
+        )));
+    }
+    Ok(selectors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{self, Verb};
+    use std::ffi::OsString;
+
+    fn copy(
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> std::result::Result<CopyRequest, String> {
+        let words = ["barge", "copy", "docker://h.io/a", "oci:x"]
+            .iter()
+            .chain(arguments);
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        let cli = cli::parse(words.map(OsString::from).collect(), variable)
+            .map_err(|error| error.to_string())?;
+        let Verb::Copy(arguments) = cli.verb else {
+            return Err("not copy".into());
+        };
+        CopyRequest::new(*arguments, &Environment::default()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn modes_and_platforms_go_together() {
+        let mode = |arguments: &[&str]| copy(arguments, &[]).map(|request| request.mode);
+        assert_eq!(mode(&[]), Ok(Mode::All));
+        assert_eq!(mode(&["--arch", "arm64"]), Ok(Mode::FilteredIndex));
+        assert_eq!(
+            mode(&["--platform", "arm64,amd64", "--mode", "sparse-index"]),
+            Ok(Mode::SparseIndex)
+        );
+        assert_eq!(mode(&["-a"]), Ok(Mode::All));
+        assert_eq!(mode(&["-a", "--mode", "all"]), Ok(Mode::All));
+        for wrong in [
+            &["-a", "--arch", "arm64"][..],
+            &["--mode", "all", "--arch", "arm64"],
+            &["--mode", "sparse-index"],
+            &["--mode", "filtered-index"],
+            &["-a", "--mode", "sparse-index", "--arch", "arm64"],
+            &["--arch", "linux"],
+            &["--arch", ""],
+            &["--arch", "arm64,"],
+            &["--policy", "rollback"],
+            &["--src-creds", ":x"],
+            &["--src-creds", "a:b", "--src-no-creds"],
+            &["--jobs", "0"],
+            &["--tags", "("],
+        ] {
+            assert!(mode(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn tag_options_and_names_exclude_each_other() {
+        let check = |source: &str, destination: &str, many| {
+            let source = Reference::parse(source, Role::Source).expect("source");
+            let destination =
+                Reference::parse(destination, Role::Destination).expect("destination");
+            check_names(&source, &destination, many).is_ok()
+        };
+        assert!(check("h.io/a", "h.io/b", true));
+        assert!(check("h.io/a:1", "h.io/b:2", false));
+        assert!(!check("h.io/a:1", "h.io/b", true));
+        assert!(!check("h.io/a", "oci:x:1", true));
+        let digest = format!("docker://h.io/b@sha256:{}", "0".repeat(64));
+        assert!(!check("h.io/a", &digest, false));
+    }
+}
