@@ -13,5 +13,6 @@ pub mod options;
 pub mod plan;
 pub mod printable;
 pub mod reference;
+pub mod report;
 pub mod request;
 pub mod select;

@@ -1,0 +1,181 @@
+//! The summary for scripts: schema 1 of the contract, its fields in the order of the documentation.
+
+use serde::Serialize;
+
+use super::summary::{Summary, Totals};
+use crate::error::Error;
+use crate::event::{BlobCounts, TagOutcome};
+use crate::image::digest::Digest;
+use crate::options::{self, Run};
+use crate::printable;
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: u32,
+    barge: &'static str,
+    source: &'a str,
+    destination: &'a str,
+    mode: String,
+    policy: String,
+    dry_run: bool,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorReport<'a>>,
+    tags: Vec<TagReport<'a>>,
+    totals: TotalsReport,
+}
+
+/// An error as the report shows it.
+#[derive(Debug, Serialize)]
+pub struct ErrorReport<'a> {
+    kind: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+}
+
+impl<'a> ErrorReport<'a> {
+    /// Of `error`.
+    #[must_use]
+    pub fn new(error: &'a Error) -> Self {
+        Self {
+            kind: error.kind().name(),
+            message: error.to_string(),
+            hint: error.advice(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TagReport<'a> {
+    tag: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination_tag: Option<&'a str>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
+    platforms: &'a [String],
+    omitted_platforms: &'a [String],
+    missing_platforms: &'a [String],
+    blobs: BlobsReport,
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_pulls: Option<u64>,
+    seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct BlobsReport {
+    copied: u64,
+    mounted: u64,
+    existing: u64,
+    /// Layers that are fetched from their `urls`, and not pushed.
+    #[serde(skip_serializing_if = "is_zero")]
+    nondistributable: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the face that serde asks for"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+#[derive(Serialize)]
+struct TotalsReport {
+    tags: u64,
+    copied: u64,
+    current: u64,
+    skipped: u64,
+    failed: u64,
+    rolled_back: u64,
+    not_attempted: u64,
+    would_copy: u64,
+    bytes: u64,
+    requests: u64,
+    retries: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_pulls: Option<u64>,
+    seconds: f64,
+}
+
+/// The JSON text of `summary`, with a line end.
+#[must_use]
+pub fn render(summary: &Summary) -> String {
+    let dry = summary.asked.run == Run::Dry;
+    let report = Report {
+        schema: 1,
+        barge: env!("CARGO_PKG_VERSION"),
+        source: &summary.asked.source,
+        destination: &summary.asked.destination,
+        mode: options::name(&summary.asked.mode),
+        policy: options::name(&summary.asked.policy),
+        dry_run: dry,
+        outcome: summary.outcome.name(),
+        error: summary.error.as_ref().map(ErrorReport::new),
+        tags: summary
+            .tags
+            .iter()
+            .map(|outcome| tag(outcome, dry))
+            .collect(),
+        totals: totals(&summary.totals, dry),
+    };
+    printable::json(&report)
+}
+
+fn tag(outcome: &TagOutcome, dry: bool) -> TagReport<'_> {
+    let BlobCounts {
+        copied,
+        mounted,
+        existing,
+        foreign,
+    } = outcome.blobs;
+    TagReport {
+        tag: &outcome.tag,
+        destination_tag: outcome.destination_tag.as_deref(),
+        status: outcome.status.name(),
+        source_digest: outcome.source_digest.as_ref().map(Digest::as_str),
+        digest: outcome.digest.as_ref().map(Digest::as_str),
+        platforms: &outcome.platforms,
+        omitted_platforms: &outcome.omitted_platforms,
+        missing_platforms: &outcome.missing_platforms,
+        blobs: BlobsReport {
+            copied,
+            mounted,
+            existing,
+            nondistributable: foreign,
+        },
+        bytes: outcome.bytes,
+        source_pulls: dry.then_some(outcome.source_pulls),
+        seconds: rounded(outcome.elapsed),
+        error: outcome.error.as_ref().map(ErrorReport::new),
+    }
+}
+
+fn totals(totals: &Totals, dry: bool) -> TotalsReport {
+    TotalsReport {
+        tags: totals.tags,
+        copied: totals.copied,
+        current: totals.current,
+        skipped: totals.skipped,
+        failed: totals.failed,
+        rolled_back: totals.rolled_back,
+        not_attempted: totals.not_attempted,
+        would_copy: totals.would_copy,
+        bytes: totals.bytes,
+        requests: totals.requests,
+        retries: totals.retries,
+        source_pulls: dry.then_some(totals.source_pulls),
+        seconds: rounded(totals.elapsed),
+    }
+}
+
+/// Seconds to the millisecond.
+fn rounded(elapsed: std::time::Duration) -> f64 {
+    (elapsed.as_secs_f64() * 1000.0).round() / 1000.0
+}

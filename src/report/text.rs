@@ -1,0 +1,267 @@
+//! The summary for people: a line a tag, what failed and what to do about it, the totals.
+
+use std::fmt::Write as _;
+
+use indicatif::DecimalBytes;
+
+use super::summary::{Outcome, Signal, Summary, Totals};
+use crate::error::Error;
+use crate::event::{Status, TagOutcome};
+use crate::image::digest::Digest;
+use crate::options::Run;
+use crate::printable::clean;
+
+/// How much of a digest is enough to tell it from others by eye.
+const SHORT_DIGEST: usize = "sha256:".len() + 12;
+
+/// The text of `summary`.
+#[must_use]
+pub fn render(summary: &Summary) -> String {
+    let mut text = String::new();
+    if !summary.tags.is_empty() {
+        table(&mut text, &summary.tags);
+    }
+    if let [tag] = summary.tags.as_slice() {
+        one(&mut text, tag);
+    }
+    notes(&mut text, &summary.tags);
+    problems(&mut text, summary);
+    line(&mut text, &closing(summary));
+    text
+}
+
+/// An error as people read it: what failed, and on a line of its own what to do.
+#[must_use]
+pub fn error(error: &Error) -> String {
+    let mut text = clean(&error.to_string());
+    if let Some(hint) = error.advice() {
+        let _ = write!(text, "\n  hint: {hint}");
+    }
+    text
+}
+
+fn line(text: &mut String, content: &str) {
+    text.push_str(content.trim_end());
+    text.push('\n');
+}
+
+fn table(text: &mut String, tags: &[TagOutcome]) {
+    let mut rows =
+        vec![["TAG", "STATUS", "PLATFORMS", "DIGEST", "BYTES", "TIME"].map(str::to_owned)];
+    rows.extend(tags.iter().map(row));
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        line(text, &cells.join("  "));
+    }
+}
+
+fn row(tag: &TagOutcome) -> [String; 6] {
+    let name = match &tag.destination_tag {
+        Some(destination) => format!("{} -> {destination}", short_name(&tag.tag)),
+        None => short_name(&tag.tag),
+    };
+    let or_dash = |text: String| {
+        if text.is_empty() {
+            "-".to_owned()
+        } else {
+            text
+        }
+    };
+    let moved = matches!(tag.status, Status::Copied | Status::WouldCopy);
+    [
+        clean(&name),
+        tag.status.name().to_owned(),
+        or_dash(clean(&platforms(&tag.platforms))),
+        or_dash(tag.digest.as_ref().map(short).unwrap_or_default()),
+        if moved {
+            DecimalBytes(tag.bytes).to_string()
+        } else {
+            "-".into()
+        },
+        format!("{:.1}s", tag.elapsed.as_secs_f64()),
+    ]
+}
+
+/// The platforms, an operating system written once where it repeats: `linux/amd64,arm64`.
+fn platforms(names: &[String]) -> String {
+    let mut system = "";
+    let parts = names.iter().map(|name| match name.split_once('/') {
+        Some((own, rest)) if own == system => rest,
+        Some((own, _)) => {
+            system = own;
+            name
+        }
+        None => name,
+    });
+    parts.collect::<Vec<&str>>().join(",")
+}
+
+/// A tag that is a digest is cut as digests are.
+fn short_name(name: &str) -> String {
+    match name.parse::<Digest>() {
+        Ok(digest) => short(&digest),
+        Err(_) => name.to_owned(),
+    }
+}
+
+fn short(digest: &Digest) -> String {
+    digest.as_str().chars().take(SHORT_DIGEST).collect()
+}
+
+/// With one tag there is room for whole digests.
+fn one(text: &mut String, tag: &TagOutcome) {
+    let Some(digest) = &tag.digest else { return };
+    line(text, &format!("digest: {digest}"));
+    match &tag.source_digest {
+        Some(source) if source != digest => {
+            line(text, &format!("source: {source} (the index was rewritten)"));
+        }
+        _ => {}
+    }
+}
+
+/// What is worth knowing about tags that are fine.
+fn notes(text: &mut String, tags: &[TagOutcome]) {
+    for tag in tags.iter().filter(|tag| tag.status != Status::Failed) {
+        if tag.status == Status::Skipped {
+            let why = tag
+                .error
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            line(
+                text,
+                &format!("skipped {}: {}", clean(&tag.tag), clean(&why)),
+            );
+        } else if !tag.missing_platforms.is_empty() {
+            let missing = tag.missing_platforms.join(", ");
+            line(
+                text,
+                &format!("note: {} has no {}", clean(&tag.tag), clean(&missing)),
+            );
+        }
+        if tag.blobs.foreign > 0 {
+            let count = tag.blobs.foreign;
+            line(
+                text,
+                &format!(
+                    "note: {}: {count} layers that must not be distributed were not pushed",
+                    clean(&tag.tag)
+                ),
+            );
+        }
+    }
+}
+
+fn problems(text: &mut String, summary: &Summary) {
+    if let Some(failure) = &summary.error {
+        line(text, &format!("error: {}", error(failure)));
+    }
+    let failed: Vec<&TagOutcome> = summary
+        .tags
+        .iter()
+        .filter(|tag| tag.status == Status::Failed)
+        .collect();
+    if summary.outcome == Outcome::Partial {
+        line(
+            text,
+            &format!(
+                "PARTIAL: {} of {} tags failed",
+                failed.len(),
+                summary.tags.len()
+            ),
+        );
+    }
+    for tag in failed {
+        if let Some(failure) = &tag.error {
+            let kind = failure.kind().name();
+            line(
+                text,
+                &format!("{}: {kind}: {}", clean(&tag.tag), error(failure)),
+            );
+        }
+    }
+}
+
+fn closing(summary: &Summary) -> String {
+    let totals = &summary.totals;
+    let said = match summary.outcome {
+        Outcome::Interrupted(Signal::Interrupt) => "interrupted: ",
+        Outcome::Interrupted(Signal::Terminate) => "terminated: ",
+        Outcome::Success | Outcome::Failed | Outcome::Partial => "",
+    };
+    let bytes = DecimalBytes(totals.bytes);
+    let sent = match summary.asked.run {
+        Run::Real => format!("{bytes} sent"),
+        Run::Dry => format!(
+            "{bytes} to send, {} source pulls; nothing was written",
+            totals.source_pulls
+        ),
+    };
+    let noun = if totals.tags == 1 { "tag" } else { "tags" };
+    let retries = if totals.retries > 0 {
+        format!(", {} retries", totals.retries)
+    } else {
+        String::new()
+    };
+    let Totals {
+        tags,
+        requests,
+        elapsed,
+        ..
+    } = totals;
+    let counts = counts(totals);
+    format!(
+        "{said}{tags} {noun}{counts}; {sent}, {requests} requests{retries}, {:.1}s",
+        elapsed.as_secs_f64()
+    )
+}
+
+/// `: 3 copied, 1 failed`: the counts that are not zero.
+fn counts(totals: &Totals) -> String {
+    let counts = [
+        (totals.copied, "copied"),
+        (totals.would_copy, "to copy"),
+        (totals.current, "current"),
+        (totals.skipped, "skipped"),
+        (totals.failed, "failed"),
+        (totals.rolled_back, "rolled back"),
+        (totals.not_attempted, "not attempted"),
+    ];
+    let some = counts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = some
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", parts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operating_system_is_written_once() {
+        let short =
+            |names: &[&str]| platforms(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(
+            short(&["linux/amd64", "linux/arm/v7", "windows/amd64:10.0.1"]),
+            "linux/amd64,arm/v7,windows/amd64:10.0.1"
+        );
+        assert_eq!(short(&["unknown"]), "unknown");
+        assert_eq!(short(&[]), "");
+    }
+}
