@@ -4,6 +4,7 @@
 //! only modules of a lower rank, and what can be a pure function is one.
 
 pub mod cli;
+pub mod commands;
 pub mod endpoint;
 pub mod engine;
 pub mod error;

@@ -1,0 +1,226 @@
+//! `barge copy`.
+
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use super::files;
+use super::listener::{self, Listener};
+use super::signals::Signals;
+use super::{Code, print};
+use crate::cli::Form;
+use crate::endpoint::{Endpoint, Target};
+use crate::engine::{self, Job, Settings, TagJob};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Events, Side};
+use crate::reference::{Reference, is_tag};
+use crate::report::summary::{Asked, AskedFor, End, Summary};
+use crate::report::{json, text};
+use crate::request::CopyRequest;
+
+/// The tag of a registry where none is named.
+const DEFAULT_TAG: &str = "latest";
+
+/// Copies what `request` asks for, and tells what came of it.
+///
+/// # Errors
+///
+/// When the summary cannot be written. What fails in the copy itself is in the summary.
+pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
+    let started = Instant::now();
+    let signals = Signals::listen();
+    let style = listener::style(request.progress, request.output.quiet, request.jobs);
+    let listener = Listener::new(style);
+    let events = listener.events();
+    let end = tokio::select! {
+        end = work(&request, &events, &signals.token) => end,
+        () = listener.narrate() => End::Complete,
+    };
+    let tally = listener.finish();
+    let end = match signals.came().await {
+        Some(signal) => End::Signal(signal),
+        None => end,
+    };
+    let asked = Asked {
+        source: request.source.to_string(),
+        destination: request.destination.to_string(),
+        mode: request.mode,
+        policy: request.policy,
+        run: request.run,
+    };
+    let summary = tally.finish(asked, end, started.elapsed());
+    tell(&request, &summary)?;
+    Ok(summary.outcome.exit_code())
+}
+
+/// Finds out which tags there are and copies them.
+async fn work(request: &CopyRequest, events: &Events, cancelled: &CancellationToken) -> End {
+    let started = tokio::select! {
+        biased;
+        () = cancelled.cancelled() => return End::Complete,
+        job = prepare(request, events) => job,
+    };
+    match started {
+        Ok(job) => {
+            engine::run(job, cancelled).await;
+            End::Complete
+        }
+        Err(error) => End::NotStarted(error),
+    }
+}
+
+/// The job of `request`: both places talked to, the tags known.
+async fn prepare(request: &CopyRequest, events: &Events) -> Result<Job> {
+    check_files(request)?;
+    let source = Endpoint::new(
+        &request.source,
+        request.source_access.options(Side::Source, events),
+    )?;
+    let destination = Endpoint::new(
+        &request.destination,
+        request
+            .destination_access
+            .options(Side::Destination, events),
+    )?;
+    tokio::try_join!(
+        source.contact(Side::Source),
+        destination.contact(Side::Destination)
+    )?;
+    let tags = match &request.selection {
+        None => vec![one_tag(request, &source)?],
+        Some(selection) => {
+            let all = source.tags().await?;
+            let selected = selection.select(&all);
+            if selected.is_empty() {
+                return Err(nothing_selected(&request.source, all.len()));
+            }
+            selected.into_iter().map(|name| same_tag(name)).collect()
+        }
+    };
+    for tag in &tags {
+        check_tag(tag, &request.destination)?;
+    }
+    Ok(Job {
+        source,
+        destination,
+        tags,
+        settings: Settings {
+            mode: request.mode,
+            wanted: request.wanted.clone(),
+            missing: request.missing,
+            recheck: request.recheck,
+            jobs: request.jobs,
+            run: request.run,
+        },
+        events: events.clone(),
+    })
+}
+
+fn nothing_selected(source: &Reference, looked_at: usize) -> Error {
+    Error::new(Kind::NotFound, "select tags of", source)
+        .because(format!("none of its {looked_at} tags is selected"))
+        .hint("`barge list-tags` with the same tag options shows what they select")
+}
+
+fn same_tag(name: &str) -> TagJob {
+    TagJob {
+        source: Target::Tag(name.to_owned()),
+        destination: Target::Tag(name.to_owned()),
+        name: name.to_owned(),
+        destination_tag: None,
+    }
+}
+
+/// The one image that the references name.
+fn one_tag(request: &CopyRequest, source: &Endpoint) -> Result<TagJob> {
+    let (target, name) = match (
+        &request.source,
+        request.source.tag(),
+        request.source.digest(),
+    ) {
+        (_, tag, Some(digest)) => (Target::Digest(digest.clone()), tag.map(str::to_owned)),
+        (_, Some(tag), None) => (Target::Tag(tag.to_owned()), Some(tag.to_owned())),
+        (Reference::Registry(_), None, None) => {
+            (Target::Tag(DEFAULT_TAG.into()), Some(DEFAULT_TAG.into()))
+        }
+        (_, None, None) => only_image(source, &request.destination)?,
+    };
+    let written = request.destination.tag().map(str::to_owned);
+    let destination = match written.or_else(|| name.clone()) {
+        Some(tag) => Target::Tag(tag),
+        None => match &target {
+            Target::Digest(digest) => Target::Digest(digest.clone()),
+            Target::Tag(tag) => Target::Tag(tag.clone()),
+        },
+    };
+    let name = match (name, &target) {
+        (Some(name), Target::Tag(_)) => name,
+        (_, target) => target.to_string(),
+    };
+    let destination_tag = match &destination {
+        Target::Tag(tag) if *tag != name => Some(tag.clone()),
+        _ => None,
+    };
+    Ok(TagJob {
+        source: target,
+        destination,
+        name,
+        destination_tag,
+    })
+}
+
+/// The only image of a layout; in a registry it needs a tag, and without a REF that is the default one.
+fn only_image(source: &Endpoint, destination: &Reference) -> Result<(Target, Option<String>)> {
+    let Endpoint::Layout(layout) = source else {
+        return Err(Error::usage("the source names no image"));
+    };
+    let image = layout.only_image()?;
+    Ok(match image.name {
+        Some(name) => (Target::Tag(name.clone()), Some(name)),
+        None if matches!(destination, Reference::Registry(_)) => {
+            (Target::Digest(image.digest), Some(DEFAULT_TAG.into()))
+        }
+        None => (Target::Digest(image.digest), None),
+    })
+}
+
+/// A REF of a layout can be any text; a registry's tag can't.
+fn check_tag(tag: &TagJob, destination: &Reference) -> Result<()> {
+    match (&tag.destination, destination) {
+        (Target::Tag(name), Reference::Registry(_)) if !is_tag(name) => {
+            Err(Error::new(Kind::Unsupported, "copy", name)
+                .because("this REF cannot be a tag in a registry")
+                .hint("name the tag: DESTINATION:TAG"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Files that cannot be written later are found out about before anything is copied.
+fn check_files(request: &CopyRequest) -> Result<()> {
+    for path in [&request.report, &request.digestfile].into_iter().flatten() {
+        files::check(path)?;
+    }
+    Ok(())
+}
+
+/// Prints the summary, then writes the files: what went wrong with them leaves the summary told.
+fn tell(request: &CopyRequest, summary: &Summary) -> anyhow::Result<()> {
+    let json = json::render(summary);
+    match request.output.form {
+        Form::Json => print(&json)?,
+        Form::Text => print(&text::render(summary))?,
+    }
+    if let Some(path) = &request.report {
+        files::write_whole(path, &json)?;
+    }
+    let asked = if request.selection.is_some() {
+        AskedFor::Tags
+    } else {
+        AskedFor::OneImage
+    };
+    if let (Some(path), Some(lines)) = (&request.digestfile, summary.digest_lines(asked)) {
+        files::write_whole(path, &lines)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! The files that a run writes besides its results: whole or not at all.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Kind, Result};
+
+/// Whether `path` can be written later on.
+///
+/// # Errors
+///
+/// `local-io` where its directory is missing, or it is a directory itself.
+pub(super) fn check(path: &Path) -> Result<()> {
+    let directory = parent(path);
+    let cause = if path.is_dir() {
+        "it is a directory".to_owned()
+    } else if directory.is_dir() {
+        return Ok(());
+    } else {
+        format!("there is no directory {}", directory.display())
+    };
+    Err(failed(path).because(cause))
+}
+
+/// Writes a file by a temporary name and a rename. What is there and is no regular file, as a pipe or
+/// `/dev/stderr`, is written to as it is; a link keeps pointing where it points.
+///
+/// # Errors
+///
+/// `local-io`, and an older file is as it was.
+pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
+    let special = fs::metadata(&target).is_ok_and(|metadata| !metadata.is_file());
+    let written = if special {
+        fs::write(&target, text)
+    } else {
+        replace(&target, text)
+    };
+    written.map_err(|error| failed(path).because(error))
+}
+
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = crate::endpoint::layout::partial_beside(path)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn failed(path: &Path) -> Error {
+    Error::new(Kind::LocalIo, "write", path.display())
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."))
+}

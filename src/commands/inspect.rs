@@ -1,0 +1,331 @@
+//! `barge inspect`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use futures_util::future::try_join_all;
+use indicatif::DecimalBytes;
+use serde::{Deserialize, Serialize};
+
+use super::listener::Listener;
+use super::{Code, failed, print};
+use crate::cli::Form;
+use crate::endpoint::{Endpoint, Target};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Events, Side};
+use crate::image::filter::MAX_DEPTH;
+use crate::image::manifest::{Content, Descriptor, Manifest};
+use crate::image::platform::Platform;
+use crate::image::{digest::Digest, media_type};
+use crate::printable::{self, clean};
+use crate::reference::Reference;
+use crate::report::progress::Style;
+use crate::request::InspectRequest;
+
+/// What a reference holds.
+#[derive(Debug, Serialize)]
+struct Inspected {
+    reference: String,
+    digest: Digest,
+    media_type: String,
+    platforms: Vec<Held>,
+    attestations: usize,
+    /// When the image was made, as its config says; an index has no config.
+    created: Option<String>,
+    labels: BTreeMap<String, String>,
+    #[serde(skip)]
+    is_index: bool,
+    #[serde(skip)]
+    lost_attestations: usize,
+}
+
+/// One image of it.
+#[derive(Debug, Serialize)]
+struct Held {
+    platform: String,
+    digest: Digest,
+    size: u64,
+    present: bool,
+}
+
+/// Shows what `request` names.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+pub async fn run(request: InspectRequest) -> anyhow::Result<Code> {
+    let listener = Listener::new(if request.output.quiet {
+        Style::Quiet
+    } else {
+        Style::Silent
+    });
+    let events = listener.events();
+    let form = request.output.form;
+    let (endpoint, root) = match read(&request, &events).await {
+        Ok(read) => read,
+        Err(error) => return failed(&error, form),
+    };
+    if request.raw {
+        crate::report::print(&root.bytes)?;
+        return Ok(0);
+    }
+    match inspect(&request, &endpoint, &root).await {
+        Ok(inspected) => {
+            print(&match form {
+                Form::Json => printable::json(&inspected),
+                Form::Text => text(&inspected)?,
+            })?;
+            Ok(0)
+        }
+        Err(error) => failed(&error, form),
+    }
+}
+
+/// The manifest that the reference names.
+async fn read(request: &InspectRequest, events: &Events) -> Result<(Endpoint, Manifest)> {
+    let reference = &request.reference;
+    let endpoint = Endpoint::new(reference, request.access.options(Side::Source, events))?;
+    endpoint.contact(Side::Source).await?;
+    let target = match (reference.digest(), reference.tag(), &endpoint) {
+        (Some(digest), _, _) => Target::Digest(digest.clone()),
+        (None, Some(tag), _) => Target::Tag(tag.to_owned()),
+        (None, None, Endpoint::Registry(_)) => Target::Tag("latest".into()),
+        (None, None, Endpoint::Layout(layout)) => Target::Digest(layout.only_image()?.digest),
+    };
+    match endpoint.manifest(&target).await? {
+        Some(manifest) => Ok((endpoint, manifest)),
+        None => {
+            Err(Error::new(Kind::NotFound, "read manifest", reference).because("it is not there"))
+        }
+    }
+}
+
+async fn inspect(
+    request: &InspectRequest,
+    endpoint: &Endpoint,
+    root: &Manifest,
+) -> Result<Inspected> {
+    let mut inspected = Inspected {
+        reference: named(&request.reference),
+        digest: root.digest.clone(),
+        media_type: root.media_type.clone(),
+        platforms: Vec::new(),
+        attestations: 0,
+        created: None,
+        labels: BTreeMap::new(),
+        is_index: root.is_index(),
+        lost_attestations: 0,
+    };
+    match &root.content {
+        Content::Index { .. } => inspected.add_index(endpoint, root).await?,
+        Content::Image { config, .. } => inspected.add_image(endpoint, root, config).await?,
+    }
+    Ok(inspected)
+}
+
+fn named(reference: &Reference) -> String {
+    let implied = matches!(reference, Reference::Registry(_))
+        && reference.tag().is_none()
+        && reference.digest().is_none();
+    if implied {
+        format!("{reference}:latest")
+    } else {
+        reference.to_string()
+    }
+}
+
+/// The fields of an image config that people ask for.
+#[derive(Default, Deserialize)]
+struct Config {
+    #[serde(default)]
+    created: Option<String>,
+    #[serde(default)]
+    config: Option<Runtime>,
+}
+
+#[derive(Deserialize)]
+struct Runtime {
+    #[serde(default, rename = "Labels")]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl Inspected {
+    async fn add_index(&mut self, endpoint: &Endpoint, root: &Manifest) -> Result<()> {
+        let mut indexes = vec![root.clone()];
+        let mut seen = BTreeSet::new();
+        let mut depth = 0;
+        while !indexes.is_empty() {
+            if depth > MAX_DEPTH {
+                return Err(
+                    Error::new(Kind::InvalidManifest, "read index", &self.reference)
+                        .because(format!("indexes are nested deeper than {MAX_DEPTH}")),
+                );
+            }
+            let mut nested = Vec::new();
+            for index in &indexes {
+                let asked = index.entries().iter().map(|entry| look(endpoint, entry));
+                for (entry, child) in index.entries().iter().zip(try_join_all(asked).await?) {
+                    let index = self.add_entry(entry, child);
+                    // An index that is listed again holds nothing new.
+                    nested.extend(index.filter(|index| seen.insert(index.digest.clone())));
+                }
+            }
+            indexes = nested;
+            depth += 1;
+        }
+        Ok(())
+    }
+
+    /// Adds an entry of an index; a nested index that is there is given back.
+    fn add_entry(&mut self, entry: &Descriptor, child: Child) -> Option<Manifest> {
+        let (present, platform, nested) = match child {
+            Child::Absent => (false, None, None),
+            Child::Present(platform) => (true, platform, None),
+            Child::Nested(index) => (true, None, Some(*index)),
+        };
+        if nested.is_some() {
+            return nested;
+        }
+        if entry.is_attestation() {
+            self.attestations += 1;
+            self.lost_attestations += usize::from(!present);
+            return None;
+        }
+        let written = entry
+            .platform
+            .as_ref()
+            .filter(|platform| platform.is_named());
+        let platform = written
+            .or(platform.as_ref())
+            .map_or_else(|| "unknown".to_owned(), ToString::to_string);
+        self.platforms.push(Held {
+            platform,
+            digest: entry.digest.clone(),
+            size: entry.size,
+            present,
+        });
+        None
+    }
+
+    async fn add_image(
+        &mut self,
+        endpoint: &Endpoint,
+        root: &Manifest,
+        config: &Descriptor,
+    ) -> Result<()> {
+        let bytes = if media_type::is_config(&config.media_type) {
+            Some(endpoint.small_blob(config).await?)
+        } else {
+            None
+        };
+        let platform = bytes.as_deref().and_then(Platform::from_config);
+        self.platforms.push(Held {
+            platform: platform
+                .map_or_else(|| "unknown".to_owned(), |platform| platform.to_string()),
+            digest: root.digest.clone(),
+            size: root.bytes.len() as u64,
+            present: true,
+        });
+        let parsed = bytes
+            .and_then(|bytes| serde_json::from_slice::<Config>(&bytes).ok())
+            .unwrap_or_default();
+        self.created = parsed.created;
+        self.labels = parsed
+            .config
+            .and_then(|runtime| runtime.labels)
+            .unwrap_or_default();
+        Ok(())
+    }
+}
+
+/// What is known of an entry of an index.
+enum Child {
+    Absent,
+    Present(Option<Platform>),
+    Nested(Box<Manifest>),
+}
+
+/// Whether the place holds `entry`; a nested index is read, and so is an image that has no platform.
+async fn look(endpoint: &Endpoint, entry: &Descriptor) -> Result<Child> {
+    let target = Target::Digest(entry.digest.clone());
+    let named = entry.is_attestation() || entry.platform.as_ref().is_some_and(Platform::is_named);
+    if !entry.is_index() && named {
+        let there = endpoint.head(&target).await?.is_some();
+        return Ok(if there {
+            Child::Present(None)
+        } else {
+            Child::Absent
+        });
+    }
+    let Some(manifest) = endpoint.manifest(&target).await? else {
+        return Ok(Child::Absent);
+    };
+    match &manifest.content {
+        Content::Index { .. } => Ok(Child::Nested(Box::new(manifest))),
+        Content::Image { config, .. } if media_type::is_config(&config.media_type) => {
+            let bytes = endpoint.small_blob(config).await?;
+            Ok(Child::Present(Platform::from_config(&bytes)))
+        }
+        Content::Image { .. } => Ok(Child::Present(None)),
+    }
+}
+
+fn text(inspected: &Inspected) -> anyhow::Result<String> {
+    let mut text = String::new();
+    writeln!(text, "reference:    {}", clean(&inspected.reference))?;
+    writeln!(text, "digest:       {}", inspected.digest)?;
+    writeln!(text, "media type:   {}", clean(&inspected.media_type))?;
+    if let Some(created) = &inspected.created {
+        writeln!(text, "created:      {}", clean(created))?;
+    }
+    for (key, value) in &inspected.labels {
+        writeln!(text, "label:        {}={}", clean(key), clean(value))?;
+    }
+    if !inspected.is_index {
+        let platforms = inspected.platforms.iter().map(|held| clean(&held.platform));
+        writeln!(
+            text,
+            "platform:     {}",
+            platforms.collect::<Vec<_>>().join(", ")
+        )?;
+        return Ok(text);
+    }
+    let total = inspected.platforms.len();
+    let present = inspected
+        .platforms
+        .iter()
+        .filter(|held| held.present)
+        .count();
+    let word = if present < total {
+        "sparse"
+    } else {
+        "complete"
+    };
+    writeln!(
+        text,
+        "{:14}{present} of {total} present",
+        format!("{word}:")
+    )?;
+    match (inspected.attestations, inspected.lost_attestations) {
+        (0, _) => {}
+        (count, 0) => writeln!(text, "attestations: {count}")?,
+        (count, lost) => writeln!(text, "attestations: {count}, {lost} of them missing")?,
+    }
+    let width = inspected
+        .platforms
+        .iter()
+        .map(|held| clean(&held.platform).chars().count())
+        .max()
+        .unwrap_or(0);
+    for held in &inspected.platforms {
+        let mark = if held.present { "present" } else { "missing" };
+        let size = DecimalBytes(held.size);
+        writeln!(
+            text,
+            "  {:width$}  {mark}  {}  {size}",
+            clean(&held.platform),
+            held.digest
+        )?;
+    }
+    Ok(text)
+}

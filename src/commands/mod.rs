@@ -1,0 +1,53 @@
+//! One verb a file: a request, the calls that it takes, what came of it.
+
+pub mod copy;
+mod files;
+pub mod inspect;
+pub mod list_tags;
+mod listener;
+mod signals;
+
+use anyhow::Context as _;
+
+use crate::cli::{CompletionsArgs, Form};
+use crate::error::Error;
+use crate::printable;
+use crate::report::{self, json, text};
+
+/// The exit code of a verb.
+pub type Code = u8;
+
+/// Tells of a failure of a verb that has no summary.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+fn failed(error: &Error, form: Form) -> anyhow::Result<Code> {
+    if form == Form::Json {
+        let body = serde_json::json!({ "error": json::ErrorReport::new(error) });
+        print(&printable::json(&body))?;
+    }
+    report::say(&text::error(error));
+    Ok(1)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    report::print(text.as_bytes()).context("failed to write to standard output")
+}
+
+/// `barge completions`.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+pub fn completions(arguments: &CompletionsArgs) -> anyhow::Result<Code> {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        arguments.shell,
+        &mut crate::cli::command(),
+        "barge",
+        &mut script,
+    );
+    report::print(&script).context("failed to write to standard output")?;
+    Ok(0)
+}
