@@ -1,0 +1,226 @@
+//! Runs the binary: a home of its own, no settings from outside, both outputs caught.
+//!
+//! A run that does not end in two minutes is killed and fails its test.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Runs `barge` with these arguments to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    barge().args(arguments).run()
+}
+
+/// Runs `barge copy -o json` with these options.
+pub(crate) fn copy(options: &[&str], source: &str, destination: &str) -> Output {
+    run(&[&["copy", "-o", "json"], options, &[source, destination]].concat())
+}
+
+/// A command line to be built.
+pub(crate) fn barge() -> Barge {
+    let home = TempDir::with_prefix("barge-home-").expect("a temporary directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_barge"));
+    command.env_clear();
+    for kept in ["PATH", "TMPDIR", "LLVM_PROFILE_FILE"] {
+        if let Some(value) = std::env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
+    let places = [
+        "HOME",
+        "DOCKER_CONFIG",
+        "XDG_RUNTIME_DIR",
+        "XDG_CONFIG_HOME",
+        "XDG_CACHE_HOME",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+    ];
+    command.envs(places.map(|name| (name, home.path())));
+    command.current_dir(home.path());
+    Barge { command, home }
+}
+
+/// A command line of `barge` and the empty home that it runs in, which is its working directory too.
+pub(crate) struct Barge {
+    command: Command,
+    home: TempDir,
+}
+
+impl Barge {
+    pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    pub(crate) fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// The same command line behind `sh`, after a line of its own: `ulimit -f 64`.
+    pub(crate) fn after(mut self, line: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{line} && exec \"$@\""));
+        shell.arg("sh").arg(self.command.get_program());
+        shell.args(self.command.get_args());
+        let variables = self.command.get_envs();
+        let variables = variables.filter_map(|(name, value)| Some((name, value?)));
+        shell.env_clear().envs(variables);
+        shell.current_dir(self.home.path());
+        self.command = shell;
+        self
+    }
+
+    /// Its home (`HOME`, `DOCKER_CONFIG` and every `XDG_` directory), to put files into first.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub(crate) fn run(self) -> Output {
+        self.spawn().wait()
+    }
+
+    pub(crate) fn spawn(mut self) -> Running {
+        let command = &mut self.command;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let line = format!("{:?}", self.command);
+        let mut child = self.command.spawn().expect("barge is built");
+        let stdout = read_all(child.stdout.take().expect("piped"));
+        let stderr = read_all(child.stderr.take().expect("piped"));
+        Running {
+            child,
+            line,
+            stdout,
+            stderr,
+            home: self.home,
+        }
+    }
+}
+
+fn read_all(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = pipe.read_to_end(&mut bytes);
+        read.expect("a pipe can be read");
+        // Nobody waits for it where the test has failed already.
+        drop(sender.send(String::from_utf8_lossy(&bytes).into_owned()));
+    });
+    receiver
+}
+
+/// A `barge` that is at work; dropped, it is killed.
+pub(crate) struct Running {
+    child: Child,
+    line: String,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+    home: TempDir,
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its home, as [`Barge::home`].
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Sends a signal: `INT`, `TERM`, `KILL`, `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.pid().to_string())
+            .status();
+        assert!(
+            status.expect("kill is installed").success(),
+            "kill -{name} {}",
+            self.pid()
+        );
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("a child can be asked")
+            .is_none()
+    }
+
+    pub(crate) fn wait(mut self) -> Output {
+        let stdout = self.stdout.recv_timeout(PATIENCE);
+        let stderr = self.stderr.recv_timeout(PATIENCE);
+        let (Ok(stdout), Ok(stderr)) = (stdout, stderr) else {
+            panic!("still running after {PATIENCE:?}: {}", self.line);
+        };
+        let status = self.child.wait().expect("a child can be waited for");
+        let code = status.code();
+        Output {
+            code,
+            stdout,
+            stderr,
+            line: std::mem::take(&mut self.line),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only where it has ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    /// `None` where a signal killed it.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    line: String,
+}
+
+impl Output {
+    /// Fails the test, with all that was printed, where the exit code is another one.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    /// Standard output, which must be one JSON document.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        let parsed = serde_json::from_str(&self.stdout);
+        parsed.unwrap_or_else(|error| panic!("standard output is not JSON ({error}): {self:#?}"))
+    }
+
+    /// The entry of `tag` in the JSON report.
+    #[track_caller]
+    pub(crate) fn tag(&self, tag: &str) -> Value {
+        let report = self.json();
+        let mut tags = report["tags"].as_array().into_iter().flatten();
+        let found = tags.find(|entry| entry["tag"] == tag).cloned();
+        found.unwrap_or_else(|| panic!("no tag {tag} in the report: {self:#?}"))
+    }
+}

@@ -1,0 +1,19 @@
+//! Small images that are real ones: a config, layers that unpack, and indexes in every form met in the field.
+//!
+//! Everything is derived from names and seeds, so the same specification always gives the same digests.
+
+mod bundle;
+mod index;
+mod layer;
+mod layout;
+mod push;
+mod spec;
+
+pub(crate) use bundle::Bundle;
+pub(crate) use index::{
+    Attestations, Child, Content, Entry, Form, IndexBuilder, MultiArch, Spacing,
+};
+pub(crate) use layer::Layer;
+pub(crate) use layout::{Layout, write_layout};
+pub(crate) use push::{Target, push};
+pub(crate) use spec::{Format, Image, ImageSpec, Platform};
