@@ -3,6 +3,48 @@
 //! `support` has the registries, images and runners; a scenario is a module beside it.
 
 #[cfg(test)]
+mod auth;
+#[cfg(test)]
+mod concurrent;
+#[cfg(test)]
+mod corners;
+#[cfg(test)]
+mod dry_run;
+#[cfg(test)]
+mod environment;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod filter;
+#[cfg(test)]
+mod forms;
+#[cfg(test)]
+mod hopeless;
+#[cfg(test)]
+mod inspect;
+#[cfg(test)]
+mod layout;
+#[cfg(test)]
+mod missing;
+#[cfg(test)]
+mod mount;
+#[cfg(test)]
+mod readme;
+#[cfg(test)]
+mod recheck;
+#[cfg(test)]
+mod report;
+#[cfg(test)]
 mod self_check;
 #[cfg(test)]
+mod signals;
+#[cfg(test)]
+mod sparse;
+#[cfg(test)]
+mod sparse_source;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tags;
+#[cfg(test)]
+mod tls;

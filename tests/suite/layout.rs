@@ -1,0 +1,255 @@
+//! OCI layouts on disk: into them and back byte for byte, with skopeo.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::json;
+use tempfile::{TempDir, tempdir};
+
+use crate::support::barge::copy;
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::image::{
+    Attestations, Bundle, Image, ImageSpec, Layer, Layout, MultiArch, write_layout,
+};
+use crate::support::registry::FakeRegistry;
+use crate::support::skopeo;
+
+fn standard() -> MultiArch {
+    let platforms = ["amd64", "arm64/v8", "arm/v7"];
+    MultiArch::standard(&platforms, Attestations::With, 61)
+}
+
+fn single(seed: u64) -> Image {
+    ImageSpec::new("linux", "arm64")
+        .seed(seed)
+        .layer(Layer::random(6, 20_000))
+        .layers(1, 2000)
+        .build()
+}
+
+/// A directory, and a path in it where no layout is yet.
+fn place() -> (TempDir, PathBuf) {
+    let directory = tempdir().expect("a temporary directory");
+    let path = directory.path().join("layout");
+    (directory, path)
+}
+
+#[test]
+fn through_a_layout_and_back_nothing_changes() {
+    let (source, destination) = (DockerRegistry::start(), DockerRegistry::start());
+    let image = standard();
+    image.push_to(&source, "x:1");
+    let (_directory, path) = place();
+    let layout = Layout::at(&path);
+    let tag = copy(&[], &source.reference("x:1"), &layout.reference(""))
+        .exits(0)
+        .tag("1");
+    assert_eq!(tag["digest"], image.digest());
+    assert_eq!(layout.references(), ["1"], "the tag is the REF");
+    assert_eq!(layout.manifest("1"), Some(image.root.clone()));
+    layout.assert_tidy();
+    let marker = fs::read_to_string(path.join("oci-layout")).expect("the marker of a layout");
+    assert_eq!(marker, r#"{"imageLayoutVersion":"1.0.0"}"#);
+
+    copy(&[], &layout.reference("1"), &destination.reference("y")).exits(0);
+    let client = destination.client();
+    assert_eq!(client.manifest("y", "1"), Some(image.root.clone()));
+    for platform in ["amd64", "arm64", "arm/v7"] {
+        let image = image.image(platform);
+        for layer in &image.layers {
+            assert_eq!(
+                client.blob("y", &layer.digest()).as_deref(),
+                Some(&layer.bytes[..])
+            );
+        }
+    }
+    let second = copy(&[], &source.reference("x:1"), &layout.reference("")).exits(0);
+    assert_eq!(second.tag("1")["status"], "current");
+}
+
+#[test]
+fn skopeo_reads_our_layouts() {
+    let source = FakeRegistry::start();
+    let image = standard();
+    image.push_to(&source, "x:1");
+    single(1).push_to(&source, "x:2");
+    let (_directory, path) = place();
+    let layout = Layout::at(&path);
+    copy(
+        &["--all-tags"],
+        &source.reference("x"),
+        &layout.reference(""),
+    )
+    .exits(0);
+    assert_eq!(
+        skopeo::inspect_raw(&layout.reference("1")),
+        image.root.bytes
+    );
+    let destination = DockerRegistry::start();
+    for tag in ["1", "2"] {
+        let to = destination.reference(&format!("y:{tag}"));
+        skopeo::copy_all(&layout.reference(tag), &to);
+    }
+    let client = destination.client();
+    assert_eq!(client.manifest("y", "1"), Some(image.root));
+    assert_eq!(client.manifest("y", "2"), Some(single(1).manifest));
+}
+
+#[test]
+fn we_read_and_extend_skopeos_layouts() {
+    let (source, destination) = (FakeRegistry::start(), DockerRegistry::start());
+    let image = standard();
+    image.push_to(&source, "x:1");
+    single(2).push_to(&source, "x:2");
+    let (_directory, path) = place();
+    let layout = Layout::at(&path);
+    skopeo::copy_all(&source.reference("x:1"), &layout.reference("one"));
+    copy(&[], &layout.reference(""), &destination.reference("y")).exits(0);
+    assert_eq!(
+        destination.client().manifest("y", "one"),
+        Some(image.root.clone())
+    );
+    copy(&[], &source.reference("x:2"), &layout.reference("two")).exits(0);
+    assert_eq!(layout.references(), ["one", "two"]);
+    assert_eq!(
+        skopeo::inspect_raw(&layout.reference("one")),
+        image.root.bytes
+    );
+    assert_eq!(
+        skopeo::inspect_raw(&layout.reference("two")),
+        single(2).manifest.bytes
+    );
+}
+
+#[test]
+fn what_others_wrote_into_the_index_stays() {
+    let source = FakeRegistry::start();
+    single(1).push_to(&source, "x:1");
+    let (_directory, path) = place();
+    let layout = write_layout(&path, &[("old", Bundle::from(&single(9)))]);
+    let mut index = layout.index();
+    index["annotations"] = json!({"org.example": "kept"});
+    index["unknown"] = json!([1, {"a": null}]);
+    let foreign = json!({
+        "mediaType": "application/x-foreign", "size": 3, "digest": format!("sha256:{}", "5".repeat(64)),
+        "annotations": {"org.example.note": "é"}, "artifactType": "application/x", "data": "AAAA",
+    });
+    index["manifests"]
+        .as_array_mut()
+        .expect("entries")
+        .push(foreign);
+    fs::write(path.join("index.json"), index.to_string()).expect("it can be written");
+    copy(&[], &source.reference("x:1"), &layout.reference("new")).exits(0);
+    let after = layout.index();
+    for field in ["annotations", "unknown", "schemaVersion"] {
+        assert_eq!(after[field], index[field], "{field}");
+    }
+    let entries = after["manifests"].as_array().expect("entries");
+    assert_eq!(
+        entries[..2],
+        index["manifests"].as_array().expect("entries")[..]
+    );
+    assert_eq!(entries[2]["digest"], single(1).digest());
+    assert_eq!(entries.len(), 3);
+}
+
+#[test]
+fn a_tag_that_is_there_is_replaced() {
+    let source = FakeRegistry::start();
+    let (_directory, path) = place();
+    let layout = Layout::at(&path);
+    for seed in [1, 2, 2] {
+        single(seed).push_to(&source, "x:1");
+        single(7).push_to(&source, "x:other");
+        copy(
+            &["--all-tags"],
+            &source.reference("x"),
+            &layout.reference(""),
+        )
+        .exits(0);
+        let mut references = layout.references();
+        references.sort();
+        assert_eq!(references, ["1", "other"]);
+        assert_eq!(layout.manifest("1"), Some(single(seed).manifest));
+    }
+    layout.assert_tidy();
+}
+
+#[test]
+fn without_a_name_the_only_image_is_meant() {
+    let destination = FakeRegistry::start();
+    let (_directory, path) = place();
+    let layout = write_layout(&path, &[("v1", Bundle::from(&single(1)))]);
+    let output = copy(&[], &layout.reference(""), &destination.reference("x")).exits(0);
+    assert_eq!(output.tag("v1")["status"], "copied");
+    assert_eq!(destination.store.tag("x", "v1"), Some(single(1).digest()));
+
+    let two = [
+        ("v1", Bundle::from(&single(1))),
+        ("v2", Bundle::from(&single(2))),
+    ];
+    let several = write_layout(&path.join("several"), &two);
+    let output = copy(&[], &several.reference(""), &destination.reference("y")).exits(1);
+    let message = output.json()["error"]["message"].to_string();
+    assert!(
+        message.contains(":v1") && message.contains(":v2"),
+        "{message}"
+    );
+    assert_eq!(destination.store.tags("y"), [""; 0]);
+}
+
+#[test]
+fn an_image_can_be_named_by_its_digest() {
+    let destination = FakeRegistry::start();
+    let (_directory, path) = place();
+    let images = [
+        ("v1", Bundle::from(&single(1))),
+        ("v2", Bundle::from(&single(2))),
+    ];
+    let layout = write_layout(&path, &images);
+    let (digest, root) = (single(2).digest(), single(2).manifest);
+    let reference = format!("{}@{digest}", layout.reference(""));
+    let output = copy(&[], &reference, &destination.reference("x")).exits(0);
+    let tag = output.tag(&digest);
+    assert_eq!(
+        (&tag["digest"], &tag["destination_tag"]),
+        (&json!(digest), &json!(null))
+    );
+    assert_eq!(
+        destination.store.tags("x"),
+        [""; 0],
+        "pushed by digest alone"
+    );
+    assert_eq!(destination.store.manifest("x", &digest), Some(root.clone()));
+    let tag = copy(&[], &reference, &destination.reference("x:named"))
+        .exits(0)
+        .tag(&digest);
+    assert_eq!(tag["destination_tag"], "named");
+    assert_eq!(destination.store.manifest("x", "named"), Some(root));
+    // And into a layout, from a registry, without any name.
+    let other = Layout::at(&path.join("other"));
+    let from = destination.reference(&format!("x@{digest}"));
+    copy(&[], &from, &other.reference("")).exits(0);
+    let entries = other.index()["manifests"].clone();
+    assert_eq!(entries[0]["digest"], digest);
+    assert_eq!(
+        (other.references().len(), entries.as_array().map(Vec::len)),
+        (0, Some(1))
+    );
+}
+
+#[test]
+fn a_layout_that_is_not_there_is_an_error() {
+    let destination = FakeRegistry::start();
+    let (_directory, path) = place();
+    let from = Layout::at(&path).reference("1");
+    let report = copy(&[], &from, &destination.reference("x"))
+        .exits(1)
+        .json();
+    let error = [
+        &report["error"]["kind"],
+        &report["tags"][0]["error"]["kind"],
+    ];
+    assert!(error.contains(&&json!("not-found")), "{report:#}");
+    assert!(!path.exists());
+}

@@ -1,0 +1,217 @@
+//! A source that is sparse itself: it lists what it does not hold, and nothing is dropped in silence.
+
+use serde_json::{Value, json};
+
+use crate::support::barge::{copy, run};
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::image::{Attestations, Bundle, Form, ImageSpec, IndexBuilder, MultiArch, push};
+use crate::support::registry::{FakeRegistry, Settings, Sparse};
+
+const MODES: [&str; 2] = ["filtered-index", "sparse-index"];
+
+/// An index of four platforms at `x:1` of a real registry, two of which were deleted there.
+struct Source {
+    registry: DockerRegistry,
+    image: MultiArch,
+}
+
+impl Source {
+    fn new() -> Self {
+        let registry = DockerRegistry::start();
+        let platforms = ["amd64", "arm64", "ppc64le", "s390x"];
+        let image = MultiArch::standard(&platforms, Attestations::With, 41);
+        image.push_to(&registry, "x:1");
+        for lost in [
+            image.image("arm64"),
+            image.image("s390x"),
+            image.attestation("s390x"),
+        ] {
+            registry.client().delete_manifest("x", &lost.digest());
+        }
+        let root = registry.client().manifest("x", "1");
+        assert_eq!(root.as_ref(), Some(&image.root), "the index itself stays");
+        Self { registry, image }
+    }
+
+    fn reference(&self) -> String {
+        self.registry.reference("x:1")
+    }
+}
+
+fn taker() -> FakeRegistry {
+    FakeRegistry::start_with(Settings::quay(Sparse::On))
+}
+
+fn failure(tag: &Value) -> (String, String) {
+    let error = &tag["error"];
+    let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+    (text("kind"), text("message"))
+}
+
+#[test]
+fn what_is_held_can_be_copied() {
+    let source = Source::new();
+    for mode in MODES {
+        let destination = taker();
+        let options = ["--mode", mode, "--arch", "amd64,ppc64le"];
+        let output = copy(&options, &source.reference(), &destination.reference("x")).exits(0);
+        let tag = output.tag("1");
+        assert_eq!(tag["platforms"], json!(["linux/amd64", "linux/ppc64le"]));
+        for platform in ["amd64", "ppc64le"] {
+            let digest = source.image.image(platform).digest();
+            assert!(destination.store.manifest("x", &digest).is_some(), "{mode}");
+        }
+    }
+}
+
+#[test]
+fn what_is_lost_fails_and_names_what_is_held() {
+    let source = Source::new();
+    for mode in MODES {
+        for arch in ["arm64", "amd64,arm64", "s390x"] {
+            let destination = taker();
+            let options = ["--mode", mode, "--arch", arch];
+            let to = destination.reference("x");
+            let tag = copy(&options, &source.reference(), &to).exits(1).tag("1");
+            let (kind, message) = failure(&tag);
+            assert_eq!(kind, "not-found", "{mode} {arch}");
+            let lost = arch.rsplit(',').next().expect("an architecture");
+            let digest = source.image.image(lost).digest();
+            let words = [
+                "sparse",
+                &format!("linux/{lost}"),
+                &digest,
+                "linux/amd64",
+                "linux/ppc64le",
+            ];
+            assert!(
+                words.iter().all(|word| message.contains(word)),
+                "{mode} {arch}: {message}"
+            );
+            let other = if lost == "arm64" { "s390x" } else { "arm64" };
+            assert!(
+                !message.contains(other),
+                "it does not hold {other}: {message}"
+            );
+            assert_eq!(destination.store.tags("x"), [""; 0], "{mode} {arch}");
+        }
+    }
+}
+
+#[test]
+fn a_lost_attestation_fails_too() {
+    let source = Source::new();
+    // The image itself comes back; what attests it stays lost.
+    let image = source.image.image("s390x");
+    source
+        .registry
+        .client()
+        .put_manifest("x", &image.digest(), &image.manifest);
+    let destination = taker();
+    let to = destination.reference("x");
+    let tag = copy(&["--arch", "s390x"], &source.reference(), &to)
+        .exits(1)
+        .tag("1");
+    let (kind, message) = failure(&tag);
+    assert_eq!(kind, "not-found");
+    let digest = source.image.attestation("s390x").digest();
+    assert!(message.contains(&digest), "{message}");
+    assert_eq!(destination.store.tags("x"), [""; 0]);
+}
+
+#[test]
+fn all_names_everything_that_is_lost() {
+    let source = Source::new();
+    let destination = taker();
+    let to = destination.reference("x");
+    let tag = copy(&["--all"], &source.reference(), &to).exits(1).tag("1");
+    let (kind, message) = failure(&tag);
+    assert_eq!(kind, "not-found");
+    let image = &source.image;
+    let lost = [
+        image.image("arm64"),
+        image.image("s390x"),
+        image.attestation("s390x"),
+    ];
+    assert!(
+        lost.iter().all(|lost| message.contains(&lost.digest())),
+        "{message}"
+    );
+    assert!(
+        message.contains("linux/amd64") && message.contains("linux/ppc64le"),
+        "{message}"
+    );
+    assert_eq!(destination.store.tags("x"), [""; 0]);
+}
+
+#[test]
+fn inspect_tells_what_is_present() {
+    let source = Source::new();
+    let text = run(&["inspect", &source.reference()]).exits(0).stdout;
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("sparse: 2 of 4 present"), "{text}");
+    let inspected = run(&["inspect", "-o", "json", &source.reference()])
+        .exits(0)
+        .json();
+    let present: Vec<&Value> = inspected["platforms"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|held| &held["present"])
+        .collect();
+    assert_eq!(present, [true, false, true, false]);
+    assert_eq!(inspected["attestations"], 4);
+}
+
+#[test]
+fn a_complete_mirror_of_it_stays_current() {
+    let source = FakeRegistry::start();
+    let image = MultiArch::standard(&["amd64", "arm64"], Attestations::Without, 42);
+    image.push_to(&source, "x:1");
+    let destination = FakeRegistry::start();
+    let (from, to) = (source.reference("x:1"), destination.reference("x"));
+    copy(&["--all"], &from, &to).exits(0);
+    source
+        .store
+        .remove_manifest("x", &image.image("arm64").digest());
+    for options in [&["--all"][..], &["--arch", "amd64,arm64"]] {
+        let tag = copy(options, &from, &to).exits(0).tag("1");
+        assert_eq!(tag["status"], "current", "{options:?}");
+    }
+}
+
+#[test]
+fn lost_nested_indexes_and_nameless_entries_are_named() {
+    let inner = |platform: &str| {
+        let image = ImageSpec::new("linux", platform).layers(1, 100).build();
+        IndexBuilder::new(Form::Oci).image(&image).build()
+    };
+    let (one, two) = (inner("amd64"), inner("arm64"));
+    let image = ImageSpec::new("linux", "s390x").layers(1, 100).build();
+    let outer = IndexBuilder::new(Form::Oci)
+        .index(&one)
+        .index(&two)
+        .image(&image)
+        .build();
+    let (source, destination) = (FakeRegistry::start(), taker());
+    let lost = [one.digest(), two.digest(), image.digest()];
+    let digests: Vec<&str> = lost.iter().map(String::as_str).collect();
+    push(Bundle::from(&outer).without(&digests), &source, "x:1");
+    let (from, to) = (source.reference("x:1"), destination.reference("x"));
+    let (kind, message) = failure(&copy(&["--all"], &from, &to).exits(1).tag("1"));
+    assert_eq!(kind, "not-found");
+    assert!(
+        digests.iter().all(|digest| message.contains(digest)),
+        "{message}"
+    );
+    for mode in MODES {
+        // Whether arm64 is in one of them cannot be known.
+        let options = ["--mode", mode, "--arch", "arm64"];
+        let (kind, message) = failure(&copy(&options, &from, &to).exits(1).tag("1"));
+        assert_eq!(kind, "not-found");
+        assert!(
+            message.contains(digests[0]) && message.contains(digests[1]),
+            "{message}"
+        );
+    }
+}
