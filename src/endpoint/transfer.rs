@@ -285,5 +285,9 @@ pub(crate) async fn whole(source: &Endpoint, blob: &Descriptor, longest: u64) ->
         Err(error(Kind::DigestMismatch)
             .because(format!("the bytes that came have the digest {came}")))
     };
-    source.backoff().run(once).await
+    match source.backoff().run(once).await {
+        // Once more from the start: it may have been the way, not the stored copy.
+        Err(error) if error.kind() == Kind::DigestMismatch => source.backoff().run(once).await,
+        other => other,
+    }
 }

@@ -4,11 +4,11 @@ use futures_util::future::{join_all, try_join_all};
 
 use super::Tag;
 use super::check::Held;
-use crate::endpoint::{Head, Target};
+use crate::endpoint::{Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::filter::{self, Filtered, Known, Need};
-use crate::image::manifest::{Content, Descriptor, Manifest};
+use crate::image::manifest::{Content, Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::image::media_type;
 use crate::image::platform::Platform;
 use crate::options::{Mode, Recheck};
@@ -149,7 +149,7 @@ impl Tag {
     async fn choose_image(&self, root: &Manifest) -> Result<Choice> {
         let settings = &self.shared.settings;
         let platform = match settings.mode {
-            Mode::All => None,
+            Mode::All => self.platform_of_moved(root).await?,
             Mode::FilteredIndex | Mode::SparseIndex => self.platform(root).await?,
         };
         Ok(plan::choose_image(
@@ -158,6 +158,22 @@ impl Tag {
             settings.mode,
             &settings.wanted,
         ))
+    }
+
+    /// The platform of an image that is copied whatever it is: for the report, so it must cost no blob
+    /// that would not be moved anyway.
+    async fn platform_of_moved(&self, image: &Manifest) -> Result<Option<Platform>> {
+        let Content::Image { config, .. } = &image.content else {
+            return Ok(None);
+        };
+        if config.size > MAX_MANIFEST_BYTES as u64 {
+            return Ok(None);
+        }
+        let near = matches!(self.shared.source, Endpoint::Layout(_));
+        if !near && self.shared.destination.has_blob(config).await? {
+            return Ok(None);
+        }
+        self.platform(image).await
     }
 
     /// The platform that an image's config names.

@@ -223,7 +223,8 @@ impl Summary {
             .filter(|tag| matches!(tag.status, Status::Copied | Status::Current))
             .filter_map(|tag| tag.digest.as_ref().map(|digest| (digest, name(tag))))
             .map(|(digest, name)| match asked {
-                AskedFor::OneImage => format!("{digest}\n"),
+                // Without a line end, as skopeo writes it.
+                AskedFor::OneImage => digest.to_string(),
                 AskedFor::Tags => format!("{digest} {}:{name}\n", self.asked.destination),
             });
         let text: String = lines.collect();

@@ -8,6 +8,7 @@ use tempfile::tempdir;
 use crate::support::barge::{copy, run};
 use crate::support::image::{Attestations, ImageSpec, Layout, MultiArch};
 use crate::support::registry::FakeRegistry;
+use crate::support::wire::Request;
 
 const TOP: [&str; 10] = [
     "barge",
@@ -354,4 +355,20 @@ fn nondistributable_layers_are_counted_and_not_pushed() {
     }
     assert!(!destination.store.has_blob("x", &foreign.digest()));
     assert!(!layout.has_blob(&foreign.digest()));
+}
+
+#[test]
+fn a_single_image_names_its_platform_where_that_costs_nothing() {
+    let [source, destination] = [FakeRegistry::start(), FakeRegistry::start()];
+    ImageSpec::new("linux", "arm64")
+        .layers(1, 500)
+        .build()
+        .push_to(&source, "x:1");
+    let first = copy(&[], &source.reference("x:1"), &destination.reference("y"));
+    assert_eq!(first.exits(0).tag("1")["platforms"], json!(["linux/arm64"]));
+    assert_eq!(source.count(Request::reads_blob), 2);
+    source.clear_log();
+    // Under another tag: every blob is there, and none is read for the report's sake.
+    copy(&[], &source.reference("x:1"), &destination.reference("y:2")).exits(0);
+    assert_eq!(source.count(Request::reads_blob), 0);
 }

@@ -37,12 +37,14 @@ impl Repository {
         let mounts = supply.asking == Asking::ToWrite && supply.mountable.is_empty();
         // The first small blob finds out what the registry does, alone.
         let proof = if mounts { self.proof(blob).await } else { None };
-        if (!mounts || !self.tells_by_mount(blob, proof.as_ref())) && self.has_blob(blob).await? {
+        // Decided once: what others find out meanwhile must not leave the question unasked.
+        let by_mount = mounts && self.tells_by_mount(blob, proof.as_ref());
+        if !by_mount && self.has_blob(blob).await? {
             return Ok(Arrival::Existing);
         }
         // An upload is opened a little before it is its turn: a round trip less for each.
         let turn = supply.turn().await?;
-        let asked = if mounts && self.tells_by_mount(blob, proof.as_ref()) {
+        let asked = if by_mount {
             self.ask_by_mount(blob, proof.is_some()).await?
         } else {
             self.mount_from_others(blob, supply.mountable).await?
