@@ -10,6 +10,7 @@ pub mod credentials;
 mod ensure;
 pub(crate) mod failure;
 mod manifests;
+mod pieces;
 mod request;
 mod tags;
 mod throttle;
@@ -31,6 +32,7 @@ pub use connect::Tls;
 use self::auth::{Authenticator, Scope};
 use self::connect::Session;
 use self::credentials::CredentialSource;
+use self::pieces::Pieces;
 use self::request::Call;
 use self::throttle::Throttle;
 use super::backoff::Backoff;
@@ -70,6 +72,7 @@ pub struct Repository {
     auth: Authenticator,
     session: OnceCell<Result<Session>>,
     throttle: Throttle,
+    pieces: Pieces,
     /// The registry refused a sparse index in this run.
     refused_sparse: AtomicBool,
     /// Repositories of the same registry from which nothing can be mounted.
@@ -109,6 +112,7 @@ impl Repository {
             auth: Authenticator::new(host, credentials, options.stall),
             session: OnceCell::new(),
             throttle: Throttle::new(options.requests),
+            pieces: Pieces::new(host),
             refused_sparse: AtomicBool::new(false),
             unmountable: Mutex::default(),
             mount_tells: AtomicBool::new(false),

@@ -1,16 +1,21 @@
 //! Sending a blob: one `POST`, then one `PUT` with the whole of it (distribution-spec, "Pushing a
-//! blob monolithically"), streamed from the source while it is being checked.
+//! blob monolithically"), streamed from the source while it is being checked. A host that refuses so
+//! large a body gets it in pieces.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue};
 use reqwest::{Body, Method, StatusCode, Url};
+use tokio::sync::Mutex;
 
+use super::pieces::{self, Cutter};
 use super::request::{Call, location};
-use super::{Repository, body, connect, failure};
-use crate::endpoint::Endpoint;
+use super::{Repository, body, connect, failure, manifests};
 use crate::endpoint::transfer::{self, Watch};
+use crate::endpoint::{BlobStream, Endpoint};
 use crate::error::{Error, Kind, Result};
 use crate::image::manifest::Descriptor;
 
@@ -31,11 +36,14 @@ impl Repository {
             // The upload opens when the source has answered: an idle one may be ended by the registry.
             let stream =
                 transfer::verified(source.clone(), blob.clone(), Arc::clone(&watch)).await?;
-            let body = Body::wrap_stream(stream);
-            let Err(error) = self.upload_once(body, opened.take(), &watch).await else {
+            let Err(broken) = self
+                .upload_once(stream.boxed(), opened.take(), &watch)
+                .await
+            else {
                 return Ok(());
             };
             watch.restart();
+            let Broken { error, why } = broken;
             match watch.take_failure() {
                 // Once more from the start: it may have been the way, not the stored copy.
                 Some(cause) if cause.kind() == Kind::DigestMismatch && !mismatched => {
@@ -43,6 +51,8 @@ impl Repository {
                 }
                 // What broke the body is the cause; it had its retries.
                 Some(cause) => return Err(cause),
+                None if self.goes_on_smaller(why) => {}
+                None if matches!(why, Why::TooLarge(_)) => return Err(error.hint(TOO_LARGE)),
                 // The token ended while the body was on its way.
                 None if error.kind() == Kind::Unauthorized && !renewed => renewed = true,
                 // The upload is gone: it waited too long, or its server was started again.
@@ -52,32 +62,104 @@ impl Repository {
         }
     }
 
-    async fn upload_once(&self, body: Body, opened: Option<Url>, watch: &Watch) -> Result<()> {
-        let blob = &watch.blob;
-        let mut upload = match opened {
-            Some(url) => url,
-            None => self.open_upload(blob).await?,
-        };
-        upload
-            .query_pairs_mut()
-            .append_pair("digest", &blob.digest.to_string());
-        let mut call = self
-            .write_call(Method::PUT, "blobs/uploads/", "write blob")
-            .await?;
-        call.url = upload;
-        call.target = self.blob_name(blob);
-        call.headers
-            .insert(CONTENT_LENGTH, HeaderValue::from(blob.size));
-        call.headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/octet-stream"),
-        );
-        let _pass = self.throttle.enter().await;
-        self.unless_stalled(self.put(&call, body), watch, &call)
-            .await
+    /// Whether what broke a body makes the next ones smaller.
+    fn goes_on_smaller(&self, why: Why) -> bool {
+        match why {
+            Why::TooLarge(length) => self.pieces.refused(length),
+            Why::Unanswered(length) => self.pieces.broke(length),
+            Why::Other => false,
+        }
     }
 
-    async fn open_upload(&self, blob: &Descriptor) -> Result<Url> {
+    /// Sends the whole of `stream`: as one body, or in pieces to a host that wants them.
+    async fn upload_once(
+        &self,
+        stream: BlobStream,
+        opened: Option<Url>,
+        watch: &Watch,
+    ) -> std::result::Result<(), Broken> {
+        let blob = &watch.blob;
+        let mut upload = match opened {
+            Some(url) => Upload { url, piece: 0 },
+            None => self.open_upload(blob).await?,
+        };
+        let mut last = Piece {
+            method: Method::PUT,
+            range: None,
+            length: blob.size,
+        };
+        let body = if let Some(size) = self.pieces.size_for(blob.size) {
+            upload.piece = upload.piece.max(size);
+            self.patch(&mut upload, Cutter::new(stream), watch).await?;
+            last.length = 0;
+            Body::from(Bytes::new())
+        } else {
+            Body::wrap_stream(stream)
+        };
+        let digest = blob.digest.to_string();
+        upload.url.query_pairs_mut().append_pair("digest", &digest);
+        let call = self.piece_call(&upload.url, last, blob).await?;
+        self.send_piece(&call, body, watch).await.map(|_| ())
+    }
+
+    /// Sends a blob as one PATCH after the other.
+    async fn patch(
+        &self,
+        upload: &mut Upload,
+        cutter: Arc<Mutex<Cutter>>,
+        watch: &Watch,
+    ) -> std::result::Result<(), Broken> {
+        let blob = &watch.blob;
+        let mut offset = 0;
+        while offset < blob.size {
+            let length = upload.piece.min(blob.size - offset);
+            let piece = Piece {
+                method: Method::PATCH,
+                range: Some(format!("{offset}-{}", offset + length - 1)),
+                length,
+            };
+            let call = self.piece_call(&upload.url, piece, blob).await?;
+            let body = Body::wrap_stream(pieces::piece(Arc::clone(&cutter), length));
+            if let Some(next) = self.send_piece(&call, body, watch).await? {
+                upload.url = next;
+            }
+            offset += length;
+        }
+        Ok(())
+    }
+
+    /// The request for one body of an upload.
+    async fn piece_call(&self, url: &Url, piece: Piece, blob: &Descriptor) -> Result<Call> {
+        let mut call = self
+            .write_call(piece.method, "blobs/uploads/", "write blob")
+            .await?;
+        call.url = url.clone();
+        call.target = self.blob_name(blob);
+        let headers = &mut call.headers;
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(piece.length));
+        let bytes = HeaderValue::from_static("application/octet-stream");
+        headers.insert(CONTENT_TYPE, bytes);
+        let range = piece
+            .range
+            .and_then(|range| HeaderValue::from_str(&range).ok());
+        headers.extend(range.map(|range| (CONTENT_RANGE, range)));
+        Ok(call)
+    }
+
+    /// Sends one body of an upload; gives where the next one goes.
+    async fn send_piece(
+        &self,
+        call: &Call,
+        body: Body,
+        watch: &Watch,
+    ) -> std::result::Result<Option<Url>, Broken> {
+        let length = manifests::content_length(&call.headers).unwrap_or(0);
+        let _pass = self.throttle.enter().await;
+        let sent = self.unless_stalled(self.put(call, body), watch, call).await;
+        sent.map_err(|broken| broken.of_length(length))
+    }
+
+    async fn open_upload(&self, blob: &Descriptor) -> Result<Upload> {
         let mut call = self
             .write_call(Method::POST, "blobs/uploads/", "start the upload of blob")
             .await?;
@@ -89,17 +171,27 @@ impl Repository {
             let denied = matches!(error.kind(), Kind::Denied | Kind::Unauthorized);
             return Err(if denied { error.hitting_all() } else { error });
         }
-        location(&reply.headers, &reply.url).ok_or_else(|| {
+        let least = reply.headers.get("oci-chunk-min-length");
+        let least = least.and_then(|text| text.to_str().ok()?.trim().parse().ok());
+        let url = location(&reply.headers, &reply.url).ok_or_else(|| {
             call.error(Kind::Protocol)
                 .because("the registry gave no usable Location")
+        })?;
+        Ok(Upload {
+            url,
+            piece: least.unwrap_or(0),
         })
     }
 
-    async fn put(&self, call: &Call, body: Body) -> Result<()> {
-        let (response, _) = self.send(call, Some(body)).await?;
+    async fn put(&self, call: &Call, body: Body) -> std::result::Result<Option<Url>, Broken> {
+        let sent = self.send(call, Some(body)).await;
+        let (response, _) = sent.map_err(|error| Broken {
+            error,
+            why: Why::Unanswered(0),
+        })?;
         let (status, headers) = (response.status(), response.headers().clone());
         if status.is_success() {
-            return Ok(());
+            return Ok(location(&headers, &call.url));
         }
         let body = body::words(response, self.short()).await;
         let mut refusal = failure::refused(status, &headers, &body);
@@ -107,16 +199,24 @@ impl Repository {
             // As ECR Public says of a token that has expired.
             refusal.kind = Kind::Unauthorized;
         }
-        Err(refusal.error(call.doing, &call.target))
+        let too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
+        Err(Broken {
+            error: refusal.error(call.doing, &call.target),
+            why: if too_large {
+                Why::TooLarge(0)
+            } else {
+                Why::Other
+            },
+        })
     }
 
     /// Ends `put` when the destination takes no byte for the stall time.
     async fn unless_stalled(
         &self,
-        put: impl Future<Output = Result<()>>,
+        put: impl Future<Output = std::result::Result<Option<Url>, Broken>>,
         watch: &Watch,
         call: &Call,
-    ) -> Result<()> {
+    ) -> std::result::Result<Option<Url>, Broken> {
         tokio::pin!(put);
         let mut quiet = Duration::ZERO;
         let mut seen = watch.beat();
@@ -140,11 +240,61 @@ impl Repository {
                     1
                 };
             if quiet >= patience {
-                return Err(stalled(call, quiet));
+                return Err(stalled(call, quiet).into());
             }
         }
     }
 }
+
+/// An upload that is open.
+struct Upload {
+    url: Url,
+    /// How large its pieces are, where it is sent in pieces: the registry's `OCI-Chunk-Min-Length` at least.
+    piece: u64,
+}
+
+/// One body of an upload.
+struct Piece {
+    method: Method,
+    range: Option<String>,
+    length: u64,
+}
+
+/// Why a body did not arrive; with the length of the body.
+#[derive(Clone, Copy)]
+enum Why {
+    TooLarge(u64),
+    Unanswered(u64),
+    Other,
+}
+
+/// A failure of the destination.
+struct Broken {
+    error: Error,
+    why: Why,
+}
+
+impl Broken {
+    fn of_length(mut self, length: u64) -> Self {
+        self.why = match self.why {
+            Why::TooLarge(_) => Why::TooLarge(length),
+            Why::Unanswered(_) => Why::Unanswered(length),
+            Why::Other => Why::Other,
+        };
+        self
+    }
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            why: Why::Other,
+        }
+    }
+}
+
+const TOO_LARGE: &str = "a proxy in front of the registry refuses bodies of this size; raise its limit (nginx: client_max_body_size)";
 
 fn stalled(call: &Call, quiet: Duration) -> Error {
     let cause = format!(

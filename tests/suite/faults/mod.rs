@@ -4,6 +4,7 @@
 mod damage;
 mod failures;
 mod hostile;
+mod large;
 mod matrix;
 mod retries;
 mod transfers;
