@@ -173,12 +173,15 @@ impl Drop for DockerRegistry {
     }
 }
 
+/// A port that nobody listens on. It is below those that systems give to servers of port 0, so that the
+/// first question to it never lands in the log of another test's server, which took it meanwhile.
 fn free_host() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .to_string()
+    loop {
+        let host = format!("127.0.0.1:{}", fastrand::u16(10_000..30_000));
+        if TcpListener::bind(&host).is_ok() {
+            return host;
+        }
+    }
 }
 
 fn yaml(config: Config, host: &str, (nonce, directory): (&str, &Path)) -> String {
