@@ -57,6 +57,7 @@ fn plain_http_is_spoken_to_loopback_unless_tls_is_asked_for() {
     let refused = ["--src-tls-verify=true", "--dest-tls-verify=true"];
     for option in refused {
         source.clear_log();
+        destination.clear_log();
         let output = copy(&from, &to).arg(option).run().exits(1);
         let error = not_started(&output);
         contains(&error["hint"], "tls-verify=false");
