@@ -13,7 +13,7 @@ use crate::endpoint::{Endpoint, Target};
 use crate::engine::{self, Job, Settings, TagJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side};
-use crate::reference::{Reference, is_tag};
+use crate::reference::Reference;
 use crate::report::summary::{Asked, AskedFor, End, Summary};
 use crate::report::{json, text};
 use crate::request::CopyRequest;
@@ -97,9 +97,6 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Job> {
             selected.into_iter().map(|name| same_tag(name)).collect()
         }
     };
-    for tag in &tags {
-        check_tag(tag, &request.destination)?;
-    }
     Ok(Job {
         source,
         destination,
@@ -182,18 +179,6 @@ fn only_image(source: &Endpoint, destination: &Reference) -> Result<(Target, Opt
         }
         None => (Target::Digest(image.digest), None),
     })
-}
-
-/// A REF of a layout can be any text; a registry's tag can't.
-fn check_tag(tag: &TagJob, destination: &Reference) -> Result<()> {
-    match (&tag.destination, destination) {
-        (Target::Tag(name), Reference::Registry(_)) if !is_tag(name) => {
-            Err(Error::new(Kind::Unsupported, "copy", name)
-                .because("this REF cannot be a tag in a registry")
-                .hint("name the tag: DESTINATION:TAG"))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Files that cannot be written later are found out about before anything is copied.

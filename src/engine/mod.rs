@@ -25,6 +25,7 @@ use crate::image::manifest::Manifest;
 use crate::image::platform::Wanted;
 use crate::options::{MissingArch, Mode, Recheck, Run};
 use crate::plan::{self, Choice, Verdict};
+use crate::reference::is_tag;
 
 /// Tags that are worked on at once.
 const TAGS_AT_ONCE: usize = 24;
@@ -209,6 +210,7 @@ struct Tag {
 
 impl Tag {
     async fn copy(&mut self) -> Result<Status> {
+        self.check_name()?;
         let resolved = self.resolve().await?;
         let choice = match resolved {
             resolve::Resolved::Same(digest) => {
@@ -250,6 +252,18 @@ impl Tag {
             (Run::Real, publish::Changed::Something) => Status::Copied,
             (Run::Dry, publish::Changed::Something) => Status::WouldCopy,
         })
+    }
+
+    /// A REF of a layout can be any text; a registry's tag can't.
+    fn check_name(&self) -> Result<()> {
+        match (&self.job.destination, &self.shared.destination) {
+            (Target::Tag(name), Endpoint::Registry(_)) if !is_tag(name) => {
+                Err(Error::new(Kind::Unsupported, "copy", name)
+                    .because("this REF cannot be a tag in a registry")
+                    .hint("copy it by itself and name its tag: oci:PATH:REF DESTINATION:TAG"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A source by digest is pushed by digest alone: by that of what the filter made of it.
