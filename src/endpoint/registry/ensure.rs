@@ -5,6 +5,7 @@
 //! distribution, olareg, zot and Quay. Where it does not (the first blob shows it), HEAD is asked.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use reqwest::Url;
 use tokio::sync::MutexGuard;
@@ -18,6 +19,8 @@ use crate::image::manifest::Descriptor;
 /// A blob larger than this is not sent to a registry that may have it: HEAD is asked until a mount
 /// has once told that a blob is there.
 const SMALL: u64 = 16 << 20;
+/// How long a blob waits for the first one to find out what a mount tells.
+const PROOF_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What asking for a blob came to.
 enum Asked {
@@ -69,7 +72,9 @@ impl Repository {
         if blob.size > SMALL || !unknown() {
             return None;
         }
-        let guard = self.proving.lock().await;
+        // A slow blob keeps the others for a moment only: they ask by HEAD then.
+        let waited = tokio::time::timeout(PROOF_PATIENCE, self.proving.lock()).await;
+        let guard = waited.ok()?;
         unknown().then_some(guard)
     }
 
