@@ -31,6 +31,11 @@ impl Choice {
         self.is_own_index() && !self.filtered.omitted.is_empty()
     }
 
+    /// What the source's index lists: what is wanted, and what is left out.
+    pub fn listed(&self) -> impl Iterator<Item = &Descriptor> {
+        self.filtered.kept.iter().chain(&self.filtered.omitted)
+    }
+
     /// The digests of all manifests that the destination is to hold below the root.
     pub fn children(&self) -> impl Iterator<Item = Digest> {
         let nested = self.filtered.nested.iter().map(|index| &index.digest);
@@ -162,42 +167,17 @@ pub fn judge(choice: &Choice, mode: Mode, missing: MissingArch, name: &str) -> V
     }
 }
 
-/// The work for one tag: blobs first, then images, then nested indexes in order, then the root.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Every blob once, the largest first.
-    pub blobs: Vec<Descriptor>,
-    /// The images to put by digest.
-    pub images: Vec<Manifest>,
-    /// The nested indexes to put by digest, the deepest first.
-    pub nested: Vec<Manifest>,
-    /// What the tag is to point at.
-    pub root: Manifest,
-    /// Layers that are fetched from elsewhere and not pushed.
-    pub foreign: u64,
-}
-
-/// The work that `choice` comes to, where `images` are those of its children that have to be brought.
+/// Every blob of `image` once, the largest first.
 #[must_use]
-pub fn plan(choice: &Choice, images: Vec<Manifest>) -> Plan {
-    let root = choice.filtered.root.clone();
+pub fn largest_first(image: &Manifest) -> Vec<&Descriptor> {
     let mut seen = BTreeSet::new();
-    let sources = images.iter().chain(std::iter::once(&root));
-    let mut blobs: Vec<Descriptor> = sources
-        .clone()
-        .flat_map(Manifest::blobs)
-        .filter(|blob| seen.insert(blob.digest.clone()))
-        .cloned()
+    let mut blobs: Vec<&Descriptor> = image
+        .blobs()
+        .into_iter()
+        .filter(|blob| seen.insert(&blob.digest))
         .collect();
     blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
-    let foreign = sources.map(|image| image.foreign() as u64).sum();
-    Plan {
-        blobs,
-        images,
-        nested: choice.filtered.nested.clone(),
-        root,
-        foreign,
-    }
+    blobs
 }
 
 #[cfg(test)]
@@ -278,9 +258,8 @@ mod tests {
 
     #[test]
     fn blobs_come_once_and_the_largest_first() {
-        let choice = choose_image(&image(&[5, 90, 5]), None, Mode::All, &wanted(&[], &[]));
-        let plan = plan(&choice, vec![image(&[90, 30])]);
-        let sizes: Vec<u64> = plan.blobs.iter().map(|blob| blob.size).collect();
+        let image = image(&[5, 90, 5, 30]);
+        let sizes: Vec<u64> = largest_first(&image).iter().map(|blob| blob.size).collect();
         assert_eq!(sizes, [90, 30, 5, 2]);
     }
 }

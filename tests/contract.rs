@@ -13,6 +13,7 @@ mod cases {
     use barge::endpoint::backoff::Backoff;
     use barge::endpoint::registry::credentials::{CredentialSource, Credentials};
     use barge::endpoint::registry::{RegistryOptions, Tls};
+    use barge::endpoint::turns::{Rank, Turns};
     use barge::endpoint::{Arrival, Endpoint, Supply, Target};
     use barge::error::{Kind, Result};
     use barge::event::{Events, Side};
@@ -22,7 +23,6 @@ mod cases {
     use bytes::Bytes;
     use futures_util::TryStreamExt as _;
     use tempfile::TempDir;
-    use tokio::sync::Semaphore;
 
     use crate::support::content;
     use crate::support::docker_registry::DockerRegistry;
@@ -82,8 +82,9 @@ mod cases {
             let supply = Supply {
                 source: &self.endpoint,
                 mountable: &[],
-                permits: &Semaphore::new(1),
-                ahead: &Semaphore::new(1),
+                rank: Rank::new(0, blob.size),
+                moving: &Turns::new(1),
+                ahead: &Turns::new(1),
                 asking: barge::endpoint::Asking::ToWrite,
             };
             place.ensure_blob(blob, supply).await

@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod layout;
 pub mod registry;
 mod transfer;
+pub mod turns;
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,11 +15,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::backoff::Backoff;
 use self::layout::Layout;
 use self::registry::{RegistryOptions, Repository};
+use self::turns::{Rank, Turn, Turns};
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
@@ -73,17 +74,14 @@ pub struct Supply<'a> {
     pub source: &'a Endpoint,
     /// Repositories of the destination's registry that have it.
     pub mountable: &'a [String],
+    /// Which blob comes first.
+    pub rank: Rank,
     /// How many blobs may move at once.
-    pub permits: &'a Semaphore,
+    pub moving: &'a Turns,
     /// How many may be asked for, so that the next are ready when others have moved.
-    pub ahead: &'a Semaphore,
+    pub ahead: &'a Turns,
     /// What the question whether it is there is for.
     pub asking: Asking,
-}
-
-async fn one_of(permits: &Semaphore) -> Result<SemaphorePermit<'_>> {
-    let permit = permits.acquire().await;
-    permit.map_err(|_| Error::new(Kind::Interrupted, "move blobs", ""))
 }
 
 /// What the question whether a blob is there is for.
@@ -96,14 +94,14 @@ pub enum Asking {
 }
 
 impl Supply<'_> {
-    /// Waits until one more blob may move.
-    pub(crate) async fn permit(&self) -> Result<SemaphorePermit<'_>> {
-        one_of(self.permits).await
+    /// Waits until this blob may move.
+    pub(crate) async fn turn_to_move(&self) -> Turn {
+        self.moving.take(self.rank).await
     }
 
-    /// Waits until one more blob may be asked for. Whoever moves a blob waits for nobody here.
-    pub(crate) async fn turn(&self) -> Result<SemaphorePermit<'_>> {
-        one_of(self.ahead).await
+    /// Waits until this blob may be asked for. Whoever moves a blob waits for nobody here.
+    pub(crate) async fn turn_to_ask(&self) -> Turn {
+        self.ahead.take(self.rank).await
     }
 }
 

@@ -2,25 +2,25 @@
 //!
 //! The engine tells [`Events`] what happens and prints nothing.
 
+mod bring;
 mod check;
 mod once;
 mod publish;
 mod resolve;
-mod transfer;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::once::Once;
+use crate::endpoint::turns::Turns;
 use crate::endpoint::{Arrival, Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
-use crate::event::{BlobCounts, Event, Events, Status, TagOutcome};
+use crate::event::{Event, Events, Status, TagOutcome};
 use crate::image::manifest::Manifest;
 use crate::image::platform::Wanted;
 use crate::options::{MissingArch, Mode, Recheck, Run};
@@ -75,15 +75,25 @@ pub struct TagJob {
     pub destination_tag: Option<String>,
 }
 
+/// Whether the destination is other than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Changed {
+    /// Everything was there.
+    Nothing,
+    /// Something was written, or would be.
+    Something,
+}
+
 /// What the tags of a run share.
 struct Shared {
     source: Endpoint,
     destination: Endpoint,
     settings: Settings,
     mountable: Vec<String>,
-    permits: Semaphore,
+    /// Blobs that move.
+    moving: Turns,
     /// Blobs that are asked for before it is their turn to move.
-    ahead: Semaphore,
+    ahead: Turns,
     /// Manifests read from the source by digest.
     manifests: Once<Manifest>,
     /// Blobs that are at the destination.
@@ -108,8 +118,8 @@ pub async fn run(job: Job, cancelled: &CancellationToken) {
     events.send(Event::Selected { tags: tags.len() });
     let shared = Arc::new(Shared {
         mountable: source.mountable_from(&destination).into_iter().collect(),
-        permits: Semaphore::new(settings.jobs),
-        ahead: Semaphore::new(settings.jobs),
+        moving: Turns::new(settings.jobs),
+        ahead: Turns::new(settings.jobs),
         source,
         destination,
         settings,
@@ -118,17 +128,17 @@ pub async fn run(job: Job, cancelled: &CancellationToken) {
         images: Once::default(),
         transfers: TaskTracker::new(),
     });
-    let mut waiting = tags.into_iter();
+    let mut waiting = tags.into_iter().enumerate();
     let mut running: JoinSet<TagOutcome> = JoinSet::new();
     let mut begun: Vec<TagJob> = Vec::new();
     let mut hopeless = false;
     loop {
         while !hopeless
             && running.len() < TAGS_AT_ONCE
-            && let Some(tag) = waiting.next()
+            && let Some((place, tag)) = waiting.next()
         {
             begun.push(tag.clone());
-            running.spawn(one_tag(Arc::clone(&shared), tag));
+            running.spawn(one_tag(Arc::clone(&shared), tag, place));
         }
         let ended = tokio::select! {
             biased;
@@ -153,7 +163,7 @@ pub async fn run(job: Job, cancelled: &CancellationToken) {
     let cut_off = begun
         .iter()
         .map(|tag| named(tag, Status::Failed, Some(unfinished(tag, cancelled))));
-    let untried = waiting.map(|tag| named(&tag, Status::NotAttempted, None));
+    let untried = waiting.map(|(_, tag)| named(&tag, Status::NotAttempted, None));
     for outcome in cut_off.chain(untried) {
         events.send(Event::TagEnded(Box::new(outcome)));
     }
@@ -176,14 +186,16 @@ fn named(tag: &TagJob, status: Status, error: Option<Error>) -> TagOutcome {
 }
 
 /// One tag from beginning to end; its failure is in the outcome.
-async fn one_tag(shared: Arc<Shared>, job: TagJob) -> TagOutcome {
+async fn one_tag(shared: Arc<Shared>, job: TagJob, place: usize) -> TagOutcome {
     let started = Instant::now();
     let mut tag = Tag {
         outcome: named(&job, Status::Failed, None),
         there: None,
+        tally: Mutex::default(),
         pulls: AtomicU64::new(0),
         shared,
         job,
+        place,
     };
     match tag.copy().await {
         Ok(status) => tag.outcome.status = status,
@@ -192,6 +204,7 @@ async fn one_tag(shared: Arc<Shared>, job: TagJob) -> TagOutcome {
             tag.outcome.error = Some(error);
         }
     }
+    (tag.outcome.blobs, tag.outcome.bytes) = tag.tally().counts();
     tag.outcome.source_pulls = tag.pulls.load(Ordering::Relaxed);
     tag.outcome.elapsed = started.elapsed();
     tag.outcome
@@ -201,9 +214,13 @@ async fn one_tag(shared: Arc<Shared>, job: TagJob) -> TagOutcome {
 struct Tag {
     shared: Arc<Shared>,
     job: TagJob,
+    /// Its place among the tags of the run: earlier ones come first.
+    place: usize,
     outcome: TagOutcome,
     /// What the destination's tag points at.
     there: Option<Head>,
+    /// What became of its blobs.
+    tally: Mutex<bring::Tally>,
     /// Manifests read from the source.
     pulls: AtomicU64,
 }
@@ -243,14 +260,12 @@ impl Tag {
             check::Check::Lacking(held) => held,
         };
         self.refuse_known_sparse(&choice).await?;
-        let images = self.images(&choice, &held).await?;
-        let plan = plan::plan(&choice, images);
-        self.transfer(&plan).await?;
-        let changed = self.publish(&choice, &plan).await?;
+        let brought = self.bring(&choice, &held).await?;
+        let changed = self.publish(&choice, brought).await?;
         Ok(match (self.shared.settings.run, changed) {
-            (_, publish::Changed::Nothing) => Status::Current,
-            (Run::Real, publish::Changed::Something) => Status::Copied,
-            (Run::Dry, publish::Changed::Something) => Status::WouldCopy,
+            (_, Changed::Nothing) => Status::Current,
+            (Run::Real, Changed::Something) => Status::Copied,
+            (Run::Dry, Changed::Something) => Status::WouldCopy,
         })
     }
 
@@ -293,9 +308,5 @@ impl Tag {
             Target::Tag(tag) => format!("{}:{tag}", self.shared.source),
             Target::Digest(digest) => format!("{}@{digest}", self.shared.source),
         }
-    }
-
-    fn blobs(&mut self) -> &mut BlobCounts {
-        &mut self.outcome.blobs
     }
 }

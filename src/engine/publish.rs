@@ -1,42 +1,32 @@
-//! Making it visible: images by digest, then nested indexes, then the root under its tag.
+//! Making it visible: nested indexes by digest, then the root under its tag.
 
 use futures_util::future::try_join_all;
 
-use super::Tag;
-use crate::endpoint::Target;
+use super::{Changed, Tag};
 use crate::error::{Error, Kind, Result};
 use crate::image::manifest::Manifest;
 use crate::options::{Recheck, Run};
-use crate::plan::{Choice, Plan};
-
-/// Whether the destination is other than before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Changed {
-    /// Everything was there.
-    Nothing,
-    /// Something was written, or would be.
-    Something,
-}
+use crate::plan::Choice;
 
 impl Tag {
-    /// Puts the manifests of `plan`, whose blobs are there.
-    pub(super) async fn publish(&self, choice: &Choice, plan: &Plan) -> Result<Changed> {
-        if self.was_complete(choice, plan).await? {
+    /// Puts the indexes of `choice`, whose images are there; `brought` is what that took.
+    pub(super) async fn publish(&self, choice: &Choice, brought: Changed) -> Result<Changed> {
+        if brought == Changed::Nothing && self.was_complete(choice).await? {
             return Ok(Changed::Nothing);
         }
         if self.shared.settings.run == Run::Dry {
             return Ok(Changed::Something);
         }
-        try_join_all(plan.images.iter().map(|image| self.put(image))).await?;
-        for index in &plan.nested {
+        for index in &choice.filtered.nested {
             if let Err(error) = self.put(index).await {
                 return Err(self.explain(choice, error).await);
             }
         }
+        let root = &choice.filtered.root;
         let published = self
             .shared
             .destination
-            .publish(&plan.root, &self.job.destination)
+            .publish(root, &self.job.destination)
             .await;
         match published {
             Ok(()) => Ok(Changed::Something),
@@ -44,29 +34,25 @@ impl Tag {
         }
     }
 
-    /// With `--recheck blobs` a tag that is right comes as far as this: every blob was found, and now
-    /// every manifest is.
-    async fn was_complete(&self, choice: &Choice, plan: &Plan) -> Result<bool> {
-        let same = self
-            .there
-            .as_ref()
-            .is_some_and(|there| there.digest == plan.root.digest);
-        let moved = self.outcome.blobs.copied + self.outcome.blobs.mounted > 0;
-        if !same || moved || self.shared.settings.recheck != Recheck::Blobs {
+    /// With `--recheck blobs` a tag that is right comes as far as this: every blob and image was found,
+    /// and now every nested index is.
+    async fn was_complete(&self, choice: &Choice) -> Result<bool> {
+        let filtered = &choice.filtered;
+        if !self.is_right(&filtered.root) || self.shared.settings.recheck != Recheck::Blobs {
             return Ok(false);
         }
-        let asked = choice.children().map(|digest| async move {
-            self.shared
-                .destination
-                .head(&Target::Digest(digest))
-                .await
-                .map(|head| head.is_some())
-        });
+        let asked = filtered
+            .nested
+            .iter()
+            .map(|index| self.stands(&index.digest));
         Ok(try_join_all(asked).await?.into_iter().all(|there| there))
     }
 
-    /// Puts a manifest by digest, once a run.
-    async fn put(&self, manifest: &Manifest) -> Result<()> {
+    /// Puts a manifest by digest, once a run; a dry run does not.
+    pub(super) async fn put(&self, manifest: &Manifest) -> Result<()> {
+        if self.shared.settings.run == Run::Dry {
+            return Ok(());
+        }
         let done = self.shared.images.run(
             &manifest.digest,
             self.shared.destination.put_manifest(manifest),

@@ -3,11 +3,10 @@
 use futures_util::future::{join_all, try_join_all};
 
 use super::Tag;
-use super::check::Held;
 use crate::endpoint::{Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::image::filter::{self, Filtered, Known, Need};
+use crate::image::filter::{self, Known, Need};
 use crate::image::manifest::{Content, Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::image::media_type;
 use crate::image::platform::Platform;
@@ -117,12 +116,16 @@ impl Tag {
                     Learnt::Platform(platform) => {
                         known.platforms.insert(entry.digest.clone(), platform);
                     }
-                    Learnt::Lost => lost.push(entry),
+                    Learnt::Lost => lost.push(entry.clone()),
                 }
             }
             if !lost.is_empty() {
                 let nested = known.manifests.values().flat_map(Manifest::entries);
-                return Err(self.lost(lost, root.entries().iter().chain(nested)).await);
+                let listed: Vec<_> = root.entries().iter().chain(nested).cloned().collect();
+                if settings.mode == Mode::All {
+                    lost.clone_from(&listed);
+                }
+                return Err(self.lost(listed.iter(), &lost).await);
             }
         }
         plan::choose_index(root, &known, settings.mode, &settings.wanted)
@@ -188,33 +191,8 @@ impl Tag {
         Ok(Platform::from_config(&bytes))
     }
 
-    /// The manifests of the children that are to be brought, all those that the source lacks named at once.
-    pub(super) async fn images(&self, choice: &Choice, held: &Held) -> Result<Vec<Manifest>> {
-        let entries = choice
-            .filtered
-            .kept
-            .iter()
-            .filter(|entry| !held.contains(&entry.digest));
-        let read =
-            join_all(entries.map(|entry| async move { (entry, self.child(entry).await) })).await;
-        let mut lost = Vec::new();
-        let mut images = Vec::new();
-        for (entry, result) in read {
-            match result {
-                Ok(image) => images.push(image),
-                Err(error) if error.kind() == Kind::NotFound => lost.push(entry),
-                Err(error) => return Err(error),
-            }
-        }
-        if lost.is_empty() {
-            return Ok(images);
-        }
-        let Filtered { kept, omitted, .. } = &choice.filtered;
-        Err(self.lost(lost, kept.iter().chain(omitted)).await)
-    }
-
     /// A child of the root, by its entry; read once a run.
-    async fn child(&self, entry: &Descriptor) -> Result<Manifest> {
+    pub(super) async fn child(&self, entry: &Descriptor) -> Result<Manifest> {
         let target = Target::Digest(entry.digest.clone());
         let read = self.shared.manifests.run(&entry.digest, async {
             self.count_pull();
@@ -245,23 +223,24 @@ impl Tag {
         .because(cause))
     }
 
-    /// The error of a source that is itself sparse: it lists `lost`; what it holds is asked for among
-    /// `listed`. Where everything is wanted, everything that is not there is lost.
-    async fn lost<'a>(
+    /// The error of a source that is itself sparse: some of what is `wanted` it lists, but does not hold.
+    /// Everything `listed` is asked for.
+    pub(super) async fn lost<'a>(
         &self,
-        mut lost: Vec<&'a Descriptor>,
         listed: impl Iterator<Item = &'a Descriptor>,
+        wanted: &[Descriptor],
     ) -> Error {
-        let others = listed.filter(|entry| lost.iter().all(|lost| lost.digest != entry.digest));
-        let asked = others.map(|entry| async move {
+        let asked = listed.map(|entry| async move {
             let target = Target::Digest(entry.digest.clone());
             (entry, self.shared.source.head(&target).await)
         });
-        let mut held = Vec::new();
+        let (mut held, mut lost) = (Vec::new(), Vec::new());
         for (entry, head) in join_all(asked).await {
             match head {
                 Ok(Some(_)) if !entry.is_attestation() && !entry.is_index() => held.push(entry),
-                Ok(None) if self.shared.settings.mode == Mode::All => lost.push(entry),
+                Ok(None) if wanted.iter().any(|wanted| wanted.digest == entry.digest) => {
+                    lost.push(entry);
+                }
                 _ => {}
             }
         }

@@ -221,7 +221,7 @@ impl Layout {
         if self.has_blob(blob)? {
             return Ok(Arrival::Existing);
         }
-        let _permit = supply.permit().await?;
+        let _moving = supply.turn_to_move().await;
         let source = supply.source;
         self.prepare(&blob.digest)?;
         let watch = Watch::new(blob, &self.backoff.events);

@@ -46,7 +46,7 @@ impl Repository {
             return Ok(Arrival::Existing);
         }
         // An upload is opened a little before it is its turn: a round trip less for each.
-        let turn = supply.turn().await?;
+        let turn = supply.turn_to_ask().await;
         let asked = if by_mount {
             self.ask_by_mount(blob, proof.is_some()).await?
         } else {
@@ -56,7 +56,7 @@ impl Repository {
             Asked::There(arrival) => return Ok(arrival),
             Asked::Lacking(opened) => opened,
         };
-        let _permit = supply.permit().await?;
+        let _moving = supply.turn_to_move().await;
         drop(turn);
         self.upload(blob, opened, supply.source).await?;
         if proof.is_some() && self.can_mount_from(self.name()) {

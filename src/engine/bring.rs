@@ -1,0 +1,197 @@
+//! Bringing images: all of a tag's are read at once, the blobs of each move as soon as it is known, and
+//! it is put right behind the last of them. A dry run only asks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use futures_util::future::try_join_all;
+use tokio::task::{JoinError, JoinSet};
+
+use super::check::Held;
+use super::once::Done;
+use super::{Changed, Shared, Tag};
+use crate::endpoint::turns::Rank;
+use crate::endpoint::{Arrival, Asking, Endpoint, Supply, Target};
+use crate::error::{Error, Kind, Result};
+use crate::event::BlobCounts;
+use crate::image::digest::Digest;
+use crate::image::filter::Filtered;
+use crate::image::manifest::{Descriptor, Manifest};
+use crate::options::{Recheck, Run};
+use crate::plan::{self, Choice};
+
+/// How the blobs of a tag came to be at the destination.
+#[derive(Default)]
+pub(super) struct Tally {
+    arrived: BTreeMap<Digest, (Done<Arrival>, u64)>,
+    foreign: u64,
+}
+
+impl Tally {
+    /// Several images of a tag may share a blob: the one who moved it counts.
+    fn add(&mut self, blob: &Descriptor, arrival: Done<Arrival>) {
+        let known = self.arrived.entry(blob.digest.clone());
+        let known = known.or_insert((arrival, blob.size));
+        if matches!(arrival, Done::Now(_)) {
+            known.0 = arrival;
+        }
+    }
+
+    /// The counts, and the bytes that were sent.
+    pub(super) fn counts(&self) -> (BlobCounts, u64) {
+        let mut counts = BlobCounts {
+            foreign: self.foreign,
+            ..BlobCounts::default()
+        };
+        let mut bytes = 0_u64;
+        for (arrival, size) in self.arrived.values() {
+            match arrival {
+                Done::Now(Arrival::Copied) => {
+                    counts.copied += 1;
+                    bytes = bytes.saturating_add(*size);
+                }
+                Done::Now(Arrival::Mounted) => counts.mounted += 1,
+                Done::Now(Arrival::Existing) | Done::Before(_) => counts.existing += 1,
+            }
+        }
+        (counts, bytes)
+    }
+}
+
+/// What came of one image.
+enum Brought {
+    There(Changed),
+    /// The source lists it, and does not hold it.
+    Lost,
+}
+
+impl Tag {
+    /// Brings the blobs of the root, and the images below it that are not `held`. The first failure ends
+    /// the others of this tag.
+    pub(super) async fn bring(&self, choice: &Choice, held: &Held) -> Result<Changed> {
+        let Filtered { root, kept, .. } = &choice.filtered;
+        let wanted = kept.iter().filter(|entry| !held.contains(&entry.digest));
+        let images = try_join_all(wanted.map(|entry| self.bring_image(entry, root)));
+        let (own, images) = tokio::try_join!(self.bring_blobs(root, root), images)?;
+        let mut changed = own;
+        for image in images {
+            match image {
+                Brought::There(image) => changed = changed.max(image),
+                Brought::Lost => return Err(self.lost(choice.listed(), kept).await),
+            }
+        }
+        Ok(changed)
+    }
+
+    /// One image below `root`: read, its blobs moved, put by its digest.
+    async fn bring_image(&self, entry: &Descriptor, root: &Manifest) -> Result<Brought> {
+        let image = match self.child(entry).await {
+            Ok(image) => image,
+            Err(error) if error.kind() == Kind::NotFound => return Ok(Brought::Lost),
+            Err(error) => return Err(error),
+        };
+        let moved = self.bring_blobs(&image, root).await?;
+        if moved == Changed::Nothing && self.is_right(root) && self.stands(&image.digest).await? {
+            return Ok(Brought::There(Changed::Nothing));
+        }
+        self.put(&image).await?;
+        Ok(Brought::There(Changed::Something))
+    }
+
+    /// Whether the destination's tag points at `root`. It is looked into then, and most likely nothing
+    /// is written.
+    pub(super) fn is_right(&self, root: &Manifest) -> bool {
+        let there = self.there.as_ref();
+        there.is_some_and(|there| there.digest == root.digest)
+    }
+
+    /// Whether the destination has a manifest that a right tag reaches; only `--recheck blobs` asks, and
+    /// otherwise it is put.
+    pub(super) async fn stands(&self, digest: &Digest) -> Result<bool> {
+        if self.shared.settings.recheck != Recheck::Blobs {
+            return Ok(false);
+        }
+        let target = Target::Digest(digest.clone());
+        Ok(self.shared.destination.head(&target).await?.is_some())
+    }
+
+    /// Brings the blobs of `image`, the largest first.
+    async fn bring_blobs(&self, image: &Manifest, root: &Manifest) -> Result<Changed> {
+        let asking = if self.is_right(root) {
+            Asking::ToRead
+        } else {
+            Asking::ToWrite
+        };
+        self.tally().foreign += image.foreign() as u64;
+        let mut moving = JoinSet::new();
+        for blob in plan::largest_first(image) {
+            let (shared, blob, tag) = (Arc::clone(&self.shared), blob.clone(), self.place);
+            moving.spawn(self.shared.transfers.track_future(async move {
+                let arrival = one_blob(&shared, &blob, tag, asking).await?;
+                Ok::<_, Error>((blob, arrival))
+            }));
+        }
+        let mut changed = Changed::Nothing;
+        while let Some(ended) = moving.join_next().await {
+            let (blob, arrival) = ended.map_err(|why| self.unfinished(&why))??;
+            if matches!(arrival, Done::Now(Arrival::Copied | Arrival::Mounted)) {
+                changed = Changed::Something;
+            }
+            self.tally().add(&blob, arrival);
+        }
+        Ok(changed)
+    }
+
+    pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unfinished(&self, why: &JoinError) -> Error {
+        Error::new(Kind::Protocol, "move blobs of", self.source_name()).because(why)
+    }
+}
+
+async fn one_blob(
+    shared: &Shared,
+    blob: &Descriptor,
+    tag: usize,
+    asking: Asking,
+) -> Result<Done<Arrival>> {
+    let work = async {
+        match shared.settings.run {
+            Run::Dry => foresee(shared, blob).await,
+            Run::Real => {
+                let supply = Supply {
+                    source: &shared.source,
+                    mountable: &shared.mountable,
+                    rank: Rank::new(tag, blob.size),
+                    moving: &shared.moving,
+                    ahead: &shared.ahead,
+                    asking,
+                };
+                shared.destination.ensure_blob(blob, supply).await
+            }
+        }
+    };
+    shared.blobs.run(&blob.digest, work).await
+}
+
+/// What a run would do with `blob`.
+async fn foresee(shared: &Shared, blob: &Descriptor) -> Result<Arrival> {
+    if shared.destination.has_blob(blob).await? {
+        return Ok(Arrival::Existing);
+    }
+    if !shared.mountable.is_empty() {
+        return Ok(Arrival::Mounted);
+    }
+    // A registry is believed; a layout's file is looked for at no cost.
+    if matches!(shared.source, Endpoint::Layout(_)) && !shared.source.has_blob(blob).await? {
+        return Err(Error::new(
+            Kind::NotFound,
+            "find blob",
+            format!("{}@{}", shared.source, blob.digest),
+        )
+        .because("the source does not have it in the size that its manifest says"));
+    }
+    Ok(Arrival::Copied)
+}
