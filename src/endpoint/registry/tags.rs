@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use reqwest::header::{HeaderMap, LINK};
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
 use super::Repository;
@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::reference::is_tag;
 
 /// Tags asked for in one page. Registries cap it as they like; 0 breaks some.
-const PAGE: &str = "1000";
+const PAGE: usize = 1000;
 /// A list of tags can be long, but not endless.
 const LONGEST: usize = 64 << 20;
 
@@ -26,8 +26,9 @@ struct Page {
 impl Repository {
     /// Every tag, sorted by bytes.
     ///
-    /// Some registries ignore `n`, some cut at it without a `Link`: where no link is given, the list
-    /// is asked for once more behind its last tag, until nothing new comes.
+    /// Without a `Link` a list of other than `n` tags is whole (distribution-spec, "Listing Tags": fewer
+    /// than `n` come only where there are no more, or with a `Link`). One of just `n` may have been cut:
+    /// it is asked for once more behind its last tag.
     ///
     /// # Errors
     ///
@@ -35,7 +36,9 @@ impl Repository {
     pub async fn tags(&self) -> Result<Vec<String>> {
         let mut call = self.call(Method::GET, "tags/list", "list tags of").await?;
         call.longest.0 = LONGEST;
-        call.url.query_pairs_mut().append_pair("n", PAGE);
+        call.url
+            .query_pairs_mut()
+            .append_pair("n", &PAGE.to_string());
         let first = call.url.clone();
         let mut found = BTreeSet::new();
         let mut asked = BTreeSet::new();
@@ -55,7 +58,7 @@ impl Repository {
             })?;
             let tags = page.tags.unwrap_or_default();
             let last = tags.last().cloned();
-            let known = found.len();
+            let cut = tags.len() == PAGE;
             found.extend(tags);
             if let Some(next) = next_page(&reply.headers, &reply.url) {
                 if next.origin() != first.origin() {
@@ -66,7 +69,7 @@ impl Repository {
                 linked = true;
                 call.url = next;
             } else {
-                let Some(last) = last.filter(|_| !linked && found.len() > known) else {
+                let Some(last) = last.filter(|_| !linked && cut) else {
                     break;
                 };
                 call.url = first.clone();
@@ -74,6 +77,14 @@ impl Repository {
             }
         }
         Ok(self.usable(found))
+    }
+
+    /// Whether the registry does not know the repository: then nothing is in it.
+    pub(super) async fn is_unknown(&self) -> Result<bool> {
+        let mut call = self.call(Method::GET, "tags/list", "list tags of").await?;
+        call.longest.0 = LONGEST;
+        call.url.query_pairs_mut().append_pair("n", "1");
+        Ok(self.small(call).await?.status == StatusCode::NOT_FOUND)
     }
 
     fn usable(&self, found: BTreeSet<String>) -> Vec<String> {
