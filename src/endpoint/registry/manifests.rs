@@ -41,6 +41,14 @@ impl Repository {
     ///
     /// When it could not be read, or is not what was asked for.
     pub async fn manifest(&self, target: &Target) -> Result<Option<Manifest>> {
+        match self.read_manifest(target).await {
+            // Once more: it may have been the way, not what is stored.
+            Err(error) if error.kind() == Kind::DigestMismatch => self.read_manifest(target).await,
+            other => other,
+        }
+    }
+
+    async fn read_manifest(&self, target: &Target) -> Result<Option<Manifest>> {
         let call = self.manifest_call(Method::GET, target).await?;
         let reply = self.small(call.clone()).await?;
         if reply.is_absent(self.side) {

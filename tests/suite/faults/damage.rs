@@ -83,6 +83,25 @@ fn a_blob_that_was_damaged_on_the_way_is_fetched_again() {
 }
 
 #[test]
+fn a_manifest_that_was_damaged_on_the_way_is_fetched_again() {
+    let index = index();
+    let source = source(&index);
+    source.fail(
+        1,
+        |request| request.is("GET", "/manifests/1"),
+        Fault::FlipBit,
+    );
+    let child = format!("/manifests/{}", index.image("arm64").digest());
+    let is_child = move |request: &Request| request.is("GET", &child);
+    source.fail(1, is_child, Fault::FlipBit);
+    let destination = FakeRegistry::start();
+    let run = copy(&source.reference("x:1"), &destination.reference("y:1"));
+    run.run().exits(0);
+    assert_eq!(destination.store.manifest("y", "1"), Some(index.root));
+    assert_eq!(source.count(|request| request.is("GET", "/manifests/1")), 2);
+}
+
+#[test]
 fn a_damaged_manifest_is_not_copied() {
     let index = index();
     let child = index.image("arm64").digest();
