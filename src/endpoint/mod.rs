@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod layout;
 pub mod registry;
+mod trail;
 mod transfer;
 pub mod turns;
 
@@ -237,10 +238,15 @@ impl Endpoint {
     /// When it is larger than a manifest may be, not there, or not what its digest says.
     pub async fn small_blob(&self, blob: &Descriptor) -> Result<Bytes> {
         let bytes = transfer::whole(self, blob, MAX_MANIFEST_BYTES as u64).await?;
-        if let Self::Registry(repository) = self {
-            repository.keep(&blob.digest, &bytes);
-        }
+        self.keep(blob, &bytes);
         Ok(bytes)
+    }
+
+    /// Keeps the bytes of a small blob that was read, until they are asked for again.
+    pub(crate) fn keep(&self, blob: &Descriptor, bytes: &Bytes) {
+        if let Self::Registry(repository) = self {
+            repository.keep(&blob.digest, bytes);
+        }
     }
 
     /// Brings `blob` here, unless it is here: by a mount, else from the source.

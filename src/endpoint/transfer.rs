@@ -2,15 +2,16 @@
 //! the last of them held back until the digest is right.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
+use super::trail::{Mark, Trail};
 use super::{BlobStream, Endpoint};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
-use crate::image::digest::{Digest, Hasher};
+use crate::image::digest::Hasher;
 use crate::image::manifest::Descriptor;
 
 /// What is known about one transfer from outside its stream.
@@ -23,6 +24,16 @@ pub(crate) struct Watch {
     beats: AtomicU64,
     reading: AtomicBool,
     failure: Mutex<Option<Error>>,
+    trail: Mutex<Trail>,
+}
+
+/// From where a blob is sent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Start {
+    /// The destination has so many bytes already.
+    pub(crate) offset: u64,
+    /// Where its hash stood, at or before that.
+    pub(crate) mark: Option<Mark>,
 }
 
 impl Watch {
@@ -39,6 +50,7 @@ impl Watch {
             beats: AtomicU64::new(0),
             reading: AtomicBool::new(false),
             failure: Mutex::default(),
+            trail: Mutex::default(),
         })
     }
 
@@ -52,9 +64,14 @@ impl Watch {
         self.reading.load(Ordering::Relaxed)
     }
 
+    /// How many bytes went out.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     /// Whether every byte went out.
     pub(crate) fn is_complete(&self) -> bool {
-        self.sent.load(Ordering::Relaxed) == self.blob.size
+        self.sent() == self.blob.size
     }
 
     /// Why the stream ended early, if it did.
@@ -73,7 +90,23 @@ impl Watch {
         });
     }
 
-    fn moved(&self, bytes: u64) {
+    /// The transfer goes on behind the first `offset` bytes, if the hash can be taken up there.
+    pub(crate) fn go_on(&self, offset: u64) -> Option<Start> {
+        if offset > self.sent() {
+            return None;
+        }
+        let mark = Some(self.trail().back_to(offset)?);
+        self.restart();
+        self.moved(offset);
+        Some(Start { offset, mark })
+    }
+
+    fn trail(&self) -> MutexGuard<'_, Trail> {
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many more bytes went out.
+    pub(crate) fn moved(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
         self.beats.fetch_add(1, Ordering::Relaxed);
         self.events.send(Event::BlobBytes {
@@ -95,21 +128,27 @@ impl Drop for Watch {
     }
 }
 
-/// The bytes of `blob` from `source`, checked. The stream is open when this returns.
+/// The bytes of a blob from `source`, from `start` on, checked. The stream is open when this returns.
 ///
 /// The stream ends in an error, also told to `watch`, before its last chunk, unless size and digest
-/// are those of `blob`: whoever takes it to its end has the right bytes.
+/// are those of the blob: whoever takes it to its end has the right bytes.
 pub(crate) async fn verified(
     source: Endpoint,
-    blob: Descriptor,
     watch: Arc<Watch>,
+    start: Start,
 ) -> Result<impl Stream<Item = Result<Bytes>> + Send + 'static> {
+    let blob = watch.blob.clone();
+    let mark = start.mark.unwrap_or_else(|| Mark {
+        offset: 0,
+        hasher: blob.digest.hasher(),
+    });
     let mut reading = Reading {
-        hasher: Some(blob.digest.hasher()),
+        skip: start.offset.saturating_sub(mark.offset),
+        hasher: Some(mark.hasher),
+        offset: mark.offset,
         source,
         blob,
         watch,
-        offset: 0,
         held: None,
         stream: None,
         failures: 0,
@@ -137,6 +176,8 @@ struct Reading {
     watch: Arc<Watch>,
     hasher: Option<Hasher>,
     offset: u64,
+    /// Bytes that are read to be hashed, and not given.
+    skip: u64,
     held: Option<Bytes>,
     stream: Option<BlobStream>,
     failures: u32,
@@ -171,7 +212,7 @@ impl Reading {
                 Ok(None) => {
                     self.stream = None;
                     self.check()?;
-                    return Ok(self.held.take());
+                    return Ok(self.held.take().filter(|chunk| !chunk.is_empty()));
                 }
                 Ok(Some(Err(error))) => self.broken(error).await?,
                 Err(_) => {
@@ -207,7 +248,7 @@ impl Reading {
     }
 
     /// Takes a chunk in, gives the one before it.
-    fn take(&mut self, chunk: Bytes) -> Result<Option<Bytes>> {
+    fn take(&mut self, mut chunk: Bytes) -> Result<Option<Bytes>> {
         self.failures = 0;
         self.offset += chunk.len() as u64;
         if self.offset > self.blob.size {
@@ -219,8 +260,12 @@ impl Reading {
         }
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&chunk);
+            self.watch.trail().note(self.offset, hasher);
         }
-        Ok(self.held.replace(chunk))
+        let known = usize::try_from(self.skip).unwrap_or(usize::MAX);
+        let known = chunk.split_to(known.min(chunk.len()));
+        self.skip -= known.len() as u64;
+        Ok(self.held.replace(chunk).filter(|chunk| !chunk.is_empty()))
     }
 
     fn check(&mut self) -> Result<()> {
@@ -251,7 +296,7 @@ impl Reading {
     }
 }
 
-/// The whole of a blob of at most `longest` bytes, checked, repeated where that makes sense.
+/// The whole of a blob of at most `longest` bytes, checked, taken up again where it broke off.
 pub(crate) async fn whole(source: &Endpoint, blob: &Descriptor, longest: u64) -> Result<Bytes> {
     let name = format!("{source}@{}", blob.digest);
     let error = |kind| Error::new(kind, "read blob", &name);
@@ -263,31 +308,14 @@ pub(crate) async fn whole(source: &Endpoint, blob: &Descriptor, longest: u64) ->
         return Err(error(Kind::InvalidManifest).because(cause));
     }
     let once = || async {
-        let mut bytes = Vec::new();
-        let mut stream = source.blob(blob, 0).await?;
-        loop {
-            let next = tokio::time::timeout(source.stall(), stream.next()).await;
-            let Some(chunk) = next.map_err(|_| error(Kind::Unavailable).because("no byte came"))?
-            else {
-                break;
-            };
-            bytes.extend_from_slice(&chunk?);
-            if bytes.len() as u64 > blob.size {
-                return Err(
-                    error(Kind::DigestMismatch).because("it is longer than its manifest says")
-                );
-            }
-        }
-        if blob.digest.matches(&bytes) {
-            return Ok(Bytes::from(bytes));
-        }
-        let came = Digest::of(&bytes);
-        Err(error(Kind::DigestMismatch)
-            .because(format!("the bytes that came have the digest {came}")))
+        let watch = Watch::new(blob, &Events::ignored());
+        let stream = verified(source.clone(), watch, Start::default()).await?;
+        let chunks: Vec<Bytes> = stream.try_collect().await?;
+        Ok::<_, Error>(Bytes::from(chunks.concat()))
     };
-    match source.backoff().run(once).await {
+    match once().await {
         // Once more from the start: it may have been the way, not the stored copy.
-        Err(error) if error.kind() == Kind::DigestMismatch => source.backoff().run(once).await,
+        Err(error) if error.kind() == Kind::DigestMismatch => once().await,
         other => other,
     }
 }

@@ -29,6 +29,8 @@ mod missing;
 #[cfg(test)]
 mod mount;
 #[cfg(test)]
+mod order;
+#[cfg(test)]
 mod readme;
 #[cfg(test)]
 mod recheck;
@@ -38,6 +40,8 @@ mod report;
 mod self_check;
 #[cfg(test)]
 mod signals;
+#[cfg(test)]
+mod single_post;
 #[cfg(test)]
 mod sparse;
 #[cfg(test)]

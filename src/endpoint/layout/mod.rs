@@ -15,7 +15,7 @@ use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
 use self::index_file::IndexFile;
 use super::backoff::Backoff;
-use super::transfer::{self, Watch};
+use super::transfer::{self, Start, Watch};
 use super::{Arrival, BlobStream, Endpoint, Head, Received, Supply, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -242,8 +242,9 @@ impl Layout {
         source: &Endpoint,
         watch: &Arc<Watch>,
     ) -> Result<()> {
-        let mut stream =
-            Box::pin(transfer::verified(source.clone(), blob.clone(), Arc::clone(watch)).await?);
+        let mut stream = Box::pin(
+            transfer::verified(source.clone(), Arc::clone(watch), Start::default()).await?,
+        );
         let failed = |error: &std::io::Error| self.blob_error("write blob", &blob.digest, error);
         let path = self.blob_path(&blob.digest);
         let (file, temporary) = partial_beside(&path)

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::sync::PoisonError;
 
 use futures_util::{StreamExt as _, stream};
-use reqwest::header::{CONTENT_RANGE, HeaderValue, RANGE};
+use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use super::auth::Scope;
@@ -22,9 +22,26 @@ pub(crate) enum Mount {
     /// It is there now.
     Done,
     /// It is not; the registry opened an upload instead.
-    Upload(Url),
+    Upload(Opened),
     /// Not possible, and no upload was opened.
     Impossible,
+}
+
+/// An upload that was opened, nothing sent yet.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) url: Url,
+    /// The registry names the upload as distribution does. None of that family stores a blob in one request.
+    pub(crate) named: bool,
+}
+
+impl Opened {
+    pub(crate) fn of(headers: &HeaderMap, url: &Url) -> Option<Self> {
+        Some(Self {
+            url: location(headers, url)?,
+            named: headers.contains_key("docker-upload-uuid"),
+        })
+    }
 }
 
 impl Repository {
@@ -117,7 +134,7 @@ impl Repository {
             Ok(reply) if reply.status == StatusCode::CREATED => return Ok(Mount::Done),
             Ok(reply) if reply.status == StatusCode::ACCEPTED => {
                 return Ok(
-                    location(&reply.headers, &reply.url).map_or(Mount::Impossible, Mount::Upload)
+                    Opened::of(&reply.headers, &reply.url).map_or(Mount::Impossible, Mount::Upload)
                 );
             }
             Ok(reply) => tracing::info!(

@@ -12,7 +12,7 @@ use tokio::sync::MutexGuard;
 
 use super::Repository;
 use super::blobs::Mount;
-use crate::endpoint::{Arrival, Asking, Supply};
+use crate::endpoint::{Arrival, Asking, Endpoint, Supply};
 use crate::error::Result;
 use crate::image::manifest::Descriptor;
 
@@ -38,17 +38,22 @@ impl Repository {
     /// too often. Nothing is stored then.
     pub async fn ensure_blob(&self, blob: &Descriptor, supply: Supply<'_>) -> Result<Arrival> {
         let mounts = supply.asking == Asking::ToWrite && supply.mountable.is_empty();
-        // The first small blob finds out what the registry does, alone.
-        let proof = if mounts { self.proof(blob).await } else { None };
+        if mounts && let Some(proof) = self.proof(blob).await {
+            return self.prove(blob, supply, proof).await;
+        }
+        if mounts && self.singles.take_unasked(blob) {
+            let _moving = supply.turn_to_move().await;
+            return self.send_blob(blob, None, supply.source).await;
+        }
         // Decided once: what others find out meanwhile must not leave the question unasked.
-        let by_mount = mounts && self.tells_by_mount(blob, proof.as_ref());
+        let by_mount = mounts && self.mount_tells.load(Ordering::Relaxed);
         if !by_mount && self.has_blob(blob).await? {
             return Ok(Arrival::Existing);
         }
         // An upload is opened a little before it is its turn: a round trip less for each.
         let turn = supply.turn_to_ask().await;
         let asked = if by_mount {
-            self.ask_by_mount(blob, proof.is_some()).await?
+            self.ask_by_mount(blob).await?
         } else {
             self.mount_from_others(blob, supply.mountable).await?
         };
@@ -58,14 +63,24 @@ impl Repository {
         };
         let _moving = supply.turn_to_move().await;
         drop(turn);
-        self.upload(blob, opened, supply.source).await?;
-        if proof.is_some() && self.can_mount_from(self.name()) {
-            self.prove(blob).await?;
+        self.send_blob(blob, opened, supply.source).await
+    }
+
+    /// Sends `blob`, into the upload that is open already if one is.
+    async fn send_blob(
+        &self,
+        blob: &Descriptor,
+        opened: Option<Url>,
+        source: &Endpoint,
+    ) -> Result<Arrival> {
+        if opened.is_none() && self.singles.take(blob) && self.send_single(blob, source).await? {
+            return Ok(Arrival::Copied);
         }
+        self.upload(blob, opened, source).await?;
         Ok(Arrival::Copied)
     }
 
-    /// The right to find out whether a mount tells that a blob is there, where that is not known.
+    /// The right to find out what the registry does, where that is not known.
     async fn proof(&self, blob: &Descriptor) -> Option<MutexGuard<'_, ()>> {
         let unknown =
             || !self.mount_tells.load(Ordering::Relaxed) && self.can_mount_from(self.name());
@@ -78,26 +93,56 @@ impl Repository {
         unknown().then_some(guard)
     }
 
-    fn tells_by_mount(&self, blob: &Descriptor, proof: Option<&MutexGuard<'_, ()>>) -> bool {
-        let proven = self.mount_tells.load(Ordering::Relaxed);
-        self.can_mount_from(self.name()) && (proven || proof.is_some() && blob.size <= SMALL)
-    }
-
-    async fn ask_by_mount(&self, blob: &Descriptor, proving: bool) -> Result<Asked> {
-        match self.mount(blob, self.name()).await? {
+    /// Brings the first small blob, the sure way, and finds out with it whether a blob can be stored in
+    /// one request, and whether a mount tells that one is there: from here on that is believed, or never
+    /// tried.
+    async fn prove(
+        &self,
+        blob: &Descriptor,
+        supply: Supply<'_>,
+        _proof: MutexGuard<'_, ()>,
+    ) -> Result<Arrival> {
+        let opened = match self.mount(blob, self.name()).await? {
             Mount::Done => {
                 self.mount_tells.store(true, Ordering::Relaxed);
-                Ok(Asked::There(Arrival::Existing))
+                return Ok(Arrival::Existing);
             }
-            Mount::Upload(url) if !proving => Ok(Asked::Lacking(Some(url))),
-            // Not yet believed, or not possible.
-            Mount::Upload(url) => {
-                if self.has_blob(blob).await? {
+            Mount::Upload(opened) => Some(opened),
+            Mount::Impossible => None,
+        };
+        // Not yet believed.
+        if self.has_blob(blob).await? {
+            self.note_unmountable(self.name());
+            if let Some(opened) = opened {
+                self.cancel(&opened.url).await;
+            }
+            return Ok(Arrival::Existing);
+        }
+        let _moving = supply.turn_to_move().await;
+        let unnamed = opened.as_ref().is_some_and(|opened| !opened.named);
+        if !(unnamed && self.try_single(blob, supply.source).await?) {
+            let url = opened.map(|opened| opened.url);
+            self.upload(blob, url, supply.source).await?;
+        } else if let Some(opened) = opened {
+            self.cancel(&opened.url).await;
+        }
+        if self.can_mount_from(self.name()) {
+            match self.mount(blob, self.name()).await? {
+                Mount::Done => self.mount_tells.store(true, Ordering::Relaxed),
+                Mount::Impossible => {}
+                Mount::Upload(opened) => {
                     self.note_unmountable(self.name());
-                    return Ok(Asked::There(Arrival::Existing));
+                    self.cancel(&opened.url).await;
                 }
-                Ok(Asked::Lacking(Some(url)))
             }
+        }
+        Ok(Arrival::Copied)
+    }
+
+    async fn ask_by_mount(&self, blob: &Descriptor) -> Result<Asked> {
+        match self.mount(blob, self.name()).await? {
+            Mount::Done => Ok(Asked::There(Arrival::Existing)),
+            Mount::Upload(opened) => Ok(Asked::Lacking(Some(opened.url))),
             Mount::Impossible => {
                 let there = self.has_blob(blob).await?;
                 Ok(if there {
@@ -109,20 +154,11 @@ impl Repository {
         }
     }
 
-    /// Asks once more for a blob that is there now: from here on a mount is believed, or never tried.
-    async fn prove(&self, blob: &Descriptor) -> Result<()> {
-        match self.mount(blob, self.name()).await? {
-            Mount::Done => self.mount_tells.store(true, Ordering::Relaxed),
-            Mount::Upload(_) | Mount::Impossible => self.note_unmountable(self.name()),
-        }
-        Ok(())
-    }
-
     async fn mount_from_others(&self, blob: &Descriptor, mountable: &[String]) -> Result<Asked> {
         for from in mountable {
             match self.mount(blob, from).await? {
                 Mount::Done => return Ok(Asked::There(Arrival::Mounted)),
-                Mount::Upload(url) => return Ok(Asked::Lacking(Some(url))),
+                Mount::Upload(opened) => return Ok(Asked::Lacking(Some(opened.url))),
                 Mount::Impossible => {}
             }
         }

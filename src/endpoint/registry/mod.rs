@@ -12,6 +12,8 @@ pub(crate) mod failure;
 mod manifests;
 mod pieces;
 mod request;
+mod session;
+mod single;
 mod tags;
 mod throttle;
 mod upload;
@@ -34,6 +36,7 @@ use self::connect::Session;
 use self::credentials::CredentialSource;
 use self::pieces::Pieces;
 use self::request::Call;
+use self::single::Singles;
 use self::throttle::Throttle;
 use super::backoff::Backoff;
 use crate::error::{Error, Kind, Result};
@@ -79,7 +82,8 @@ pub struct Repository {
     unmountable: Mutex<BTreeSet<String>>,
     /// A mount from the repository itself has told that a blob is there.
     mount_tells: AtomicBool,
-    /// Held by the one who finds that out.
+    singles: Singles,
+    /// Held by the one who finds both out.
     proving: tokio::sync::Mutex<()>,
     /// Small blobs that were read to be looked into, until they are copied.
     looked_into: Mutex<HashMap<Digest, Bytes>>,
@@ -116,6 +120,7 @@ impl Repository {
             refused_sparse: AtomicBool::new(false),
             unmountable: Mutex::default(),
             mount_tells: AtomicBool::new(false),
+            singles: Singles::default(),
             proving: tokio::sync::Mutex::default(),
             looked_into: Mutex::default(),
         })

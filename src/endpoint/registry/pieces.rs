@@ -39,6 +39,11 @@ impl Pieces {
         }
     }
 
+    /// Whether the host takes a blob in several bodies.
+    pub(super) fn allowed(&self) -> bool {
+        self.allowed
+    }
+
     /// The size of the pieces that `size` bytes are sent in; `None`: as one body.
     pub(super) fn size_for(&self, size: u64) -> Option<u64> {
         let largest = self.largest.load(Ordering::Relaxed);

@@ -13,8 +13,9 @@ use tokio::sync::Mutex;
 
 use super::pieces::{self, Cutter};
 use super::request::{Call, location};
+use super::session::Session;
 use super::{Repository, body, connect, failure, manifests};
-use crate::endpoint::transfer::{self, Watch};
+use crate::endpoint::transfer::{self, Start, Watch};
 use crate::endpoint::{BlobStream, Endpoint};
 use crate::error::{Error, Kind, Result};
 use crate::image::manifest::Descriptor;
@@ -27,38 +28,72 @@ impl Repository {
     pub(super) async fn upload(
         &self,
         blob: &Descriptor,
-        mut opened: Option<Url>,
+        opened: Option<Url>,
         source: &Endpoint,
     ) -> Result<()> {
         let watch = Watch::new(blob, &self.backoff.events);
-        let (mut failures, mut renewed, mut reopened, mut mismatched) = (0, false, false, false);
+        let mut session = opened.map(Session::new);
+        let mut start = Start::default();
+        let mut tries = Tries::default();
         loop {
+            let reached = start.offset;
             // The upload opens when the source has answered: an idle one may be ended by the registry.
-            let stream =
-                transfer::verified(source.clone(), blob.clone(), Arc::clone(&watch)).await?;
-            let Err(broken) = self
-                .upload_once(stream.boxed(), opened.take(), &watch)
-                .await
-            else {
+            let stream = transfer::verified(
+                source.clone(),
+                Arc::clone(&watch),
+                std::mem::take(&mut start),
+            )
+            .await?;
+            let sent = self.upload_once(stream.boxed(), &mut session, &watch).await;
+            let Err(broken) = sent else {
                 return Ok(());
             };
-            watch.restart();
-            let Broken { error, why } = broken;
-            match watch.take_failure() {
+            let open = session.take();
+            let next = match watch.take_failure() {
                 // Once more from the start: it may have been the way, not the stored copy.
-                Some(cause) if cause.kind() == Kind::DigestMismatch && !mismatched => {
-                    mismatched = true;
+                Some(cause) if cause.kind() == Kind::DigestMismatch && !tries.mismatched => {
+                    tries.mismatched = true;
+                    None
                 }
                 // What broke the body is the cause; it had its retries.
                 Some(cause) => return Err(cause),
-                None if self.goes_on_smaller(why) => {}
-                None if matches!(why, Why::TooLarge(_)) => return Err(error.hint(TOO_LARGE)),
-                // The token ended while the body was on its way.
-                None if error.kind() == Kind::Unauthorized && !renewed => renewed = true,
-                // The upload is gone: it waited too long, or its server was started again.
-                None if error.kind() == Kind::NotFound && !reopened => reopened = true,
-                None => self.backoff.pause(error, &mut failures).await?,
+                None if self.forgive(broken, &mut tries).await? => self.go_on(open, &watch).await,
+                None => None,
+            };
+            if let Some((rest, from)) = next {
+                if from.offset > reached {
+                    tries.failures = 0;
+                }
+                (session, start) = (Some(rest), from);
+            } else {
+                watch.restart();
             }
+        }
+    }
+
+    /// Whether the upload may go on behind what came, when there is a next try at all.
+    async fn forgive(&self, broken: Broken, tries: &mut Tries) -> Result<bool> {
+        let Broken { error, why } = broken;
+        let smaller = self.goes_on_smaller(why);
+        match (why, error.kind()) {
+            (Why::TooLarge(_), _) if smaller => Ok(false),
+            (Why::TooLarge(_), _) => Err(error.hint(TOO_LARGE)),
+            // The token ended while the body was on its way.
+            (_, Kind::Unauthorized) if !tries.renewed => {
+                tries.renewed = true;
+                Ok(true)
+            }
+            // The upload is gone: it waited too long, or its server was started again.
+            (_, Kind::NotFound) if !tries.reopened => {
+                tries.reopened = true;
+                Ok(false)
+            }
+            _ if smaller => Ok(true),
+            _ => self
+                .backoff
+                .pause(error, &mut tries.failures)
+                .await
+                .map(|()| true),
         }
     }
 
@@ -71,59 +106,60 @@ impl Repository {
         }
     }
 
-    /// Sends the whole of `stream`: as one body, or in pieces to a host that wants them.
+    /// Sends `stream`, the rest of the blob, into `session`, opened where it is not: as one body, or in
+    /// pieces to a host that wants them.
     async fn upload_once(
         &self,
         stream: BlobStream,
-        opened: Option<Url>,
+        session: &mut Option<Session>,
         watch: &Watch,
     ) -> std::result::Result<(), Broken> {
         let blob = &watch.blob;
-        let mut upload = match opened {
-            Some(url) => Upload { url, piece: 0 },
-            None => self.open_upload(blob).await?,
+        let session = match session {
+            Some(session) => session,
+            none => none.insert(self.open_session(blob).await?),
         };
-        let mut last = Piece {
-            method: Method::PUT,
-            range: None,
-            length: blob.size,
-        };
-        let body = if let Some(size) = self.pieces.size_for(blob.size) {
-            upload.piece = upload.piece.max(size);
-            self.patch(&mut upload, Cutter::new(stream), watch).await?;
-            last.length = 0;
-            Body::from(Bytes::new())
+        let rest = blob.size.saturating_sub(session.offset);
+        let (body, rest) = if let Some(size) = self.pieces.size_for(rest) {
+            session.piece = session.piece.max(size);
+            self.patch(session, Cutter::new(stream), watch).await?;
+            (Body::from(Bytes::new()), 0)
         } else {
-            Body::wrap_stream(stream)
+            (Body::wrap_stream(stream), rest)
         };
+        let mut url = session.url.clone();
         let digest = blob.digest.to_string();
-        upload.url.query_pairs_mut().append_pair("digest", &digest);
-        let call = self.piece_call(&upload.url, last, blob).await?;
+        url.query_pairs_mut().append_pair("digest", &digest);
+        let last = Piece {
+            method: Method::PUT,
+            range: (session.offset > 0 && rest > 0).then(|| session.range(rest)),
+            length: rest,
+        };
+        let call = self.piece_call(&url, last, blob).await?;
         self.send_piece(&call, body, watch).await.map(|_| ())
     }
 
     /// Sends a blob as one PATCH after the other.
     async fn patch(
         &self,
-        upload: &mut Upload,
+        session: &mut Session,
         cutter: Arc<Mutex<Cutter>>,
         watch: &Watch,
     ) -> std::result::Result<(), Broken> {
         let blob = &watch.blob;
-        let mut offset = 0;
-        while offset < blob.size {
-            let length = upload.piece.min(blob.size - offset);
+        while session.offset < blob.size {
+            let length = session.piece.min(blob.size - session.offset);
             let piece = Piece {
                 method: Method::PATCH,
-                range: Some(format!("{offset}-{}", offset + length - 1)),
+                range: Some(session.range(length)),
                 length,
             };
-            let call = self.piece_call(&upload.url, piece, blob).await?;
+            let call = self.piece_call(&session.url, piece, blob).await?;
             let body = Body::wrap_stream(pieces::piece(Arc::clone(&cutter), length));
             if let Some(next) = self.send_piece(&call, body, watch).await? {
-                upload.url = next;
+                session.url = next;
             }
-            offset += length;
+            session.offset += length;
         }
         Ok(())
     }
@@ -157,30 +193,6 @@ impl Repository {
         let _pass = self.throttle.enter().await;
         let sent = self.unless_stalled(self.put(call, body), watch, call).await;
         sent.map_err(|broken| broken.of_length(length))
-    }
-
-    async fn open_upload(&self, blob: &Descriptor) -> Result<Upload> {
-        let mut call = self
-            .write_call(Method::POST, "blobs/uploads/", "start the upload of blob")
-            .await?;
-        call.target = self.blob_name(blob);
-        let reply = self.attempt(&call).await?;
-        if reply.status != StatusCode::ACCEPTED {
-            let error = reply.error(&call, self.auth.is_anonymous());
-            // The right to upload is the repository's, not the tag's.
-            let denied = matches!(error.kind(), Kind::Denied | Kind::Unauthorized);
-            return Err(if denied { error.hitting_all() } else { error });
-        }
-        let least = reply.headers.get("oci-chunk-min-length");
-        let least = least.and_then(|text| text.to_str().ok()?.trim().parse().ok());
-        let url = location(&reply.headers, &reply.url).ok_or_else(|| {
-            call.error(Kind::Protocol)
-                .because("the registry gave no usable Location")
-        })?;
-        Ok(Upload {
-            url,
-            piece: least.unwrap_or(0),
-        })
     }
 
     async fn put(&self, call: &Call, body: Body) -> std::result::Result<Option<Url>, Broken> {
@@ -246,11 +258,14 @@ impl Repository {
     }
 }
 
-/// An upload that is open.
-struct Upload {
-    url: Url,
-    /// How large its pieces are, where it is sent in pieces: the registry's `OCI-Chunk-Min-Length` at least.
-    piece: u64,
+/// What went wrong with one upload so far.
+#[derive(Default)]
+struct Tries {
+    /// In a row, without progress.
+    failures: u32,
+    renewed: bool,
+    reopened: bool,
+    mismatched: bool,
 }
 
 /// One body of an upload.

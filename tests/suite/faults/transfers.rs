@@ -175,9 +175,9 @@ fn uploads_go_where_the_registry_says() {
             destination.store.manifest("a/b/y", "1"),
             Some(single().manifest)
         );
-        let put = destination.log().into_iter();
-        let mut put = put.filter(|request| request.is("PUT", "/uploads/"));
-        assert!(put.all(|request| request.parameter("state").is_some()));
+        let sent = destination.log().into_iter();
+        let mut sent = sent.filter(|request| request.is("PUT", "/uploads/"));
+        assert!(sent.all(|request| request.parameter("state").is_some()));
         assert_eq!(destination.store.open_uploads(), 0);
     }
 }

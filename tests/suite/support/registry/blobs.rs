@@ -89,7 +89,12 @@ pub(super) fn start(world: &mut World, call: &Call, repository: &str) -> Answer 
         bytes: BytesMut::new(),
     };
     world.uploads.insert(session.clone(), upload);
-    progress(world, call, (repository, &session)).header("Docker-Upload-UUID", session)
+    let opened = progress(world, call, (repository, &session));
+    match world.settings.uploads {
+        // Those that store a blob in one request do not name the session so.
+        Uploads::Single => opened,
+        Uploads::Absolute | Uploads::Relative => opened.header("Docker-Upload-UUID", session),
+    }
 }
 
 fn mount(world: &mut World, call: &Call, (repository, digest): (&str, &str)) -> bool {
@@ -230,7 +235,11 @@ fn progress(world: &World, call: &Call, (repository, session): (&str, &str)) -> 
         .uploads
         .get(session)
         .map_or(0, |upload| upload.bytes.len());
+    let range = match world.settings.dialect {
+        Dialect::Quay => format!("bytes=0-{size}"),
+        _ => format!("0-{}", size.saturating_sub(1)),
+    };
     Answer::new(202)
         .header("Location", location)
-        .header("Range", format!("0-{}", size.saturating_sub(1)))
+        .header("Range", range)
 }
