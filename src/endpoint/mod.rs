@@ -308,6 +308,15 @@ impl Endpoint {
         }
     }
 
+    /// How many manifests may still be read here, as the registry said last.
+    #[must_use]
+    pub fn pulls_left(&self) -> Option<u64> {
+        match self {
+            Self::Registry(repository) => repository.pulls_left(),
+            Self::Layout(_) => None,
+        }
+    }
+
     /// The repository from which `destination` can mount what is here, if any.
     #[must_use]
     pub fn mountable_from(&self, destination: &Self) -> Option<String> {

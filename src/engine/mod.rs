@@ -2,6 +2,7 @@
 //!
 //! The engine tells [`Events`] what happens and prints nothing.
 
+mod allowance;
 mod bring;
 mod check;
 mod once;
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::allowance::Allowance;
 use self::once::Once;
 use crate::endpoint::turns::Turns;
 use crate::endpoint::{Arrival, Endpoint, Head, Target};
@@ -94,6 +96,9 @@ struct Shared {
     moving: Turns,
     /// Blobs that are asked for before it is their turn to move.
     ahead: Turns,
+    /// What the source still lets the run read.
+    allowance: Allowance,
+    events: Events,
     /// Manifests read from the source by digest.
     manifests: Once<Manifest>,
     /// Blobs that are at the destination.
@@ -104,30 +109,38 @@ struct Shared {
     transfers: TaskTracker,
 }
 
+impl Shared {
+    fn of(job: &Job) -> Self {
+        let Job {
+            source,
+            destination,
+            settings,
+            ..
+        } = job;
+        Self {
+            mountable: source.mountable_from(destination).into_iter().collect(),
+            moving: Turns::new(settings.jobs),
+            ahead: Turns::new(settings.jobs),
+            allowance: Allowance::of(job.tags.len()),
+            events: job.events.clone(),
+            source: source.clone(),
+            destination: destination.clone(),
+            settings: settings.clone(),
+            manifests: Once::default(),
+            blobs: Once::default(),
+            images: Once::default(),
+            transfers: TaskTracker::new(),
+        }
+    }
+}
+
 /// Runs `job` to its end, or until `cancelled`.
 ///
 /// Every tag gets its [`Event::TagEnded`]; nothing of the run is left behind when this returns.
 pub async fn run(job: Job, cancelled: &CancellationToken) {
-    let Job {
-        source,
-        destination,
-        tags,
-        settings,
-        events,
-    } = job;
+    let shared = Arc::new(Shared::of(&job));
+    let Job { tags, events, .. } = job;
     events.send(Event::Selected { tags: tags.len() });
-    let shared = Arc::new(Shared {
-        mountable: source.mountable_from(&destination).into_iter().collect(),
-        moving: Turns::new(settings.jobs),
-        ahead: Turns::new(settings.jobs),
-        source,
-        destination,
-        settings,
-        manifests: Once::default(),
-        blobs: Once::default(),
-        images: Once::default(),
-        transfers: TaskTracker::new(),
-    });
     let mut waiting = tags.into_iter().enumerate();
     let mut running: JoinSet<TagOutcome> = JoinSet::new();
     let mut begun: Vec<TagJob> = Vec::new();
@@ -231,6 +244,7 @@ impl Tag {
         let resolved = self.resolve().await?;
         let choice = match resolved {
             resolve::Resolved::Same(digest) => {
+                self.mind_the_limit(0);
                 self.outcome.source_digest = Some(digest.clone());
                 self.outcome.digest = Some(digest);
                 return Ok(Status::Current);
@@ -256,9 +270,13 @@ impl Tag {
             }
         }
         let held = match self.check(&choice).await? {
-            check::Check::Current => return Ok(Status::Current),
+            check::Check::Current => {
+                self.mind_the_limit(0);
+                return Ok(Status::Current);
+            }
             check::Check::Lacking(held) => held,
         };
+        self.mind_the_limit(choice.filtered.kept.len().saturating_sub(held.len()));
         self.refuse_known_sparse(&choice).await?;
         let brought = self.bring(&choice, &held).await?;
         let changed = self.publish(&choice, brought).await?;
@@ -267,6 +285,20 @@ impl Tag {
             (Run::Real, Changed::Something) => Status::Copied,
             (Run::Dry, Changed::Something) => Status::WouldCopy,
         })
+    }
+
+    /// Says so when the source will not let the run come to its end; this tag reads `more` manifests.
+    fn mind_the_limit(&self, more: usize) {
+        let Shared { source, events, .. } = &*self.shared;
+        let (pulls, left) = (self.pulls.load(Ordering::Relaxed), source.pulls_left());
+        let needed = self.shared.allowance.exceeded(pulls, more as u64, left);
+        if let (Some(needed), Some(left)) = (needed, left) {
+            let warning = format!(
+                "{source} allows {left} more pulls, and this run needs about {needed}: it will meet the limit; \
+                 log in for a higher one, copy fewer tags or platforms, or run again later (what arrived is reused)"
+            );
+            events.send(Event::Warning(warning));
+        }
     }
 
     /// A REF of a layout can be any text; a registry's tag can't.

@@ -31,6 +31,8 @@ mod mount;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod pulls;
+#[cfg(test)]
 mod readme;
 #[cfg(test)]
 mod recheck;

@@ -46,10 +46,14 @@ fn the_largest_blobs_of_a_tag_come_first() {
     copy(&["-j", "1"], &source.reference("x:1"), &to).exits(0);
     let log = source.log().into_iter();
     let read = log.filter(|request| request.method == "GET" && request.reads_blob());
-    let lengths = read.map(|request| request.answer_len as usize);
+    let lengths = read.map(|request| request.answer_len);
     // The config, the smallest, is read first: it names the platform.
-    let read: Vec<usize> = lengths.filter(|size| *size >= 10_000).collect();
-    let mut sizes: Vec<usize> = image.layers.iter().map(|layer| layer.bytes.len()).collect();
+    let read: Vec<u64> = lengths.filter(|size| *size >= 10_000).collect();
+    let mut sizes: Vec<u64> = image
+        .layers
+        .iter()
+        .map(|layer| layer.bytes.len() as u64)
+        .collect();
     sizes.sort_unstable();
     sizes.reverse();
     assert_eq!(read, sizes);

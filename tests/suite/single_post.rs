@@ -52,7 +52,7 @@ fn a_small_blob_costs_one_request_in_a_new_repository() {
     // end of that upload, and the mount that tells.
     assert_eq!(about_blobs(&destination), blobs.len() + 5);
     assert_eq!(source.count(Request::reads_blob), blobs.len());
-    let bytes: usize = blobs.iter().map(|blob| blob.len()).sum();
+    let bytes: usize = blobs.iter().map(bytes::Bytes::len).sum();
     assert_eq!(output.tag("1")["bytes"], bytes);
     let sent: u64 = destination
         .log()
@@ -87,7 +87,7 @@ fn what_is_there_is_not_sent_again() {
             }
         })
         .sum();
-    let expected: usize = Bundle::from(&own).blobs.iter().map(|blob| blob.len()).sum();
+    let expected: usize = Bundle::from(&own).blobs.iter().map(bytes::Bytes::len).sum();
     assert_eq!(bytes, expected as u64);
 }
 

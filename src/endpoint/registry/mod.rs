@@ -20,7 +20,7 @@ mod upload;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ pub struct Repository {
     pieces: Pieces,
     /// The registry refused a sparse index in this run.
     refused_sparse: AtomicBool,
+    /// What the last `RateLimit-Remaining` said; negative: nothing yet.
+    pulls_left: AtomicI64,
     /// Repositories of the same registry from which nothing can be mounted.
     unmountable: Mutex<BTreeSet<String>>,
     /// A mount from the repository itself has told that a blob is there.
@@ -118,6 +120,7 @@ impl Repository {
             throttle: Throttle::new(options.requests),
             pieces: Pieces::new(host),
             refused_sparse: AtomicBool::new(false),
+            pulls_left: AtomicI64::new(-1),
             unmountable: Mutex::default(),
             mount_tells: AtomicBool::new(false),
             singles: Singles::default(),
@@ -153,6 +156,23 @@ impl Repository {
     /// Remembers that a sparse index was refused.
     pub fn note_sparse_refused(&self) {
         self.refused_sparse.store(true, Ordering::Relaxed);
+    }
+
+    /// How many pulls the registry still allows, as it said last.
+    #[must_use]
+    pub fn pulls_left(&self) -> Option<u64> {
+        u64::try_from(self.pulls_left.load(Ordering::Relaxed)).ok()
+    }
+
+    /// Remembers what an answer says of the pulls that are left: `RateLimit-Remaining: 76;w=21600`.
+    fn note_pulls_left(&self, headers: &HeaderMap) {
+        let text = headers
+            .get("ratelimit-remaining")
+            .and_then(|value| value.to_str().ok());
+        let number = text.and_then(|text| text.split(';').next()?.trim().parse().ok());
+        if let Some(left) = number {
+            self.pulls_left.store(left, Ordering::Relaxed);
+        }
     }
 
     /// The first contact, made once; its failure is everyone's.

@@ -198,6 +198,7 @@ impl Repository {
         };
         let answer =
             answer.map_err(|error| failure::unanswered(&error, call.doing, &call.target))?;
+        self.note_pulls_left(answer.headers());
         match answer.status().as_u16() {
             429 | 503 => {
                 let wait = failure::retry_after(answer.headers(), SystemTime::now());

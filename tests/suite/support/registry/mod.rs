@@ -103,7 +103,7 @@ impl Handler for Service {
         match body.collect().await {
             Ok(body) => {
                 let call = Call::new(&head, body);
-                let answer = respond(&mut self.0.world(), &call);
+                let answer = limited(&mut self.0.world(), &call);
                 let head_only = call.method == "HEAD";
                 Ok(if head_only { answer.bodiless() } else { answer }.into_response())
             }
@@ -113,6 +113,26 @@ impl Handler for Service {
             }
         }
     }
+}
+
+/// Answers, and counts pulls where they are limited.
+fn limited(world: &mut World, call: &Call) -> Answer {
+    let Some(left) = world.settings.pulls else {
+        return respond(world, call);
+    };
+    let counts = call.method == "GET" && call.path.contains("/manifests/");
+    if counts && left == 0 {
+        return Answer::error(429, "TOOMANYREQUESTS", &json!({}));
+    }
+    let left = left - u64::from(counts);
+    world.settings.pulls = Some(left);
+    let answer = respond(world, call);
+    if !call.path.contains("/manifests/") {
+        return answer;
+    }
+    answer
+        .header("RateLimit-Limit", "100;w=21600")
+        .header("RateLimit-Remaining", format!("{left};w=21600"))
 }
 
 /// One request, read to its end.

@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) blobs: Blobs,
     pub(crate) untagged: Untagged,
     pub(crate) referrers: Referrers,
+    /// How many GETs of manifests are still allowed, as Docker Hub counts them.
+    pub(crate) pulls: Option<u64>,
 }
 
 impl Settings {
