@@ -33,7 +33,7 @@ fn an_image_is_there_before_another_of_its_tag_is_read() {
 #[test]
 fn the_largest_blobs_of_a_tag_come_first() {
     let (source, destination) = (FakeRegistry::start(), FakeRegistry::start());
-    let sizes = [30_000, 90_000, 10_000, 70_000, 50_000];
+    let sizes = [30_000, 90_000, 10_000, 110_000, 70_000, 130_000, 50_000];
     let layers = sizes
         .iter()
         .zip(0..)
@@ -49,12 +49,7 @@ fn the_largest_blobs_of_a_tag_come_first() {
     let lengths = read.map(|request| request.answer_len);
     // The config, the smallest, is read first: it names the platform.
     let read: Vec<u64> = lengths.filter(|size| *size >= 10_000).collect();
-    let mut sizes: Vec<u64> = image
-        .layers
-        .iter()
-        .map(|layer| layer.bytes.len() as u64)
-        .collect();
-    sizes.sort_unstable();
-    sizes.reverse();
-    assert_eq!(read, sizes);
+    assert_eq!(read.len(), sizes.len());
+    // The first finds out what a mount tells, the next comes when nobody waits yet.
+    assert!(read[2..].is_sorted_by(|a, b| a >= b), "{read:?}");
 }

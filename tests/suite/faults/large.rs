@@ -64,6 +64,26 @@ fn a_refused_body_goes_on_in_pieces_into_a_real_registry() {
 }
 
 #[test]
+fn a_refusal_before_the_body_was_read_is_seen() {
+    let source = source();
+    let registry = DockerRegistry::start();
+    let proxy = Proxy::start(registry.host());
+    proxy.on(|request| {
+        let refusal = Fault::Early(Answer::new(413));
+        (length(request) > 1 << 20).then_some(refusal)
+    });
+    let copied = copy(&source.reference("x:1"), &proxy.reference("y:1"))
+        .run()
+        .exits(0);
+    for layer in &image().layers {
+        let stored = registry.client().blob("y", &layer.digest());
+        assert_eq!(stored.as_deref(), Some(&layer.bytes[..]));
+    }
+    let refused = proxy.count(|request| request.status == 413);
+    assert!(refused <= 4, "{refused} bodies of two blobs: {copied:#?}");
+}
+
+#[test]
 fn a_host_that_refuses_every_piece_is_named_with_what_to_raise() {
     let (source, destination) = (source(), FakeRegistry::start());
     destination.on(refuses_over(1000));

@@ -234,4 +234,5 @@ fn refusals() {
     every_request(&Fault::status(401), &["unauthorized"]);
     every_request(&Fault::status(403), &["denied"]);
     every_request(&Fault::status(413), &["unsupported"]);
+    every_request(&Fault::Early(Answer::new(413)), &["unsupported"]);
 }

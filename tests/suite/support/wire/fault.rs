@@ -10,6 +10,8 @@ use super::{Answer, Request};
 pub(crate) enum Fault {
     /// This answer instead, after the request's body was read.
     Status(Answer),
+    /// This answer instead, the request's body unread, and the connection closes.
+    Early(Answer),
     /// The connection closes without an answer, the request's body unread.
     Reset,
     /// The connection closes when so many bytes of the request's body have been read.

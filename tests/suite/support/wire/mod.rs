@@ -209,6 +209,11 @@ async fn exchange<H: Handler>(
     let mut body = Received::new(incoming, ticket.clone());
     match &fault {
         Some(Fault::Reset) => return Err("reset on demand".into()),
+        Some(Fault::Early(answer)) => {
+            ticket.answered(answer.status);
+            let answer = answer.clone().header("Connection", "close").into_response();
+            return Ok(answer.map(|body| Played::whole(body, ending)));
+        }
         Some(Fault::ResetAfter(bytes)) => body.break_after(*bytes),
         Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
         Some(Fault::Stall) => drop(released.changed().await),
