@@ -242,6 +242,14 @@ impl Endpoint {
         Ok(bytes)
     }
 
+    /// Reads a small blob before it is asked for, where reading takes time.
+    pub(crate) async fn read_ahead(&self, blob: &Descriptor) -> Result<()> {
+        match self {
+            Self::Registry(_) => self.small_blob(blob).await.map(|_| ()),
+            Self::Layout(_) => Ok(()),
+        }
+    }
+
     /// Keeps the bytes of a small blob that was read, until they are asked for again.
     pub(crate) fn keep(&self, blob: &Descriptor, bytes: &Bytes) {
         if let Self::Registry(repository) = self {
