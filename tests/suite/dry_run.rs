@@ -128,12 +128,12 @@ fn nobody_is_asked_for_the_right_to_push() {
     let destination = FakeRegistry::start_with(Settings {
         auth: Auth::Bearer(Bearer {
             new_repositories: NewRepositories::ByToken,
-            ..Bearer::user("alice", "secret")
+            ..Bearer::user("alice", "dry-Pa55")
         }),
         ..Settings::default()
     });
     let to = destination.reference("new/y");
-    let options = ["--dest-creds", "alice:secret", "--dry-run"];
+    let options = ["--dest-creds", "alice:dry-Pa55", "--dry-run"];
     let tag = copy(&options, &source.reference("x:1"), &to)
         .exits(0)
         .tag("1");

@@ -35,7 +35,7 @@ fn ask(registry: &FakeRegistry, line: &str, token: &str) -> Reply {
 
 /// A token for `scopes` (a query: `scope=…&scope=…`), given to alice.
 fn token(registry: &FakeRegistry, scopes: &str) -> Reply {
-    let client = Client::new(&registry.host(), Some(("alice", "secret")));
+    let client = Client::new(&registry.host(), Some(("alice", "self-Pa55")));
     let line = format!("GET /token?service=fake%20registry&{scopes}");
     client.request(&line, &[], b"").expect("an answer")
 }
@@ -47,10 +47,10 @@ fn value(reply: &Reply, field: &str) -> String {
 
 #[test]
 fn skopeo_logs_in_with_basic() {
-    let registry = start(Auth::basic("alice", "secret"));
+    let registry = start(Auth::basic("alice", "self-Pa55"));
     let source = FakeRegistry::start();
     image().push_to(&source, "x:1");
-    let login = ["--dest-creds=alice:secret"];
+    let login = ["--dest-creds=alice:self-Pa55"];
     skopeo::copy_all_with(&login, &source.reference("x:1"), &registry.reference("x:1"));
     assert_eq!(registry.store.manifest("x", "1"), Some(image().manifest));
     assert_eq!(ask(&registry, "GET /v2/", "").status, 401);
@@ -60,12 +60,12 @@ fn skopeo_logs_in_with_basic() {
 fn skopeo_logs_in_with_bearer() {
     let registry = start(Auth::Bearer(Bearer {
         new_repositories: NewRepositories::ByToken,
-        ..Bearer::user("alice", "secret")
+        ..Bearer::user("alice", "self-Pa55")
     }));
     let source = FakeRegistry::start();
     let index = MultiArch::standard(&["amd64", "arm64"], Attestations::With, 3);
     index.push_to(&source, "x:1");
-    let login = ["--dest-creds=alice:secret"];
+    let login = ["--dest-creds=alice:self-Pa55"];
     skopeo::copy_all_with(
         &login,
         &source.reference("x:1"),
@@ -84,7 +84,7 @@ fn skopeo_logs_in_with_bearer() {
 fn tokens_allow_what_was_asked_and_no_more() {
     let registry = start(Auth::Bearer(Bearer {
         uses: Some(2),
-        ..Bearer::user("alice", "secret")
+        ..Bearer::user("alice", "self-Pa55")
     }));
     image().push_to(&registry, "x:1");
     let reply = ask(&registry, "DELETE /v2/x/manifests/1", "");
@@ -119,7 +119,7 @@ fn tokens_have_the_oddities_of_the_field() {
         denied: vec![("x".to_owned(), "push".to_owned())],
         ungranted: Ungranted::NoActions,
         expired: 400,
-        ..Bearer::user("alice", "secret")
+        ..Bearer::user("alice", "self-Pa55")
     }));
     image().push_to(&registry, "x:1");
     let two = token(&registry, "scope=repository:x:pull&scope=repository:y:pull");
@@ -141,7 +141,7 @@ fn a_mount_needs_a_token_for_both() {
     for (mount, status) in [(MountAuth::Challenge, 401), (MountAuth::Session, 202)] {
         let registry = start(Auth::Bearer(Bearer {
             mount,
-            ..Bearer::user("alice", "secret")
+            ..Bearer::user("alice", "self-Pa55")
         }));
         image().push_to(&registry, "x:1");
         let digest = image().layers[0].digest();

@@ -58,6 +58,7 @@ fn a_docker_registry_may_want_a_password_or_refuse_deletes() {
     let registry = DockerRegistry::start_with(Config {
         deletes: Deletes::Disabled,
         login: Login::Password,
+        ..Config::default()
     });
     let image = ImageSpec::new("linux", "arm64").layers(1, 500).build();
     image.push_to(&registry, "x:1");

@@ -1,10 +1,10 @@
 //! Runs the binary: a home of its own, no settings from outside, both outputs caught.
 //!
-//! A run that does not end in two minutes is killed and fails its test.
+//! Nothing that a run wrote may hold a secret of these tests ([`secrets`]). A run that does not end in two minutes is killed and fails its test.
 
 use std::ffi::OsStr;
-use std::io::Read;
-use std::path::Path;
+use std::io::{Read, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -13,7 +13,20 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::secrets;
+
 const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Variables of directories, all of which are the home of a run.
+const PLACES: [&str; 7] = [
+    "HOME",
+    "DOCKER_CONFIG",
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+];
 
 /// Runs `barge` with these arguments to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
@@ -35,24 +48,20 @@ pub(crate) fn barge() -> Barge {
             command.env(kept, value);
         }
     }
-    let places = [
-        "HOME",
-        "DOCKER_CONFIG",
-        "XDG_RUNTIME_DIR",
-        "XDG_CONFIG_HOME",
-        "XDG_CACHE_HOME",
-        "XDG_DATA_HOME",
-        "XDG_STATE_HOME",
-    ];
-    command.envs(places.map(|name| (name, home.path())));
+    command.envs(PLACES.map(|name| (name, home.path())));
     command.current_dir(home.path());
-    Barge { command, home }
+    Barge {
+        command,
+        home,
+        input: None,
+    }
 }
 
 /// A command line of `barge` and the empty home that it runs in, which is its working directory too.
 pub(crate) struct Barge {
     command: Command,
     home: TempDir,
+    input: Option<String>,
 }
 
 impl Barge {
@@ -68,6 +77,27 @@ impl Barge {
 
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// The variable without the value that it has.
+    pub(crate) fn env_remove(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// What it reads on standard input, which is empty otherwise.
+    pub(crate) fn input(mut self, text: &str) -> Self {
+        self.input = Some(text.to_owned());
+        self
+    }
+
+    /// The same home again, for another run.
+    pub(crate) fn at_home(mut self, home: &Path) -> Self {
+        for name in PLACES {
+            self.command.env(name, home);
+        }
+        self.command.current_dir(home);
         self
     }
 
@@ -95,13 +125,22 @@ impl Barge {
     }
 
     pub(crate) fn spawn(mut self) -> Running {
+        self.note_secrets();
         let command = &mut self.command;
         command
-            .stdin(Stdio::null())
+            .stdin(match self.input {
+                Some(_) => Stdio::piped(),
+                None => Stdio::null(),
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let line = format!("{:?}", self.command);
         let mut child = self.command.spawn().expect("barge is built");
+        if let (Some(text), Some(mut pipe)) = (self.input.take(), child.stdin.take()) {
+            // Fails where the run ends without reading it.
+            thread::spawn(move || drop(pipe.write_all(text.as_bytes())));
+        }
+        let reports = self.reports();
         let stdout = read_all(child.stdout.take().expect("piped"));
         let stderr = read_all(child.stderr.take().expect("piped"));
         Running {
@@ -109,7 +148,34 @@ impl Barge {
             line,
             stdout,
             stderr,
+            reports,
             home: self.home,
+        }
+    }
+}
+
+impl Barge {
+    /// The files that it writes besides its results.
+    fn reports(&self) -> Vec<PathBuf> {
+        let arguments: Vec<&OsStr> = self.command.get_args().collect();
+        let named = arguments
+            .windows(2)
+            .filter(|pair| pair[0] == "--report" || pair[0] == "--digestfile");
+        named.map(|pair| PathBuf::from(pair[1])).collect()
+    }
+
+    /// Secrets that the run is given must not come out again.
+    fn note_secrets(&self) {
+        let mut name = String::new();
+        for argument in self.command.get_args() {
+            let argument = argument.to_string_lossy();
+            let (option, value) = argument.split_once('=').unwrap_or((&name, &argument));
+            secrets::note_option(option, value);
+            name = argument.into_owned();
+        }
+        for (name, value) in self.command.get_envs() {
+            let value = value.map(OsStr::to_string_lossy).unwrap_or_default();
+            secrets::note_option(&name.to_string_lossy(), &value);
         }
     }
 }
@@ -132,6 +198,7 @@ pub(crate) struct Running {
     line: String,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
+    reports: Vec<PathBuf>,
     home: TempDir,
 }
 
@@ -173,6 +240,14 @@ impl Running {
         };
         let status = self.child.wait().expect("a child can be waited for");
         let code = status.code();
+        for text in [&stdout, &stderr] {
+            let secret = secrets::found_in(text);
+            assert!(secret.is_none(), "{secret:?} in {text}");
+        }
+        secrets::none_in_files(self.home.path());
+        for report in &self.reports {
+            secrets::not_in_file(&self.home.path().join(report));
+        }
         Output {
             code,
             stdout,

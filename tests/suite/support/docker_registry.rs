@@ -13,6 +13,8 @@ use tempfile::TempDir;
 
 use super::client::Client;
 use super::content::flip_bit;
+use super::secrets;
+use super::token_server::{ISSUER, SERVICE};
 
 /// The only user of a registry with [`Login::Password`].
 pub(crate) const USER: &str = "alice";
@@ -23,12 +25,27 @@ const HTPASSWD: &str = "alice:$2y$04$QZEdmTDPMwtHx1qx3rTLKOVg3GdHBbMDqS7sSPQBsYX
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Whether anybody may do everything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Login {
     #[default]
     Open,
     /// Basic authentication: [`USER`] and [`PASSWORD`].
     Password,
+    /// Tokens of a [`super::token_server::TokenServer`].
+    Tokens {
+        realm: String,
+        /// In PEM form.
+        certificate: String,
+    },
+}
+
+/// Certificates of a registry that speaks TLS itself; all in PEM form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnTls {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+    /// Who signs the certificates of clients, where they need one.
+    pub(crate) clients: Option<String>,
 }
 
 /// Whether manifests can be deleted.
@@ -41,10 +58,11 @@ pub(crate) enum Deletes {
 }
 
 /// How a registry is to be run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Config {
     pub(crate) deletes: Deletes,
     pub(crate) login: Login,
+    pub(crate) tls: Option<OwnTls>,
 }
 
 /// A running `docker-registry`.
@@ -53,6 +71,7 @@ pub(crate) struct DockerRegistry {
     host: String,
     directory: TempDir,
     login: Login,
+    is_tls: bool,
 }
 
 impl DockerRegistry {
@@ -61,20 +80,27 @@ impl DockerRegistry {
         Self::start_with(Config::default())
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a configuration is written where it is used"
+    )]
     pub(crate) fn start_with(config: Config) -> Self {
-        let attempts = (0..5).find_map(|_| Self::attempt(config));
+        let attempts = (0..5).find_map(|_| Self::attempt(&config));
         attempts.expect("docker-registry starts within five attempts")
     }
 
     /// `None` where somebody else took the port.
-    fn attempt(config: Config) -> Option<Self> {
+    fn attempt(config: &Config) -> Option<Self> {
+        secrets::note_login(USER, PASSWORD);
         let directory = TempDir::with_prefix("docker-registry-").expect("a temporary directory");
         let host = free_host();
         let nonce = format!("{:016x}", fastrand::u64(..));
         let file = directory.path().join("config.yml");
         fs::write(&file, yaml(config, &host, (&nonce, directory.path())))
             .expect("config.yml can be written");
-        fs::write(directory.path().join("htpasswd"), HTPASSWD).expect("htpasswd can be written");
+        for (name, text) in files(config) {
+            fs::write(directory.path().join(name), text).expect("its files can be written");
+        }
         let log = File::create(directory.path().join("log")).expect("the log can be made");
         let child = Command::new("docker-registry")
             .arg("serve")
@@ -89,7 +115,8 @@ impl DockerRegistry {
             child,
             host,
             directory,
-            login: config.login,
+            login: config.login.clone(),
+            is_tls: config.tls.is_some(),
         };
         registry.wait_until_ready(&nonce).then_some(registry)
     }
@@ -103,7 +130,9 @@ impl DockerRegistry {
             .is_none()
         {
             if let Ok(reply) = Client::new(&self.host, None).request("GET /v2/", &[], b"") {
-                return reply.header("x-barge-test") == Some(nonce);
+                // With TLS of its own it says 400 to a plain request, and nothing of itself.
+                return reply.header("x-barge-test") == Some(nonce)
+                    || self.is_tls && reply.status == 400;
             }
             assert!(
                 Instant::now() < deadline,
@@ -184,20 +213,45 @@ fn free_host() -> String {
     }
 }
 
-fn yaml(config: Config, host: &str, (nonce, directory): (&str, &Path)) -> String {
+/// The files that its configuration names.
+fn files(config: &Config) -> Vec<(&'static str, &str)> {
+    let mut files = vec![("htpasswd", HTPASSWD)];
+    if let Login::Tokens { certificate, .. } = &config.login {
+        files.push(("tokens.crt", certificate));
+    }
+    if let Some(tls) = &config.tls {
+        files.push(("server.crt", &tls.certificate));
+        files.push(("server.key", &tls.key));
+        files.extend(tls.clients.as_deref().map(|pem| ("clients.crt", pem)));
+    }
+    files
+}
+
+fn yaml(config: &Config, host: &str, (nonce, directory): (&str, &Path)) -> String {
     let directory = directory.display();
-    let auth = match config.login {
+    let auth = match &config.login {
         Login::Open => String::new(),
         Login::Password => {
             format!("auth: {{htpasswd: {{realm: test, path: {directory}/htpasswd}}}}\n")
         }
+        Login::Tokens { realm, .. } => format!(
+            "auth: {{token: {{realm: '{realm}', service: {SERVICE}, issuer: {ISSUER}, rootcertbundle: {directory}/tokens.crt}}}}\n"
+        ),
     };
+    let tls = config.tls.as_ref().map_or_else(String::new, |tls| {
+        let clients = tls.clients.as_ref().map_or_else(String::new, |_| {
+            format!(", clientcas: ['{directory}/clients.crt']")
+        });
+        format!(
+            ", tls: {{certificate: {directory}/server.crt, key: {directory}/server.key{clients}}}"
+        )
+    });
     let delete = config.deletes == Deletes::Enabled;
     format!(
         "version: 0.1\n\
          log: {{level: error, accesslog: {{disabled: true}}}}\n\
          storage: {{filesystem: {{rootdirectory: {directory}/storage}}, delete: {{enabled: {delete}}}}}\n\
-         http: {{addr: '{host}', headers: {{X-Barge-Test: ['{nonce}']}}}}\n\
+         http: {{addr: '{host}', headers: {{X-Barge-Test: ['{nonce}']}}{tls}}}\n\
          health: {{storagedriver: {{enabled: false}}}}\n\
          {auth}"
     )

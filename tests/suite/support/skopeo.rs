@@ -2,6 +2,7 @@
 //!
 //! Without certificates and policies; a failure panics with what skopeo said.
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 /// `skopeo inspect --raw`: the exact bytes behind a reference.
@@ -27,16 +28,28 @@ pub(crate) fn copy_all_with(options: &[&str], source: &str, destination: &str) {
 
 /// Any skopeo command; its standard output.
 pub(crate) fn run(arguments: &[&str]) -> Vec<u8> {
+    run_with_input(arguments, "")
+}
+
+/// The same with something on its standard input.
+pub(crate) fn run_with_input(arguments: &[&str], input: &str) -> Vec<u8> {
     let home = tempfile::tempdir().expect("a temporary directory");
-    let output = Command::new("skopeo")
+    let mut child = Command::new("skopeo")
         .arg("--insecure-policy")
         .args(arguments)
         .env("HOME", home.path())
         .env("XDG_RUNTIME_DIR", home.path())
         .env_remove("REGISTRY_AUTH_FILE")
-        .stdin(Stdio::null())
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("skopeo is installed");
+    let mut stdin = child.stdin.take().expect("piped");
+    // Fails where skopeo ends without reading it.
+    drop(stdin.write_all(input.as_bytes()));
+    drop(stdin);
+    let output = child.wait_with_output().expect("a child can be waited for");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),

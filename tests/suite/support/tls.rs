@@ -9,7 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    date_time_ymd,
+};
 use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -28,13 +31,61 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::named("rcgen self signed cert")
+    }
+
+    /// An authority with a name of its own.
+    pub(crate) fn named(name: &str) -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut parameters = CertificateParams::default();
+        parameters.distinguished_name = DistinguishedName::new();
+        parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = parameters.self_signed(&key).expect("a certificate");
         Self {
             issuer: Issuer::new(parameters, key),
             certificate,
+        }
+    }
+
+    /// Its certificate in PEM form.
+    pub(crate) fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    /// A certificate for a server of this name or address, and its key, in PEM form.
+    pub(crate) fn server(&self, name: &str) -> (String, String) {
+        let (certificate, key) = self.sign(name);
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// What a server of this name shows.
+    pub(crate) fn identity(&self, name: &str, lifetime: Lifetime) -> Identity {
+        let key = KeyPair::generate().expect("a key");
+        let mut parameters = CertificateParams::new([name.to_owned()]).expect("a name");
+        match lifetime {
+            Lifetime::Now => {}
+            Lifetime::Over => {
+                parameters.not_before = date_time_ymd(2000, 1, 1);
+                parameters.not_after = date_time_ymd(2001, 1, 1);
+            }
+            Lifetime::ToCome => parameters.not_before = date_time_ymd(2999, 1, 1),
+        }
+        let signed = parameters.signed_by(&key, &self.issuer);
+        Identity {
+            certificate: signed.expect("a certificate"),
+            key,
+        }
+    }
+
+    /// What a server of this name shows that is an authority itself, as `openssl req -x509` makes them.
+    pub(crate) fn itself(name: &str) -> Identity {
+        let key = KeyPair::generate().expect("a key");
+        let mut parameters = CertificateParams::new([name.to_owned()]).expect("a name");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Identity {
+            certificate: parameters.self_signed(&key).expect("a certificate"),
+            key,
         }
     }
 
@@ -62,6 +113,22 @@ impl Authority {
     }
 }
 
+/// A certificate and its key.
+pub(crate) struct Identity {
+    certificate: rcgen::Certificate,
+    key: KeyPair,
+}
+
+/// When a certificate is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    Now,
+    /// Until 2001.
+    Over,
+    /// From 2999 on.
+    ToCome,
+}
+
 /// Whom a server lets in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clients {
@@ -73,6 +140,7 @@ pub(crate) enum Clients {
 /// A running TLS server; dropped, it is gone.
 pub(crate) struct TlsServer {
     address: SocketAddr,
+    pem: String,
     stop: Option<oneshot::Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -80,10 +148,21 @@ pub(crate) struct TlsServer {
 impl TlsServer {
     /// A server in front of the plain one at `upstream` (`127.0.0.1:PORT`).
     pub(crate) fn start(upstream: &str, authority: &Authority, clients: Clients) -> Self {
+        let identity = authority.identity("127.0.0.1", Lifetime::Now);
+        Self::serve(upstream, &identity, config(authority, (clients, &identity)))
+    }
+
+    /// The same with another identity, for anyone.
+    pub(crate) fn start_as(upstream: &str, identity: &Identity) -> Self {
+        let config = config(&Authority::new(), (Clients::Anyone, identity));
+        Self::serve(upstream, identity, config)
+    }
+
+    fn serve(upstream: &str, identity: &Identity, config: ServerConfig) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a listener");
         let address = listener.local_addr().expect("an address");
-        let acceptor = TlsAcceptor::from(Arc::new(config(authority, clients)));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let (stop, stopped) = oneshot::channel();
         let upstream = upstream.to_owned();
         let thread = std::thread::spawn(move || {
@@ -100,9 +179,20 @@ impl TlsServer {
         });
         Self {
             address,
+            pem: identity.certificate.pem(),
             stop: Some(stop),
             thread: Some(thread),
         }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub(crate) fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Its certificate in PEM form.
+    pub(crate) fn pem(&self) -> String {
+        self.pem.clone()
     }
 
     /// `docker://127.0.0.1:PORT/NAME`.
@@ -121,7 +211,7 @@ impl Drop for TlsServer {
     }
 }
 
-fn config(authority: &Authority, clients: Clients) -> ServerConfig {
+fn config(authority: &Authority, (clients, identity): (Clients, &Identity)) -> ServerConfig {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -135,10 +225,9 @@ fn config(authority: &Authority, clients: Clients) -> ServerConfig {
             builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
         }
     };
-    let (certificate, key) = authority.sign("127.0.0.1");
-    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a private key");
+    let key = PrivateKeyDer::try_from(identity.key.serialize_der()).expect("a private key");
     builder
-        .with_single_cert(vec![certificate.der().clone()], key)
+        .with_single_cert(vec![identity.certificate.der().clone()], key)
         .expect("a certificate and its key")
 }
 

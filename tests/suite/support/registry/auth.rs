@@ -12,6 +12,7 @@ use super::settings::{
 };
 use super::store::World;
 use super::{Call, Route};
+use crate::support::secrets;
 use crate::support::wire::{Answer, parameters};
 
 /// Repository to actions.
@@ -243,6 +244,10 @@ impl Asked {
 
     /// What is granted, or the status of the refusal.
     fn grant(&self, bearer: &Bearer) -> Result<Scopes, u16> {
+        bearer
+            .identity_token
+            .iter()
+            .for_each(|token| secrets::note(token));
         if self.service != bearer.service {
             return Err(400);
         }
@@ -317,6 +322,7 @@ fn issue(world: &mut World, bearer: &Bearer, scopes: Scopes) -> Answer {
         }
     }
     let name = format!("token-{:016x}", fastrand::u64(..));
+    secrets::note(&name);
     let expires = bearer.lifetime.map(|lifetime| Instant::now() + lifetime);
     let token = Token {
         scopes,

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::support::secrets;
+
 /// All of them. `Settings { sparse: Sparse::On, ..Settings::default() }`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
@@ -115,6 +117,7 @@ pub(crate) enum Auth {
 
 impl Auth {
     pub(crate) fn basic(user: &str, password: &str) -> Self {
+        secrets::note_login(user, password);
         Self::Basic {
             user: user.to_owned(),
             password: password.to_owned(),
@@ -179,6 +182,7 @@ impl Default for Bearer {
 impl Bearer {
     /// One user, nothing for anybody else.
     pub(crate) fn user(user: &str, password: &str) -> Self {
+        secrets::note_login(user, password);
         Self {
             credentials: Some((user.to_owned(), password.to_owned())),
             anonymous: Anonymous::Nothing,

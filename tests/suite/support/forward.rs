@@ -1,0 +1,168 @@
+//! A proxy as companies have it: CONNECT and plain requests of HTTP, and SOCKS5, on one port. Whatever
+//! host it is asked for, it leads to one server, so that tests can make names up.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+/// A running proxy; dropped, it is gone.
+pub(crate) struct ForwardProxy {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    stop: Option<oneshot::Sender<Infallible>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// One connection through it.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// `CONNECT`, `GET` and the like, or `SOCKS5`.
+    pub(crate) how: String,
+    /// `HOST:PORT`, or the URL of a plain request.
+    pub(crate) target: String,
+    /// `Proxy-Authorization`.
+    pub(crate) authorization: Option<String>,
+}
+
+impl ForwardProxy {
+    /// A proxy that leads to `upstream` (`127.0.0.1:PORT`).
+    pub(crate) fn start(upstream: &str) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let (stop, stopped) = oneshot::channel();
+        let asked = Arc::default();
+        let (upstream, log) = (upstream.to_owned(), Arc::clone(&asked));
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.expect("a runtime can be made").block_on(async {
+                let listener = TcpListener::from_std(listener).expect("a listener");
+                tokio::select! {
+                    _ = stopped => {}
+                    () = accept(listener, upstream, log) => {}
+                }
+            });
+        });
+        Self {
+            address,
+            asked,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub(crate) fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Every connection so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().expect("no holder panicked").clone()
+    }
+}
+
+impl Drop for ForwardProxy {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the server's thread has been printed already.
+            drop(thread.join());
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, upstream: String, log: Arc<Mutex<Vec<Asked>>>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let Ok((near, _)) = accepted else { continue };
+        let (upstream, log) = (upstream.clone(), Arc::clone(&log));
+        connections.spawn(async move {
+            let note = move |asked| log.lock().expect("no holder panicked").push(asked);
+            serve(near, &upstream, note).await
+        });
+    }
+}
+
+async fn serve(mut near: TcpStream, upstream: &str, note: impl Fn(Asked)) -> io::Result<()> {
+    let mut first = [0];
+    near.peek(&mut first).await?;
+    let mut beginning = Vec::new();
+    if first[0] == 5 {
+        note(socks(&mut near).await?);
+    } else {
+        let head = head(&mut near).await?;
+        let asked = http(&head);
+        if asked.how == "CONNECT" {
+            near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+        } else {
+            beginning = head;
+        }
+        note(asked);
+    }
+    let mut far = TcpStream::connect(upstream).await?;
+    far.write_all(&beginning).await?;
+    copy_bidirectional(&mut near, &mut far).await.map(|_| ())
+}
+
+async fn head(near: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(near.read_u8().await?);
+    }
+    Ok(head)
+}
+
+fn http(head: &[u8]) -> Asked {
+    let text = String::from_utf8_lossy(head);
+    let mut words = text.split(' ').map(str::to_owned);
+    let authorization = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("proxy-authorization")
+            .then(|| value.to_owned())
+    });
+    Asked {
+        how: words.next().unwrap_or_default(),
+        target: words.next().unwrap_or_default(),
+        authorization,
+    }
+}
+
+/// RFC 1928, without authentication.
+async fn socks(near: &mut TcpStream) -> io::Result<Asked> {
+    near.read_u8().await?;
+    let mut methods = vec![0; near.read_u8().await?.into()];
+    near.read_exact(&mut methods).await?;
+    near.write_all(&[5, 0]).await?;
+    let mut request = [0; 4];
+    near.read_exact(&mut request).await?;
+    let name = match request[3] {
+        1 => std::net::Ipv4Addr::from(near.read_u32().await?).to_string(),
+        3 => {
+            let mut name = vec![0; near.read_u8().await?.into()];
+            near.read_exact(&mut name).await?;
+            String::from_utf8_lossy(&name).into_owned()
+        }
+        _ => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    let port = near.read_u16().await?;
+    near.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
+    Ok(Asked {
+        how: "SOCKS5".into(),
+        target: format!("{name}:{port}"),
+        authorization: None,
+    })
+}
