@@ -81,7 +81,7 @@ _barge() {
             return 0
             ;;
         barge__subcmd__copy)
-            opts="-a -j -o -v -q -h --platform --arch --mode --all --require-arch --missing-arch --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --policy --jobs --recheck --dry-run --src-creds --dest-creds --src-no-creds --dest-no-creds --src-registry-token --dest-registry-token --src-authfile --dest-authfile --src-cert-dir --dest-cert-dir --src-tls-verify --dest-tls-verify --retry-times --stall-timeout --output --verbose --quiet --report --digestfile --progress --creds --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
+            opts="-a -j -o -v -q -h --platform --arch --mode --all --require-arch --missing-arch --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --policy --jobs --recheck --dry-run --src-creds --dest-creds --src-creds-file --dest-creds-file --src-no-creds --dest-no-creds --src-registry-token --dest-registry-token --src-authfile --dest-authfile --src-cert-dir --dest-cert-dir --src-tls-verify --dest-tls-verify --retry-times --stall-timeout --output --verbose --quiet --report --digestfile --progress --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -147,6 +147,14 @@ _barge() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --src-creds-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-creds-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --src-registry-token)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -208,6 +216,10 @@ _barge() {
                     return 0
                     ;;
                 --creds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --creds-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -319,13 +331,17 @@ _barge() {
             return 0
             ;;
         barge__subcmd__inspect)
-            opts="-o -v -q -h --raw --creds --no-creds --registry-token --authfile --cert-dir --tls-verify --retry-times --stall-timeout --output --verbose --quiet --help"
+            opts="-o -v -q -h --raw --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --retry-times --stall-timeout --output --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --creds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --creds-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -369,7 +385,7 @@ _barge() {
             return 0
             ;;
         barge__subcmd__list__subcmd__tags)
-            opts="-o -v -q -h --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --creds --no-creds --registry-token --authfile --cert-dir --tls-verify --retry-times --stall-timeout --output --verbose --quiet --help"
+            opts="-o -v -q -h --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --retry-times --stall-timeout --output --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -392,6 +408,10 @@ _barge() {
                     return 0
                     ;;
                 --creds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --creds-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -32,6 +32,7 @@ complete -c barge -n "__fish_barge_needs_command" -f -a "completions" -d 'Print 
 complete -c barge -n "__fish_barge_needs_command" -f -a "copy" -d 'Copy one tag of a repository, or many'
 complete -c barge -n "__fish_barge_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c barge -n "__fish_barge_using_subcommand inspect" -l creds -d 'User and password' -r
+complete -c barge -n "__fish_barge_using_subcommand inspect" -l creds-file -d 'A file with USER:PASS; - is standard input' -r -F
 complete -c barge -n "__fish_barge_using_subcommand inspect" -l registry-token -d 'A bearer token' -r
 complete -c barge -n "__fish_barge_using_subcommand inspect" -l authfile -d 'A file with credentials, as Docker\'s config.json' -r -F
 complete -c barge -n "__fish_barge_using_subcommand inspect" -l cert-dir -d 'A directory with *.crt, and *.cert with *.key' -r -F
@@ -51,6 +52,7 @@ complete -c barge -n "__fish_barge_using_subcommand list-tags" -l exclude-tags -
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l tag-glob -d 'Tags that match: latest,3.[789].?,*-slim' -r
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l exclude-tag-glob -d 'Tags to leave out' -r
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l creds -d 'User and password' -r
+complete -c barge -n "__fish_barge_using_subcommand list-tags" -l creds-file -d 'A file with USER:PASS; - is standard input' -r -F
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l registry-token -d 'A bearer token' -r
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l authfile -d 'A file with credentials, as Docker\'s config.json' -r -F
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l cert-dir -d 'A directory with *.crt, and *.cert with *.key' -r -F
@@ -86,6 +88,8 @@ children\t'Its wanted children, where the index is the source\'s own'
 blobs\t'Every blob of them too: repairs a damaged mirror'"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-creds -d 'User and password for the source' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-creds -d 'User and password for the destination' -r
+complete -c barge -n "__fish_barge_using_subcommand copy" -l src-creds-file -d 'A file with USER:PASS for the source; - is standard input' -r -F
+complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-creds-file -d 'A file with USER:PASS for the destination; - is standard input' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-registry-token -d 'A bearer token for the source' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-registry-token -d 'A bearer token for the destination' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-authfile -d 'A file with credentials for the source' -r -F
@@ -107,6 +111,7 @@ bar\t'Bars'
 plain\t'A line every 10 seconds'
 none\t'Not at all'"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l creds -d 'User and password (both sides)' -r
+complete -c barge -n "__fish_barge_using_subcommand copy" -l creds-file -d 'A file with USER:PASS; - is standard input (both sides)' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l registry-token -d 'A bearer token (both sides)' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l authfile -d 'A file with credentials, as Docker\'s config.json (both sides)' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l cert-dir -d 'A directory with *.crt, and *.cert with *.key (both sides)' -r -F

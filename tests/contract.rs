@@ -12,7 +12,7 @@ mod cases {
 
     use barge::endpoint::backoff::Backoff;
     use barge::endpoint::registry::credentials::{CredentialSource, Credentials};
-    use barge::endpoint::registry::{RegistryOptions, Tls};
+    use barge::endpoint::registry::{RegistriesConf, RegistryOptions, Tls};
     use barge::endpoint::turns::{Rank, Turns};
     use barge::endpoint::{Arrival, Endpoint, Supply, Target};
     use barge::error::{Kind, Result};
@@ -50,6 +50,7 @@ mod cases {
             side,
             credentials: CredentialSource::Given(Credentials::Anonymous),
             tls: Tls::default(),
+            registries: RegistriesConf::default(),
             stall: Duration::from_secs(20),
             requests: 8,
             backoff: Backoff {

@@ -3,6 +3,7 @@
 //! Every option has a variable `BARGE_<OPTION>`. A flag wins over its variable, and switches off the
 //! variables of options that it conflicts with.
 
+mod access;
 mod conflicts;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use clap::{
     ValueEnum,
 };
 
+pub use self::access::{AccessArgs, CopyAccessArgs};
 use crate::options::{MissingArch, Mode, Policy, Recheck};
 
 /// Copy container images between registries, OCI layouts and archives
@@ -191,75 +193,6 @@ pub struct NetworkArgs {
     pub stall_timeout: u64,
 }
 
-/// Access to a registry: both sides of a copy, or the one reference.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Access")]
-pub struct AccessArgs {
-    /// User and password
-    #[arg(long, value_name = "USER[:PASS]")]
-    pub creds: Option<String>,
-    /// Ask as nobody
-    #[arg(long, value_parser = BoolishValueParser::new())]
-    pub no_creds: bool,
-    /// A bearer token
-    #[arg(long, value_name = "TOKEN")]
-    pub registry_token: Option<String>,
-    /// A file with credentials, as Docker's config.json
-    #[arg(long, value_name = "FILE")]
-    pub authfile: Option<PathBuf>,
-    /// A directory with *.crt, and *.cert with *.key
-    #[arg(long, value_name = "DIR")]
-    pub cert_dir: Option<PathBuf>,
-    /// Verify TLS certificates [default: true, on loopback HTTP too]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_parser = BoolishValueParser::new())]
-    pub tls_verify: Option<bool>,
-}
-
-/// Access to both registries of a copy.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Access")]
-pub struct CopyAccessArgs {
-    /// User and password for the source
-    #[arg(long, value_name = "USER[:PASS]")]
-    pub src_creds: Option<String>,
-    /// User and password for the destination
-    #[arg(long, value_name = "USER[:PASS]")]
-    pub dest_creds: Option<String>,
-    /// Ask the source as nobody
-    #[arg(long, value_parser = BoolishValueParser::new())]
-    pub src_no_creds: bool,
-    /// Ask the destination as nobody
-    #[arg(long, value_parser = BoolishValueParser::new())]
-    pub dest_no_creds: bool,
-    /// A bearer token for the source
-    #[arg(long, value_name = "TOKEN")]
-    pub src_registry_token: Option<String>,
-    /// A bearer token for the destination
-    #[arg(long, value_name = "TOKEN")]
-    pub dest_registry_token: Option<String>,
-    /// A file with credentials for the source
-    #[arg(long, value_name = "FILE")]
-    pub src_authfile: Option<PathBuf>,
-    /// A file with credentials for the destination
-    #[arg(long, value_name = "FILE")]
-    pub dest_authfile: Option<PathBuf>,
-    /// Certificates for the source
-    #[arg(long, value_name = "DIR")]
-    pub src_cert_dir: Option<PathBuf>,
-    /// Certificates for the destination
-    #[arg(long, value_name = "DIR")]
-    pub dest_cert_dir: Option<PathBuf>,
-    /// Verify the source's TLS certificate
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_parser = BoolishValueParser::new())]
-    pub src_tls_verify: Option<bool>,
-    /// Verify the destination's TLS certificate
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_parser = BoolishValueParser::new())]
-    pub dest_tls_verify: Option<bool>,
-    /// What holds for both sides.
-    #[command(flatten)]
-    pub both: AccessArgs,
-}
-
 /// What is printed, and where.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
@@ -397,8 +330,9 @@ fn with_short_help(command: Command) -> Command {
 }
 
 /// Options of [`AccessArgs`].
-const BOTH_SIDES: [&str; 6] = [
+const BOTH_SIDES: [&str; 7] = [
     "creds",
+    "creds_file",
     "no_creds",
     "registry_token",
     "authfile",

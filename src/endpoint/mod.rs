@@ -127,7 +127,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// `unsupported` for archives, `local-io` when a credentials file cannot be understood.
+    /// `unsupported` for archives, `local-io` when a configuration of registries cannot be understood.
     pub fn new(reference: &Reference, options: RegistryOptions) -> Result<Self> {
         match reference {
             Reference::Registry(registry) => Ok(Self::Registry(Arc::new(Repository::new(

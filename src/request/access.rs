@@ -1,42 +1,14 @@
 //! How each side is reached: whom to be there, whom to trust, how long to try.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use super::environment::Environment;
 use crate::cli::{AccessArgs, CopyAccessArgs, NetworkArgs};
 use crate::endpoint::backoff::Backoff;
-use crate::endpoint::registry::credentials::{AuthFile, CredentialSource, Credentials, Secret};
-use crate::endpoint::registry::{RegistryOptions, Tls};
+use crate::endpoint::registry::credentials::{CredentialSource, Credentials, Secret};
+use crate::endpoint::registry::{RegistriesConf, RegistryOptions, Tls};
 use crate::error::{Error, Result};
 use crate::event::{Events, Side};
-
-/// Variables of the environment that are no options of barge: where other tools keep credentials.
-#[derive(Clone, Debug, Default)]
-pub struct Environment {
-    /// `REGISTRY_AUTH_FILE`.
-    pub registry_auth_file: Option<PathBuf>,
-    /// `DOCKER_CONFIG`.
-    pub docker_config: Option<PathBuf>,
-    /// The home directory.
-    pub home: Option<PathBuf>,
-}
-
-impl Environment {
-    /// What this process was started with.
-    #[must_use]
-    pub fn read() -> Self {
-        let path = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        Self {
-            registry_auth_file: path("REGISTRY_AUTH_FILE"),
-            docker_config: path("DOCKER_CONFIG"),
-            home: std::env::home_dir(),
-        }
-    }
-}
 
 /// Small requests that one registry gets at once.
 const SMALL_REQUESTS: usize = 32;
@@ -46,6 +18,7 @@ const SMALL_REQUESTS: usize = 32;
 pub struct Access {
     credentials: CredentialSource,
     tls: Tls,
+    registries: RegistriesConf,
     retry_times: u32,
     stall: Duration,
     /// Blob transfers at once, on top of small requests.
@@ -66,6 +39,7 @@ impl Access {
             side,
             credentials: self.credentials.clone(),
             tls: self.tls.clone(),
+            registries: self.registries.clone(),
             stall: self.stall,
             requests: SMALL_REQUESTS + self.jobs,
             backoff: Backoff {
@@ -81,6 +55,7 @@ pub(super) fn sides(arguments: CopyAccessArgs) -> (AccessArgs, AccessArgs) {
     let both = arguments.both;
     let source = AccessArgs {
         creds: arguments.src_creds,
+        creds_file: arguments.src_creds_file,
         no_creds: arguments.src_no_creds,
         registry_token: arguments.src_registry_token,
         authfile: arguments.src_authfile,
@@ -89,6 +64,7 @@ pub(super) fn sides(arguments: CopyAccessArgs) -> (AccessArgs, AccessArgs) {
     };
     let destination = AccessArgs {
         creds: arguments.dest_creds,
+        creds_file: arguments.dest_creds_file,
         no_creds: arguments.dest_no_creds,
         registry_token: arguments.dest_registry_token,
         authfile: arguments.dest_authfile,
@@ -100,12 +76,14 @@ pub(super) fn sides(arguments: CopyAccessArgs) -> (AccessArgs, AccessArgs) {
 
 fn over(own: AccessArgs, both: &AccessArgs) -> AccessArgs {
     let says_who = own.creds.is_some()
+        || own.creds_file.is_some()
         || own.no_creds
         || own.registry_token.is_some()
         || own.authfile.is_some();
     let who = if says_who { own.clone() } else { both.clone() };
     AccessArgs {
         creds: who.creds,
+        creds_file: who.creds_file,
         no_creds: who.no_creds,
         registry_token: who.registry_token,
         authfile: who.authfile.or_else(|| both.authfile.clone()),
@@ -124,7 +102,9 @@ pub(super) fn resolve(
         tls: Tls {
             verify: access.tls_verify,
             cert_dir: access.cert_dir.clone(),
+            certs_d: environment.certs_d(),
         },
+        registries: environment.registries(),
         credentials: credentials(access, environment, prefix)?,
         retry_times: network.retry_times,
         stall: Duration::from_secs(network.stall_timeout),
@@ -139,12 +119,13 @@ fn credentials(
 ) -> Result<CredentialSource> {
     let ways = [
         access.creds.is_some(),
+        access.creds_file.is_some(),
         access.no_creds,
         access.registry_token.is_some(),
     ];
     if ways.iter().filter(|given| **given).count() > 1 {
         return Err(Error::usage(format!(
-            "{prefix}creds, {prefix}no-creds and {prefix}registry-token exclude each other"
+            "{prefix}creds, {prefix}creds-file, {prefix}no-creds and {prefix}registry-token exclude each other"
         )));
     }
     if access.no_creds {
@@ -155,34 +136,18 @@ fn credentials(
             token,
         ))));
     }
+    if let Some(path) = access.creds_file {
+        return Ok(CredentialSource::File(path));
+    }
     if let Some(text) = access.creds {
-        let (user, password) = text.split_once(':').unwrap_or((&text, ""));
-        if user.is_empty() {
-            return Err(Error::usage(format!(
+        let given = Credentials::parse(&text).ok_or_else(|| {
+            Error::usage(format!(
                 "{prefix}creds has no user name; write USER:PASSWORD"
-            )));
-        }
-        let credentials = Credentials::Password {
-            user: user.to_owned(),
-            password: Secret::new(password),
-        };
-        return Ok(CredentialSource::Given(credentials));
+            ))
+        })?;
+        return Ok(CredentialSource::Given(given));
     }
-    Ok(CredentialSource::Files(auth_files(
-        access.authfile,
-        environment,
-    )))
-}
-
-fn auth_files(named: Option<PathBuf>, environment: &Environment) -> Vec<AuthFile> {
-    if let Some(path) = named.or_else(|| environment.registry_auth_file.clone()) {
-        return vec![AuthFile { path, named: true }];
-    }
-    let docker = environment.docker_config.clone();
-    let docker = docker.or_else(|| environment.home.as_ref().map(|home| home.join(".docker")));
-    let file = docker.map(|directory| AuthFile {
-        path: directory.join("config.json"),
-        named: false,
-    });
-    file.into_iter().collect()
+    Ok(CredentialSource::Files(
+        environment.auth_files(access.authfile),
+    ))
 }

@@ -1,19 +1,23 @@
 //! Flags and environment, resolved and checked once: what comes out can be carried out as it is.
 
 mod access;
+mod environment;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::cli::{CopyArgs, InspectArgs, ListTagsArgs, OutputArgs, PlatformArgs, TagArgs};
+use crate::cli::{
+    CopyAccessArgs, CopyArgs, InspectArgs, ListTagsArgs, OutputArgs, PlatformArgs, TagArgs,
+};
 use crate::error::{Error, Result};
 use crate::image::platform::{PlatformSelector, Wanted};
 use crate::options::{MissingArch, Mode, Policy, Recheck, Run};
 use crate::reference::{Reference, Role};
 use crate::select::{Patterns, Selection};
 
-pub use self::access::{Access, Environment};
+pub use self::access::Access;
 use self::access::{resolve, sides};
+pub use self::environment::Environment;
 pub use crate::cli::{Form, Progress};
 
 /// What to print.
@@ -109,6 +113,7 @@ impl CopyRequest {
         if files.0.is_some() && files.0 == files.1 {
             return Err(Error::usage("--report and --digestfile name the same file"));
         }
+        check_standard_input(&arguments.access)?;
         let access = sides(arguments.access);
         let network = &arguments.network;
         let jobs = usize::from(arguments.transfer.jobs);
@@ -180,6 +185,19 @@ impl ListTagsRequest {
             output: output(&arguments.output),
         })
     }
+}
+
+/// Standard input holds one login, and nothing says whose it would be.
+fn check_standard_input(access: &CopyAccessArgs) -> Result<()> {
+    let files = [&access.src_creds_file, &access.dest_creds_file];
+    let is_stdin =
+        |file: &Option<PathBuf>| file.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    if files.into_iter().all(is_stdin) {
+        return Err(Error::usage(
+            "--src-creds-file and --dest-creds-file both name standard input; --creds-file - is one login for both sides",
+        ));
+    }
+    Ok(())
 }
 
 fn output(arguments: &OutputArgs) -> Output {

@@ -31,11 +31,15 @@ mod mount;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod proxies;
+#[cfg(test)]
 mod pulls;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]
 mod recheck;
+#[cfg(test)]
+mod registries_conf;
 #[cfg(test)]
 mod report;
 #[cfg(test)]

@@ -11,18 +11,16 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
-use serde::Deserialize;
 
 use super::body::{self, Limits};
 use super::challenge::{Bearer, Challenge};
 use super::connect::Session;
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Secret};
 use super::failure;
+use super::token::{Asked, Token, bearer, secret_header};
 use crate::error::{Error, Kind, Result};
 use crate::printable::clean;
 
-/// What a token server grants when it does not say for how long (distribution's token specification).
-const DEFAULT_LIFE: Duration = Duration::from_mins(1);
 /// Token answers are small; more than this is no token.
 const LONGEST_ANSWER: usize = 1 << 20;
 
@@ -31,6 +29,11 @@ const LONGEST_ANSWER: usize = 1 << 20;
 pub(crate) struct Scope(BTreeSet<String>);
 
 impl Scope {
+    /// Nothing but to be known.
+    pub(crate) fn none() -> Self {
+        Self(BTreeSet::new())
+    }
+
     /// To read `repository`.
     pub(crate) fn pull(repository: &str) -> Self {
         Self(BTreeSet::from([format!("repository:{repository}:pull")]))
@@ -66,11 +69,6 @@ pub(crate) struct Authorization {
     pub(crate) granted: bool,
 }
 
-struct Token {
-    header: HeaderValue,
-    renew: Instant,
-}
-
 /// The token for one scope, or the refusal of one: neither is asked for twice.
 type Slot = Arc<tokio::sync::Mutex<Option<Result<Token>>>>;
 
@@ -78,7 +76,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Result<Token>>>>;
 pub(crate) struct Authenticator {
     limits: Limits,
     host: String,
-    credentials: Credentials,
+    credentials: OnceLock<Credentials>,
     challenge: Mutex<Option<Challenge>>,
     slots: Mutex<HashMap<Scope, Slot>>,
     /// A password that was refused once is not sent again: registries lock accounts.
@@ -88,14 +86,14 @@ pub(crate) struct Authenticator {
 }
 
 impl Authenticator {
-    pub(crate) fn new(host: &str, credentials: Credentials, stall: Duration) -> Self {
+    pub(crate) fn new(host: &str, stall: Duration) -> Self {
         Self {
             limits: Limits {
                 longest: (LONGEST_ANSWER, Kind::Protocol),
                 stall,
             },
             host: host.to_owned(),
-            credentials,
+            credentials: OnceLock::new(),
             challenge: Mutex::default(),
             slots: Mutex::default(),
             refused: OnceLock::new(),
@@ -103,9 +101,19 @@ impl Authenticator {
         }
     }
 
+    /// Whom to be from now on; nobody until then. The first to say so is obeyed.
+    pub(crate) fn identify_as(&self, credentials: Credentials) {
+        // Fails where it is known already.
+        let _ = self.credentials.set(credentials);
+    }
+
+    fn credentials(&self) -> &Credentials {
+        self.credentials.get().unwrap_or(&Credentials::Anonymous)
+    }
+
     /// Whether there is anything to show.
     pub(crate) fn is_anonymous(&self) -> bool {
-        self.credentials == Credentials::Anonymous
+        *self.credentials() == Credentials::Anonymous
     }
 
     /// Remembers what the registry asks for.
@@ -131,7 +139,7 @@ impl Authenticator {
         session: &Session,
         scope: &Scope,
     ) -> Result<Authorization> {
-        if let Credentials::Token(token) = &self.credentials {
+        if let Credentials::Token(token) = self.credentials() {
             return Ok(Authorization {
                 header: bearer(token.expose()),
                 granted: true,
@@ -140,6 +148,7 @@ impl Authenticator {
         match self.challenge() {
             None => Ok(Authorization::default()),
             Some(Challenge::Basic) if self.is_anonymous() => Ok(Authorization::default()),
+            Some(Challenge::Basic) if self.is_identity() => Err(self.no_token_server()),
             Some(Challenge::Basic) => {
                 let tried = self.accepted.get_or_try_init(|| self.try_password(session));
                 tried.await?;
@@ -154,6 +163,17 @@ impl Authenticator {
                 granted: true,
             }),
         }
+    }
+
+    fn is_identity(&self) -> bool {
+        matches!(self.credentials(), Credentials::Identity(_))
+    }
+
+    fn no_token_server(&self) -> Error {
+        Error::new(Kind::Unauthorized, "log in to", &self.host)
+            .because("an identity token is stored for it, but it asks for user and password")
+            .hint(format!("store a password: barge login {}", self.host))
+            .hitting_all()
     }
 
     fn unless_refused(&self) -> Result<()> {
@@ -236,7 +256,7 @@ impl Authenticator {
         scope: &Scope,
     ) -> Result<bool> {
         self.learn(challenge);
-        if matches!(self.credentials, Credentials::Token(_)) {
+        if matches!(self.credentials(), Credentials::Token(_)) {
             return Ok(false);
         }
         match self.challenge() {
@@ -263,7 +283,7 @@ impl Authenticator {
     }
 
     fn basic(&self) -> Option<HeaderValue> {
-        let Credentials::Password { user, password } = &self.credentials else {
+        let Credentials::Password { user, password } = self.credentials() else {
             return None;
         };
         let pair = format!("{user}:{}", password.expose());
@@ -275,9 +295,15 @@ impl Authenticator {
         let realm = self.realm(&session.base, bearer)?;
         let host = realm.host_str().unwrap_or_default().to_owned();
         tracing::debug!(%scope, server = host, "fetching a token");
-        let started = Instant::now();
+        let asked = Asked::now();
         let target = format!("{} from token server {host}", self.host);
-        let request = session.client.get(realm).query(&query(bearer, scope));
+        let request = match self.credentials() {
+            Credentials::Identity(token) => {
+                let form = refresh(bearer, scope, token);
+                session.client.post(realm).form(&form)
+            }
+            _ => session.client.get(realm).query(&query(bearer, scope)),
+        };
         let response = self.show_password(request, DOING, &target).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = body::read(response, self.limits, (DOING, &target)).await?;
@@ -287,7 +313,8 @@ impl Authenticator {
         }
         // Fails where it is known already.
         let _ = self.accepted.set(());
-        token(&body, started, &target)
+        Token::parse(&body, asked)
+            .map_err(|cause| Error::new(Kind::Protocol, DOING, &target).because(cause))
     }
 
     /// The token server's address; one that would leak the password is refused.
@@ -329,14 +356,18 @@ impl Authenticator {
     }
 
     fn wrong_password(&self, cause: String) -> Error {
-        let user = match &self.credentials {
+        let user = match self.credentials() {
             Credentials::Password { user, .. } => format!(" as {user}"),
+            Credentials::Identity(_) => " with the identity token stored for it".into(),
             Credentials::Anonymous | Credentials::Token(_) => String::new(),
         };
         Error::new(Kind::Unauthorized, "log in to", format!("{}{user}", self.host))
             .because(cause)
             .hitting_all()
-            .hint("check user and password; barge sends a refused password only once, since registries lock accounts")
+            .hint(format!(
+                "check user and password, or log in again with `barge login {}`; barge sends a refused password only once, since registries lock accounts",
+                self.host
+            ))
     }
 }
 
@@ -352,66 +383,25 @@ fn query(bearer: &Bearer, scope: &Scope) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    token: Option<String>,
-    access_token: Option<String>,
-    expires_in: Option<u64>,
-}
-
-fn token(body: &[u8], started: Instant, target: &str) -> Result<Token> {
-    let protocol = |cause: &str| Error::new(Kind::Protocol, DOING, target).because(cause);
-    let answer: Answer = serde_json::from_slice(body)
-        .map_err(|_| protocol("the answer is not the JSON of a token"))?;
-    let given = [answer.token, answer.access_token]
-        .into_iter()
-        .flatten()
-        .find(|token| !token.is_empty());
-    let text = given.ok_or_else(|| protocol("the answer holds no token"))?;
-    let header = bearer(&text)
-        .ok_or_else(|| protocol("the token has characters that no header may hold"))?;
-    let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs);
-    // Renewed a little early: a request takes time, and clocks differ.
-    let margin = (life / 5).min(Duration::from_secs(15));
-    let renew = started
-        .checked_add(life.saturating_sub(margin))
-        .unwrap_or(started);
-    Ok(Token { header, renew })
-}
-
-fn bearer(token: &str) -> Option<HeaderValue> {
-    secret_header(&format!("Bearer {token}"))
-}
-
-fn secret_header(text: &str) -> Option<HeaderValue> {
-    let mut header = HeaderValue::from_str(text).ok()?;
-    header.set_sensitive(true);
-    Some(header)
+/// The form that an identity token is sent in (`OAuth2`, section 6 of RFC 6749; distribution's
+/// `spec/auth/oauth`).
+fn refresh(bearer: &Bearer, scope: &Scope, token: &Secret) -> Vec<(&'static str, String)> {
+    let fixed = [
+        ("grant_type", "refresh_token".to_owned()),
+        ("client_id", "barge".to_owned()),
+        ("refresh_token", token.expose().to_owned()),
+    ];
+    let service = bearer.service.clone().map(|service| ("service", service));
+    let scopes = scope.to_string();
+    let scopes = (!scopes.is_empty()).then_some(("scope", scopes));
+    fixed.into_iter().chain(service).chain(scopes).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::registry::credentials::Secret;
 
-    #[test]
-    fn tokens_of_every_form() {
-        let now = Instant::now();
-        let read = |json: &str| token(json.as_bytes(), now, "x");
-        let life = |json: &str| {
-            read(json)
-                .map(|token| token.renew.duration_since(now).as_secs())
-                .ok()
-        };
-        assert_eq!(life(r#"{"token":"t"}"#), Some(48));
-        assert_eq!(life(r#"{"access_token":"t","expires_in":300}"#), Some(285));
-        assert_eq!(
-            life(r#"{"token":"","access_token":"t","expires_in":5}"#),
-            Some(4)
-        );
-        assert_eq!(life("{}"), None);
-        assert_eq!(life("no"), None);
-    }
+    const STALL: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_password_does_not_leave_tls() {
@@ -419,8 +409,9 @@ mod tests {
             user: "u".into(),
             password: Secret::new("p"),
         };
-        let with = Authenticator::new("h.io", credentials, DEFAULT_LIFE);
-        let without = Authenticator::new("h.io", Credentials::Anonymous, DEFAULT_LIFE);
+        let with = Authenticator::new("h.io", STALL);
+        with.identify_as(credentials);
+        let without = Authenticator::new("h.io", STALL);
         let base = Url::parse("https://h.io/").expect("url");
         let bearer = Bearer {
             realm: "http://t.io/token".into(),

@@ -2,24 +2,18 @@
 //! says of itself on `GET /v2/` (distribution-spec, "Determining Support").
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use reqwest::{Client, Response, Url};
 
+use super::certificates::AskedFor;
 use super::challenge::{self, Challenge};
 use super::failure;
+use super::trust::Tls;
 use crate::error::{Error, Kind, Result};
-
-/// How to trust a registry.
-#[derive(Clone, Debug, Default)]
-pub struct Tls {
-    /// `--tls-verify`, where it was given.
-    pub verify: Option<bool>,
-    /// A directory with `*.crt` authorities and `*.cert` + `*.key` client certificates.
-    pub cert_dir: Option<PathBuf>,
-}
 
 /// What the first contact told.
 #[derive(Debug)]
@@ -36,9 +30,10 @@ pub(crate) struct Session {
 
 /// Contacts `host` once, without retrying.
 pub(crate) async fn connect(host: &str, tls: &Tls, patience: Duration) -> Result<Session> {
-    let client = client(host, tls, patience)?;
+    let door = Door::new(host, tls, patience)?;
     let target = format!("registry {host}");
-    let (response, base) = ping(&client, host, tls, patience).await?;
+    let contact = ping(&door.client, host, tls, patience).await;
+    let (response, base) = contact.map_err(|error| door.explain(error, &target))?;
     let status = response.status();
     if status.is_server_error() || matches!(status.as_u16(), 408 | 429) {
         let refusal = failure::refused(status, response.headers(), &[]);
@@ -52,7 +47,7 @@ pub(crate) async fn connect(host: &str, tls: &Tls, patience: Duration) -> Result
         "contacted"
     );
     Ok(Session {
-        client,
+        client: door.client,
         base,
         challenge: challenge_of(headers),
         sparse: sparse_support(headers),
@@ -148,72 +143,76 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-fn client(host: &str, tls: &Tls, patience: Duration) -> Result<Client> {
+/// The client for every request to a registry, and what explains that it does not get through.
+struct Door {
+    client: Client,
+    asked: Arc<AskedFor>,
+    proxy: Option<String>,
+}
+
+impl Door {
+    fn new(host: &str, tls: &Tls, patience: Duration) -> Result<Self> {
+        let directory = tls.directory(host);
+        let extra = directory
+            .as_ref()
+            .map(|directory| directory.display().to_string());
+        let told = extra.map_or_else(|| ": the system's alone".into(), |it| format!(" from {it}"));
+        tracing::info!("certificates for {host}{told}");
+        let (config, asked) = tls.config(host, directory.as_deref())?;
+        let proxy = proxy(host)?;
+        tracing::info!("proxy for {host}: {}", proxy.as_deref().unwrap_or("none"));
+        Ok(Self {
+            client: client(host, config, patience)?,
+            asked,
+            proxy,
+        })
+    }
+
+    /// `error` with what the door knows of its cause.
+    fn explain(&self, error: Error, target: &str) -> Error {
+        if error.kind() != Kind::Unavailable {
+            return error;
+        }
+        let cause = error.cause().to_owned();
+        match (self.asked.verdict(), &self.proxy) {
+            (Some(verdict), _) => {
+                let cause = format!("{verdict} ({cause})");
+                failure::no_client_certificate("contact", target, &cause)
+            }
+            (None, Some(proxy)) => error.because(format!("{cause} (through the proxy {proxy})")),
+            (None, None) => error,
+        }
+    }
+}
+
+fn client(host: &str, config: rustls::ClientConfig, patience: Duration) -> Result<Client> {
     let mut builder = Client::builder()
         .user_agent(concat!("barge/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(patience)
+        .tls_backend_preconfigured(config)
         .referer(false);
     if is_loopback(host) {
         builder = builder.no_proxy();
     }
-    if tls.verify == Some(false) {
-        builder = builder.tls_danger_accept_invalid_certs(true);
-    }
-    if let Some(directory) = &tls.cert_dir {
-        let certificates = Certificates::read(directory)?;
-        builder = builder.tls_certs_merge(certificates.authorities);
-        if let Some(identity) = certificates.identity {
-            builder = builder.identity(identity);
-        }
-    }
     builder.build().map_err(|error| {
-        Error::new(Kind::LocalIo, "set up TLS for", format!("registry {host}"))
-            .because(failure::chain(&error))
+        let target = format!("registry {host}");
+        Error::new(Kind::LocalIo, "set up a client for", target).because(failure::chain(&error))
     })
 }
 
-/// What a certificate directory holds (the form of `/etc/docker/certs.d/HOST`).
-#[derive(Default)]
-struct Certificates {
-    authorities: Vec<reqwest::Certificate>,
-    identity: Option<reqwest::Identity>,
-}
-
-impl Certificates {
-    fn read(directory: &Path) -> Result<Self> {
-        let mut found = Self::default();
-        let entries =
-            std::fs::read_dir(directory).map_err(|error| unreadable(directory, &error))?;
-        for entry in entries {
-            let path = entry.map_err(|error| unreadable(directory, &error))?.path();
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("crt") => {
-                    let read = reqwest::Certificate::from_pem_bundle(&bytes(&path)?);
-                    found
-                        .authorities
-                        .extend(read.map_err(|error| unreadable(&path, &error))?);
-                }
-                Some("cert") => {
-                    let mut pem = bytes(&path)?;
-                    pem.push(b'\n');
-                    pem.extend(bytes(&path.with_extension("key"))?);
-                    let identity = reqwest::Identity::from_pem(&pem);
-                    found.identity = Some(identity.map_err(|error| unreadable(&path, &error))?);
-                }
-                _ => {}
-            }
-        }
-        Ok(found)
+/// The proxy that the client takes by itself for `host`, without its user and password.
+fn proxy(host: &str) -> Result<Option<String>> {
+    if is_loopback(host) {
+        return Ok(None);
     }
-}
-
-fn bytes(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| unreadable(path, &error))
-}
-
-fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {
-    Error::new(Kind::LocalIo, "read certificates from", path.display()).because(why)
+    let address = base("https", host)?;
+    let address = address
+        .as_str()
+        .parse()
+        .map_err(|why| Error::usage(format!("invalid registry host `{host}`: {why}")))?;
+    let proxy = Matcher::from_system().intercept(&address);
+    Ok(proxy.map(|proxy| proxy.uri().to_string()))
 }
 
 #[cfg(test)]

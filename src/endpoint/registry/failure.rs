@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
+use rustls::{AlertDescription, CertificateError};
 
+use super::trust::Refused;
 use crate::error::{Error, Kind};
 use crate::printable::{clean, excerpt};
 
@@ -144,15 +146,27 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 /// The error of a request that got no answer.
 pub(crate) fn unanswered(error: &reqwest::Error, doing: &str, target: &str) -> Error {
     let cause = chain(error);
-    if let Some(why) = certificate(error) {
+    if let Some(refused) = certificate(error) {
         return Error::new(Kind::Protocol, doing, target)
-            .because(format!("the certificate is not accepted: {why}"))
-            .hint("name the authority's certificate with --src-cert-dir or --dest-cert-dir (--cert-dir for one reference) or SSL_CERT_FILE; --src-tls-verify=false or --dest-tls-verify=false trusts anyone");
+            .because(&refused.cause)
+            .hint(&refused.hint);
+    }
+    if let Some(alert) = wants_client_certificate(error) {
+        let cause = format!("it wants a client certificate that it trusts ({alert:?})");
+        return no_client_certificate(doing, target, &cause);
     }
     if matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_))) {
         return Error::new(Kind::Protocol, doing, target).because("it does not answer with TLS");
     }
     Error::new(Kind::Unavailable, doing, target).because(cause)
+}
+
+/// The error of a server that lets nobody in without a client certificate.
+pub(crate) fn no_client_certificate(doing: &str, target: &str, cause: &str) -> Error {
+    Error::new(Kind::Unauthorized, doing, target)
+        .because(cause)
+        .hint("put the certificate as *.cert, and its key as *.key, into /etc/containers/certs.d/HOST or ~/.config/containers/certs.d/HOST, or name their directory with --src-cert-dir or --dest-cert-dir (--cert-dir for one reference)")
+        .hitting_all()
 }
 
 /// The last two causes of an error, which are those that tell; no URL, since it may hold a secret.
@@ -173,12 +187,28 @@ pub(crate) fn chain(error: &reqwest::Error) -> String {
     clean(&causes.get(first..).unwrap_or_default().join(": "))
 }
 
-/// Why a certificate was refused, if that is what happened.
-fn certificate(error: &reqwest::Error) -> Option<String> {
-    tls_error(error).and_then(|tls| match tls {
-        rustls::Error::InvalidCertificate(why) => Some(why.to_string()),
+/// The certificate that was refused, if that is what happened.
+fn certificate(error: &reqwest::Error) -> Option<&Refused> {
+    match tls_error(error)? {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => other.0.downcast_ref(),
         _ => None,
-    })
+    }
+}
+
+/// How a server says that it got no client certificate, or none that it trusts (RFC 8446 section 6.2).
+fn wants_client_certificate(error: &reqwest::Error) -> Option<AlertDescription> {
+    use AlertDescription as Alert;
+    match tls_error(error)? {
+        rustls::Error::AlertReceived(
+            alert @ (Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::CertificateUnknown
+            | Alert::CertificateExpired
+            | Alert::UnknownCA
+            | Alert::AccessDenied),
+        ) => Some(*alert),
+        _ => None,
+    }
 }
 
 /// Whether the other side does not speak TLS: it answered something else, or hung up at the greeting.

@@ -4,6 +4,7 @@
 pub(crate) mod auth;
 mod blobs;
 mod body;
+mod certificates;
 mod challenge;
 pub(crate) mod connect;
 pub mod credentials;
@@ -11,11 +12,14 @@ mod ensure;
 pub(crate) mod failure;
 mod manifests;
 mod pieces;
+mod registries;
 mod request;
 mod session;
 mod single;
 mod tags;
 mod throttle;
+mod token;
+mod trust;
 mod upload;
 
 use std::collections::{BTreeSet, HashMap};
@@ -29,7 +33,8 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
 use tokio::sync::OnceCell;
 
-pub use connect::Tls;
+pub use registries::RegistriesConf;
+pub use trust::Tls;
 
 use self::auth::{Authenticator, Scope};
 use self::connect::Session;
@@ -40,7 +45,7 @@ use self::single::Singles;
 use self::throttle::Throttle;
 use super::backoff::Backoff;
 use crate::error::{Error, Kind, Result};
-use crate::event::Side;
+use crate::event::{Event, Side};
 use crate::image::digest::Digest;
 use crate::reference::RegistryReference;
 
@@ -56,6 +61,8 @@ pub struct RegistryOptions {
     pub credentials: CredentialSource,
     /// Whom to trust.
     pub tls: Tls,
+    /// Where registries are configured.
+    pub registries: RegistriesConf,
     /// A connection that moves no byte for so long is dropped.
     pub stall: Duration,
     /// How often to try again.
@@ -72,6 +79,7 @@ pub struct Repository {
     pub(crate) stall: Duration,
     pub(crate) backoff: Backoff,
     tls: Tls,
+    credentials: CredentialSource,
     auth: Authenticator,
     session: OnceCell<Result<Session>>,
     throttle: Throttle,
@@ -102,23 +110,28 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// `local-io` when a credentials file cannot be understood.
+    /// `local-io` when a configuration of registries cannot be understood, `denied` where it blocks this one.
     pub fn new(reference: &RegistryReference, options: RegistryOptions) -> Result<Self> {
-        let RegistryReference {
-            host, repository, ..
-        } = reference;
-        let credentials = options.credentials.find(host, repository)?;
+        let (host, name) = (&reference.host, &reference.repository);
+        let place = options.registries.resolve(host, name, options.side)?;
+        for note in place.notes {
+            options.backoff.events.send(Event::Warning(note));
+        }
+        let mut tls = options.tls;
+        if place.insecure {
+            tls.verify = tls.verify.or(Some(false));
+        }
         Ok(Self {
-            host: host.clone(),
-            name: repository.clone(),
+            name: place.path,
             side: options.side,
             stall: options.stall,
             backoff: options.backoff,
-            tls: options.tls,
-            auth: Authenticator::new(host, credentials, options.stall),
+            tls,
+            credentials: options.credentials,
+            auth: Authenticator::new(&place.host, options.stall),
             session: OnceCell::new(),
             throttle: Throttle::new(options.requests),
-            pieces: Pieces::new(host),
+            pieces: Pieces::new(&place.host),
             refused_sparse: AtomicBool::new(false),
             pulls_left: AtomicI64::new(-1),
             unmountable: Mutex::default(),
@@ -126,6 +139,7 @@ impl Repository {
             singles: Singles::default(),
             proving: tokio::sync::Mutex::default(),
             looked_into: Mutex::default(),
+            host: place.host,
         })
     }
 
@@ -178,10 +192,12 @@ impl Repository {
     /// The first contact, made once; its failure is everyone's.
     async fn session(&self) -> Result<&Session> {
         let contacted = self.session.get_or_init(|| async {
+            let found = self.credentials.find(&self.host, &self.name, self.stall);
+            let found = Box::pin(found).await?;
+            tracing::info!("credentials for {self}: {found}");
+            self.auth.identify_as(found.credentials);
             let session = self.backoff.run(|| {
-                self.backoff
-                    .events
-                    .send(crate::event::Event::Request(self.side));
+                self.backoff.events.send(Event::Request(self.side));
                 connect::connect(&self.host, &self.tls, self.stall)
             });
             let session = session.await?;

@@ -1,13 +1,12 @@
 //! Where credentials come from, that the right ones are sent, and that a wrong password is sent once.
 
 use std::fs;
-use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{LOGIN, PASSWORD, USER, bearer, copy, guarded, image, open_source};
+use super::{LOGIN, PASSWORD, USER, auth_file, bearer, copy, guarded, image, open_source};
 use crate::support::barge::{Barge, Output};
 use crate::support::docker_registry::{Config, DockerRegistry, Login};
 use crate::support::registry::{Anonymous, Auth, Bearer, FakeRegistry};
@@ -27,16 +26,6 @@ fn keeps_secrets(output: &Output) {
             assert!(!text.contains(secret), "{secret} in {output:#?}");
         }
     }
-}
-
-/// `{"auths": …}` with these keys, each with a login (`user:password`).
-fn auth_file(path: &Path, logins: &[(&str, &str)]) {
-    let entry = |(key, login): &(&str, &str)| {
-        let auth = STANDARD.encode(login);
-        ((*key).to_owned(), json!({ "auth": auth }))
-    };
-    let auths: serde_json::Map<String, Value> = logins.iter().map(entry).collect();
-    fs::write(path, json!({ "auths": auths }).to_string()).expect("the file can be written");
 }
 
 /// A way to give barge the credentials of both hosts.

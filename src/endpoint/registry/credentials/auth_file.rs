@@ -1,0 +1,307 @@
+//! A file with credentials: containers' `auth.json` or Docker's `config.json`, which have the same form
+//! (containers-auth.json(5)). This reads; [`super::login_file`] writes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use serde::Deserialize;
+
+use super::helper::Helper;
+use super::{Credentials, Found, Secret, keys};
+use crate::error::{Error, Kind, Result};
+
+/// A configuration file with an `auths` object.
+#[derive(Clone, Debug)]
+pub struct AuthFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether the user named it, so that it has to be there.
+    pub named: bool,
+}
+
+/// An entry of `auths`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Entry {
+    auth: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    identitytoken: Option<String>,
+    registrytoken: Option<String>,
+}
+
+/// What of the file is about credentials.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Config {
+    #[serde(default)]
+    auths: Option<BTreeMap<String, Entry>>,
+    #[serde(default, rename = "credHelpers")]
+    helpers: Option<BTreeMap<String, String>>,
+    #[serde(default, rename = "credsStore")]
+    store: Option<String>,
+}
+
+/// The helper that is in charge of a host.
+pub(super) struct InCharge<'a> {
+    pub(super) name: &'a str,
+    /// `credsStore`, or `credHelpers` and a key.
+    origin: String,
+}
+
+impl AuthFile {
+    /// The credentials for `path` at `host`, if there are any: an entry for a part of the host, then the
+    /// host's own helper, then the host's entry, then the helper for every host.
+    pub(super) async fn find(
+        &self,
+        host: &str,
+        path: &str,
+        patience: Duration,
+    ) -> Result<Option<Found>> {
+        let Some(config) = self.read()? else {
+            return Ok(None);
+        };
+        let entry = config.entry(host, path, &self.path)?;
+        let of_part = entry
+            .as_ref()
+            .is_some_and(|(key, _)| !keys::names_host(key, host));
+        let own = config.own_helper(host);
+        if let Some(helper) = own.as_ref().filter(|own| !own.name.is_empty() && !of_part)
+            && let Some(found) = self.ask(helper, host, patience).await?
+        {
+            return Ok(Some(found));
+        }
+        if let Some((key, credentials)) = entry {
+            return Ok(Some(Found {
+                credentials,
+                origin: format!("{}, key {key}", self.path.display()),
+            }));
+        }
+        match (own, config.any_helper()) {
+            (None, Some(helper)) => self.ask(&helper, host, patience).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn ask(
+        &self,
+        helper: &InCharge<'_>,
+        host: &str,
+        patience: Duration,
+    ) -> Result<Option<Found>> {
+        let asked = Helper {
+            name: helper.name,
+            file: &self.path,
+            patience,
+        };
+        for server in servers(host) {
+            if let Some(credentials) = asked.get(server).await? {
+                let file = self.path.display();
+                let origin = format!(
+                    "{} for {server} ({file}, {})",
+                    asked.program(),
+                    helper.origin
+                );
+                return Ok(Some(Found {
+                    credentials,
+                    origin,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the file says; `None` where it is not there and need not be.
+    pub(super) fn read(&self) -> Result<Option<Config>> {
+        let bytes = match std::fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.named => {
+                return Ok(None);
+            }
+            Err(error) => return Err(unreadable(&self.path, error.to_string())),
+        };
+        parse(&bytes).map(Some).map_err(|error| {
+            // The position is told, the text is not: it may hold a password.
+            let (line, column) = (error.line(), error.column());
+            let cause = format!("not the JSON expected at line {line} column {column}");
+            unreadable(&self.path, cause)
+        })
+    }
+}
+
+/// How helpers may know `host`.
+pub(super) fn servers(host: &str) -> Vec<&str> {
+    if keys::is_hub(host) {
+        vec![keys::HUB, "docker.io"]
+    } else {
+        vec![host]
+    }
+}
+
+fn unreadable(path: &Path, cause: String) -> Error {
+    Error::new(Kind::LocalIo, "read credentials from", path.display()).because(cause)
+}
+
+fn parse(bytes: &[u8]) -> serde_json::Result<Config> {
+    if bytes.trim_ascii().is_empty() {
+        return Ok(Config::default());
+    }
+    serde_json::from_slice(bytes)
+}
+
+impl Config {
+    /// The most specific entry that says anything, and its key.
+    fn entry(&self, host: &str, path: &str, file: &Path) -> Result<Option<(&str, Credentials)>> {
+        let telling = self.auths.iter().flatten();
+        let keys = telling
+            .filter(|(_, entry)| entry.says_something())
+            .map(|(key, _)| key.as_str());
+        let Some(key) = keys::best(&keys, host, path) else {
+            return Ok(None);
+        };
+        let entry = self.auths.iter().find_map(|auths| auths.get(key));
+        let credentials = entry.map(|entry| entry.decode(file)).transpose()?;
+        Ok(credentials.map(|credentials| (key, credentials)))
+    }
+
+    /// The helper of `credHelpers` for `host`. An empty name is Docker's way to want none.
+    fn own_helper(&self, host: &str) -> Option<InCharge<'_>> {
+        let helpers = self.helpers.as_ref()?;
+        let keys = helpers.keys().map(String::as_str);
+        let key = keys::best(&keys, host, "")?;
+        Some(InCharge {
+            name: helpers.get(key)?,
+            origin: format!("credHelpers {key}"),
+        })
+    }
+
+    /// The helper of `credsStore`.
+    fn any_helper(&self) -> Option<InCharge<'_>> {
+        let name = self.store.as_deref().filter(|name| !name.is_empty())?;
+        Some(InCharge {
+            name,
+            origin: "credsStore".into(),
+        })
+    }
+
+    /// The helper that keeps new credentials for `host`, if any does.
+    pub(super) fn keeper(&self, host: &str) -> Option<InCharge<'_>> {
+        self.own_helper(host)
+            .or_else(|| self.any_helper())
+            .filter(|helper| !helper.name.is_empty())
+    }
+
+    /// Whether `auths` has any key.
+    pub(super) fn has_entries(&self) -> bool {
+        self.auths.as_ref().is_some_and(|auths| !auths.is_empty())
+    }
+
+    /// Every key of `auths` and `credHelpers`.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let auths = self.auths.iter().flatten().map(|(key, _)| key.as_str());
+        let helpers = self.helpers.iter().flatten().map(|(key, _)| key.as_str());
+        auths.chain(helpers)
+    }
+}
+
+impl Entry {
+    fn fields(&self) -> [&Option<String>; 5] {
+        [
+            &self.auth,
+            &self.username,
+            &self.password,
+            &self.identitytoken,
+            &self.registrytoken,
+        ]
+    }
+
+    /// Docker leaves empty entries for what a helper keeps.
+    fn says_something(&self) -> bool {
+        self.fields()
+            .into_iter()
+            .flatten()
+            .any(|text| !text.is_empty())
+    }
+
+    fn decode(&self, path: &Path) -> Result<Credentials> {
+        let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        if let Some(token) = some(&self.registrytoken) {
+            return Ok(Credentials::Token(Secret::new(token)));
+        }
+        if let Some(token) = some(&self.identitytoken) {
+            return Ok(Credentials::Identity(Secret::new(token)));
+        }
+        if let (Some(user), Some(password)) = (some(&self.username), some(&self.password)) {
+            let password = Secret::new(password);
+            return Ok(Credentials::Password { user, password });
+        }
+        let auth = some(&self.auth).unwrap_or_default();
+        let decoded = base64::engine::general_purpose::STANDARD
+            .decode(auth.trim())
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok());
+        let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
+        let Some((user, password)) = pair else {
+            let cause = "an `auth` is not the base64 of USER:PASSWORD";
+            return Err(unreadable(path, cause.into()));
+        };
+        Ok(Credentials::Password {
+            user: user.to_owned(),
+            // Docker once padded passwords with NUL.
+            password: Secret::new(password.trim_end_matches('\0')),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> Config {
+        parse(json.as_bytes()).expect("test JSON")
+    }
+
+    fn find(json: &str, host: &str, repository: &str) -> Option<Credentials> {
+        let config = config(json);
+        let found = config.entry(host, repository, Path::new("x"));
+        found.expect("decodes").map(|(_, credentials)| credentials)
+    }
+
+    #[test]
+    fn entries_of_every_form() {
+        let json = r#"{"auths": {
+            "a.io": {"username": "plain", "password": "x"},
+            "b.io": {"auth": "b2xkOmE6Yg=="},
+            "c.io": {"auth": "MDAwMDo=", "identitytoken": "i"},
+            "d.io": {"registrytoken": "r", "auth": "b2xkOmE6Yg=="},
+            "e.io": {}, "f.io/ns": {}, "f.io": {"auth": "b2xkOmE6Yg=="}},
+            "HttpHeaders": {"x": 1}}"#;
+        let find = |host| find(json, host, "ns/x");
+        let user = |host| find(host).and_then(|found| found.user().map(str::to_owned));
+        assert_eq!(user("a.io").as_deref(), Some("plain"));
+        assert_eq!(find("b.io"), Credentials::parse("old:a:b"));
+        assert_eq!(find("c.io"), Some(Credentials::Identity(Secret::new("i"))));
+        assert_eq!(find("d.io"), Some(Credentials::Token(Secret::new("r"))));
+        assert_eq!(find("e.io"), None);
+        assert_eq!(user("f.io").as_deref(), Some("old"));
+    }
+
+    #[test]
+    fn the_hosts_own_helper_comes_before_the_store_and_may_be_none() {
+        let config = config(
+            r#"{"credHelpers": {"a.io": "own", "b.io": "", "docker.io": "hub"}, "credsStore": "all"}"#,
+        );
+        let keeper = |host| config.keeper(host).map(|helper| helper.name);
+        assert_eq!(keeper("a.io"), Some("own"));
+        assert_eq!(keeper("b.io"), None);
+        assert_eq!(keeper("c.io"), Some("all"));
+        assert_eq!(keeper("docker.io"), Some("hub"));
+    }
+
+    #[test]
+    fn an_empty_file_has_nothing() {
+        assert!(config(" \n").keys().next().is_none());
+        assert!(parse(b"[").is_err());
+    }
+}

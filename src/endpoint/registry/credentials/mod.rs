@@ -1,0 +1,225 @@
+//! Whom to be at a registry: what the command line says, else what any tool has stored on this machine
+//! (containers-auth.json(5), Docker's `config.json`, credential helpers). Secrets never show in `Debug`,
+//! errors or logs.
+
+mod auth_file;
+mod helper;
+mod keys;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Kind, Result};
+
+pub use self::auth_file::AuthFile;
+
+/// A password or token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, for the one request that carries it.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// What to show a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// Nothing.
+    Anonymous,
+    /// A user and a password.
+    Password {
+        /// The user's name.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A refresh token, which a token server takes by POST (`OAuth2`); what `docker login` stores where a
+    /// registry gives one.
+    Identity(Secret),
+    /// A bearer token, sent as it is.
+    Token(Secret),
+}
+
+impl Credentials {
+    /// `USER[:PASSWORD]`, as `--creds` and a file of `--creds-file` have it.
+    ///
+    /// ```
+    /// use barge::endpoint::registry::credentials::Credentials;
+    ///
+    /// assert_eq!(Credentials::parse("alice:a:b").and_then(|login| login.user().map(str::to_owned)), Some("alice".into()));
+    /// assert_eq!(Credentials::parse(":secret"), None);
+    /// ```
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (user, password) = text.split_once(':').unwrap_or((text, ""));
+        (!user.is_empty()).then(|| Self::Password {
+            user: user.to_owned(),
+            password: Secret::new(password),
+        })
+    }
+
+    /// The name of the user, where there is one.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Self::Password { user, .. } => Some(user),
+            Self::Anonymous | Self::Identity(_) | Self::Token(_) => None,
+        }
+    }
+}
+
+/// Whom, without the secret.
+impl fmt::Display for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anonymous => f.write_str("nobody"),
+            Self::Password { user, .. } => write!(f, "user {}", crate::printable::clean(user)),
+            Self::Identity(_) => f.write_str("an identity token"),
+            Self::Token(_) => f.write_str("a registry token"),
+        }
+    }
+}
+
+/// Where credentials are to be looked for.
+#[derive(Clone, Debug)]
+pub enum CredentialSource {
+    /// These and no others.
+    Given(Credentials),
+    /// `USER[:PASSWORD]` in a file; `-` is standard input.
+    File(PathBuf),
+    /// The first of these files that has an entry. A file that is not there has none, unless it was
+    /// named by the user.
+    Files(Vec<AuthFile>),
+}
+
+/// Credentials, and where they come from, as a person who looks for a mistake wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Whom to be.
+    pub credentials: Credentials,
+    /// `the command line`, or a file and the key in it, or a helper.
+    pub origin: String,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.credentials {
+            Credentials::Anonymous => write!(f, "nobody ({})", self.origin),
+            credentials => write!(f, "{credentials}, from {}", self.origin),
+        }
+    }
+}
+
+impl CredentialSource {
+    /// The credentials for `host` and a path in it (a repository, a namespace, or nothing). A credential
+    /// helper has so long to answer.
+    ///
+    /// # Errors
+    ///
+    /// `local-io` when a file cannot be read or understood, or a credential helper fails; the message
+    /// names it.
+    pub async fn find(&self, host: &str, path: &str, patience: Duration) -> Result<Found> {
+        match self {
+            Self::Given(credentials) => Ok(Found {
+                credentials: credentials.clone(),
+                origin: "the command line or a variable".into(),
+            }),
+            Self::File(path) => read_login(path).await,
+            Self::Files(files) => {
+                for file in files {
+                    if let Some(found) = file.find(host, path, patience).await? {
+                        return Ok(found);
+                    }
+                }
+                let paths: Vec<String> = files
+                    .iter()
+                    .map(|file| file.path.display().to_string())
+                    .collect();
+                Ok(Found {
+                    credentials: Credentials::Anonymous,
+                    origin: format!("no entry in {}", paths.join(", ")),
+                })
+            }
+        }
+    }
+}
+
+/// The login in a file of `--creds-file`.
+async fn read_login(path: &std::path::Path) -> Result<Found> {
+    let is_stdin = path.as_os_str() == "-";
+    let origin = if is_stdin {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    };
+    let failed =
+        |cause: String| Error::new(Kind::LocalIo, "read credentials from", &origin).because(cause);
+    let text = if is_stdin {
+        standard_input().await.map_err(failed)?
+    } else {
+        std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?
+    };
+    let credentials = Credentials::parse(text.trim_end_matches(['\r', '\n'])).ok_or_else(|| {
+        failed("it does not begin with a user".into()).hint("write USER:PASSWORD into it")
+    })?;
+    Ok(Found {
+        credentials,
+        origin,
+    })
+}
+
+/// Standard input, read once for whoever asks.
+///
+/// # Errors
+///
+/// Why it cannot be read, in words.
+pub(crate) async fn standard_input() -> std::result::Result<String, String> {
+    static TEXT: tokio::sync::OnceCell<std::result::Result<String, String>> =
+        tokio::sync::OnceCell::const_new();
+    let read = || async {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        // A thread of its own: the runtime would wait for it at the end, and a read of a terminal or a
+        // pipe cannot be called off.
+        std::thread::spawn(move || {
+            // Nobody waits where a signal came meanwhile.
+            drop(sender.send(std::io::read_to_string(std::io::stdin())));
+        });
+        match receiver.await {
+            Ok(read) => read.map_err(|error| error.to_string()),
+            Err(_) => Err("the reader ended".into()),
+        }
+    };
+    TEXT.get_or_init(read).await.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_show() {
+        for credentials in [
+            Credentials::parse("u:hidden").expect("a login"),
+            Credentials::Identity(Secret::new("hidden")),
+            Credentials::Token(Secret::new("hidden")),
+        ] {
+            assert!(!format!("{credentials:?} {credentials}").contains("hidden"));
+        }
+    }
+}

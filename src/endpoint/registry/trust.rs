@@ -1,0 +1,328 @@
+//! Whether a registry's certificate is trusted; where it is not, an error that says whose it is, why,
+//! and what to do. Verifying itself is rustls's.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme,
+};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+use super::certificates::{AskedFor, Certificates, Identities, system};
+use crate::error::{Error, Kind, Result};
+use crate::printable::clean;
+
+/// How to trust a registry.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// `--tls-verify`, where it was given.
+    pub verify: Option<bool>,
+    /// A directory with `*.crt` authorities and `*.cert` + `*.key` client certificates.
+    pub cert_dir: Option<PathBuf>,
+    /// Directories with such a directory for each `HOST[:PORT]`; the first that is there is taken, unless
+    /// `cert_dir` is given.
+    pub certs_d: Vec<PathBuf>,
+}
+
+impl Tls {
+    /// The certificate directory for `host`, if there is one.
+    #[must_use]
+    pub fn directory(&self, host: &str) -> Option<PathBuf> {
+        let found = || {
+            let mut candidates = self.certs_d.iter().map(|directory| directory.join(host));
+            candidates.find(|directory| directory.is_dir())
+        };
+        self.cert_dir.clone().or_else(found)
+    }
+
+    /// rustls's configuration for `host`, as its trust and its `directory` want it.
+    pub(super) fn config(
+        &self,
+        host: &str,
+        directory: Option<&Path>,
+    ) -> Result<(ClientConfig, Arc<AskedFor>)> {
+        let certificates =
+            directory.map_or_else(|| Ok(Certificates::default()), Certificates::read)?;
+        let failed = |why: &dyn fmt::Display| {
+            Error::new(Kind::LocalIo, "set up TLS for", format!("registry {host}")).because(why)
+        };
+        let verifier = match self.verify {
+            Some(false) => Ok(Verifier::anyone(host)),
+            _ => Verifier::new(host, certificates.authorities, directory),
+        };
+        let verifier = Arc::new(verifier.map_err(|error| failed(&error))?);
+        let asked = Arc::new(AskedFor::default());
+        let identities = Identities {
+            known: certificates.identities,
+            asked: Arc::clone(&asked),
+        };
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| failed(&error))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_client_cert_resolver(Arc::new(identities));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok((config, asked))
+    }
+}
+
+/// Verifies as rustls does, and tells what is wrong in words.
+#[derive(Debug)]
+struct Verifier {
+    host: String,
+    trust: Trust,
+    algorithms: WebPkiSupportedAlgorithms,
+    /// Where authorities were looked for.
+    sources: String,
+}
+
+#[derive(Debug)]
+enum Trust {
+    Anyone,
+    /// There is no authority at all.
+    Nobody,
+    Known {
+        webpki: Arc<WebPkiServerVerifier>,
+        /// What the certificate directory names.
+        own: Vec<CertificateDer<'static>>,
+    },
+}
+
+impl Verifier {
+    fn anyone(host: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            trust: Trust::Anyone,
+            algorithms: ring::default_provider().signature_verification_algorithms,
+            sources: String::new(),
+        }
+    }
+
+    fn new(
+        host: &str,
+        own: Vec<CertificateDer<'static>>,
+        directory: Option<&Path>,
+    ) -> std::result::Result<Self, rustls::server::VerifierBuilderError> {
+        let mut roots = RootCertStore::empty();
+        let certificates = system().certs.iter().chain(&own).cloned();
+        let (known, _) = roots.add_parsable_certificates(certificates);
+        let mut verifier = Self::anyone(host);
+        verifier.sources = sources(known - own.len().min(known), directory);
+        let provider = Arc::new(ring::default_provider());
+        verifier.trust = if roots.is_empty() {
+            Trust::Nobody
+        } else {
+            let built =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+            Trust::Known { webpki: built, own }
+        };
+        Ok(verifier)
+    }
+
+    fn explain(&self, error: rustls::Error, certificate: &CertificateDer<'_>) -> rustls::Error {
+        match error {
+            rustls::Error::InvalidCertificate(why) => {
+                let refused = Refused::new(&self.host, &why, (certificate, &self.sources));
+                CertificateError::Other(OtherError(Arc::new(refused))).into()
+            }
+            other => other,
+        }
+    }
+}
+
+/// Where authorities were looked for, for a person.
+fn sources(system_authorities: usize, directory: Option<&Path>) -> String {
+    let mut sources = format!("the {system_authorities} authorities of the system");
+    if let Some(error) = system().errors.first() {
+        sources = format!("{sources} (not all could be read: {error})");
+    }
+    if let Some(directory) = directory {
+        sources = format!("{sources} and {}", directory.display());
+    }
+    sources
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        let (webpki, own) = match &self.trust {
+            Trust::Anyone => return Ok(ServerCertVerified::assertion()),
+            Trust::Nobody => {
+                let nobody = CertificateError::UnknownIssuer.into();
+                return Err(self.explain(nobody, end_entity));
+            }
+            Trust::Known { webpki, own } => (webpki, own),
+        };
+        let verified =
+            webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let mut named = own.iter().chain(&system().certs);
+        verified
+            .or_else(|error| {
+                // `openssl req -x509` makes a certificate that is server and authority in one. Where it is
+                // named itself, it is trusted, as every other client does; webpki takes none such.
+                if named.any(|named| named == end_entity) {
+                    verify_alone(end_entity, server_name, now)
+                } else {
+                    Err(error)
+                }
+            })
+            .map_err(|error| self.explain(error, end_entity))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Name and time of a certificate that is trusted by itself.
+fn verify_alone(
+    certificate: &CertificateDer<'_>,
+    server_name: &ServerName<'_>,
+    now: UnixTime,
+) -> std::result::Result<ServerCertVerified, rustls::Error> {
+    let encoding = |_| rustls::Error::from(CertificateError::BadEncoding);
+    let parsed = Certificate::from_der(certificate).map_err(encoding)?;
+    let validity = parsed.tbs_certificate().validity();
+    let now = std::time::Duration::from_secs(now.as_secs());
+    if validity.not_after.to_unix_duration() < now {
+        return Err(CertificateError::Expired.into());
+    }
+    if validity.not_before.to_unix_duration() > now {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    rustls::client::verify_server_name(&ParsedCertificate::try_from(certificate)?, server_name)?;
+    Ok(ServerCertVerified::assertion())
+}
+
+/// A certificate that is not trusted.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Whose it is and why it is not accepted.
+    pub(super) cause: String,
+    /// What to do.
+    pub(super) hint: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl Refused {
+    fn new(
+        host: &str,
+        why: &CertificateError,
+        (certificate, sources): (&CertificateDer<'_>, &str),
+    ) -> Self {
+        let parsed = Certificate::from_der(certificate).ok();
+        let (whose, from, until) = parsed.as_ref().map_or_else(Default::default, describe);
+        let mut hint = TRUST_ANYONE.to_owned();
+        let reason = match why {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                hint = format!("renew it, or set this machine's clock right; {hint}");
+                format!("it ended on {until}")
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                hint = format!("set the clock of this machine right; {hint}");
+                format!("it begins only on {from}")
+            }
+            CertificateError::NotValidForNameContext { presented, .. } => {
+                hint = format!("use a name that the certificate is for; {hint}");
+                format!("it is not for this host, but for {}", names(presented))
+            }
+            CertificateError::UnknownIssuer => {
+                hint = authority_hint(host);
+                format!("nobody that is trusted has signed it ({sources})")
+            }
+            CertificateError::BadSignature => {
+                hint = authority_hint(host);
+                format!(
+                    "an authority of that name is trusted, but another key signed it ({sources})"
+                )
+            }
+            why => clean(&why.to_string()),
+        };
+        Self {
+            cause: format!("the certificate of {host}{whose} is not accepted: {reason}"),
+            hint,
+        }
+    }
+}
+
+const TRUST_ANYONE: &str = "--src-tls-verify=false or --dest-tls-verify=false (--tls-verify=false for one reference) trusts anyone";
+
+fn authority_hint(host: &str) -> String {
+    format!(
+        "put the certificate of its authority, as a *.crt file, into /etc/containers/certs.d/{host} or ~/.config/containers/certs.d/{host}, or name its directory with --src-cert-dir or --dest-cert-dir (--cert-dir for one reference), or the file with SSL_CERT_FILE; {TRUST_ANYONE}"
+    )
+}
+
+/// Whose a certificate is, and when it begins and ends.
+fn describe(certificate: &Certificate) -> (String, String, String) {
+    let inner = certificate.tbs_certificate();
+    let (subject, issuer) = (inner.subject().to_string(), inner.issuer().to_string());
+    let validity = inner.validity();
+    let whose = if subject == issuer {
+        format!(" ({}, signed by itself)", clean(&subject))
+    } else {
+        format!(" ({}, signed by {})", clean(&subject), clean(&issuer))
+    };
+    let (from, until) = (
+        validity.not_before.to_string(),
+        validity.not_after.to_string(),
+    );
+    (whose, from, until)
+}
+
+/// Names as rustls shows them, `DnsName("a.io")`, as a person writes them.
+fn names(presented: &[String]) -> String {
+    let bare = |name: &String| {
+        let inner = name.split_once('(').map_or(name.as_str(), |(_, rest)| rest);
+        clean(inner.trim_end_matches(')').trim_matches('"'))
+    };
+    let names: Vec<String> = presented.iter().map(bare).collect();
+    if names.is_empty() {
+        "no name at all".into()
+    } else {
+        names.join(", ")
+    }
+}

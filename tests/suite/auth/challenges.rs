@@ -1,0 +1,194 @@
+//! Challenges and token servers as they really answer; and where credentials never go.
+
+use tempfile::tempdir;
+
+use super::{
+    LOGIN, PASSWORD, USER, bearer, copy, guarded, guarded_source, image, inspect, open_source,
+};
+use crate::support::registry::{Auth, Bearer, FakeRegistry};
+use crate::support::tls::{Authority, Clients, TlsServer};
+use crate::support::wire::{Answer, Fault, Request};
+
+fn authorized(request: &Request) -> bool {
+    request.header("authorization").is_some()
+}
+
+/// Answers whoever shows nothing with these challenges, `REALM` in them replaced.
+fn challenge(registry: &FakeRegistry, headers: &[&str]) {
+    let realm = format!("http://{}/token", registry.host());
+    let mut answer = Answer::new(401);
+    for header in headers {
+        answer = answer.header("WWW-Authenticate", header.replace("REALM", &realm));
+    }
+    registry.on(move |request| {
+        let asks = request.path.starts_with("/v2/") && !authorized(request);
+        asks.then(|| Fault::Status(answer.clone()))
+    });
+}
+
+#[test]
+fn challenges_have_every_form() {
+    for headers in [
+        &[r#"bEARER realm="REALM",service="fake registry""#][..],
+        &[r#"Bearer service="fake registry" , scope="a b" ,realm="REALM""#],
+        &[r#"Basic realm="x", Bearer realm="REALM",service="fake registry""#],
+        &[r#"Bearer realm="REALM",service="fake registry", Basic realm="x""#],
+        &[
+            r#"Basic realm="x""#,
+            r#"bearer Realm="REALM",Service="fake registry""#,
+        ],
+        &[r#"Negotiate, Bearer realm="/token",service="fake registry""#],
+    ] {
+        let source = guarded_source();
+        challenge(&source, headers);
+        let run = inspect(&source.reference("x:1"));
+        run.args(["--creds", LOGIN]).run().exits(0);
+        assert_eq!(source.token_requests().len(), 1, "{headers:?}");
+    }
+    for headers in [&["bASIC"][..], &[r#"basic Realm="x", Digest realm="y""#]] {
+        let source = guarded(Auth::basic(USER, PASSWORD));
+        challenge(&source, headers);
+        let run = inspect(&source.reference("y:1"));
+        let output = run.args(["--creds", LOGIN]).run().exits(1);
+        assert!(output.stderr.contains("it is not there"), "{output:#?}");
+    }
+}
+
+#[test]
+fn the_service_comes_back_exactly() {
+    let service = "odd &=+%/:;?#service 100%41";
+    let source = guarded(Auth::Bearer(Bearer {
+        service: service.into(),
+        ..bearer()
+    }));
+    image().push_to(&source, "x:1");
+    let run = inspect(&source.reference("x:1"));
+    run.args(["--creds", LOGIN]).run().exits(0);
+    let asked = source.log().into_iter().find(Request::is_token);
+    let asked = asked.expect("a token was asked for");
+    assert_eq!(asked.parameter("service").as_deref(), Some(service));
+}
+
+#[test]
+fn what_a_token_server_says_is_shown() {
+    let oci = r#"{"errors":[{"code":"DENIED","message":"your plan has ended"}]}"#;
+    for (status, body, kind) in [
+        (403, oci, "denied"),
+        (401, r#"{"error": "your plan has ended"}"#, "unauthorized"),
+        (401, r#"{"details": "your plan has ended"}"#, "unauthorized"),
+        (403, "your plan has ended\n", "denied"),
+        (
+            400,
+            r#"{"error": "invalid_grant", "error_description": "your plan has ended"}"#,
+            "unauthorized",
+        ),
+    ] {
+        let source = guarded_source();
+        let answer = Answer::new(status).body("text/plain", body);
+        source.fail(9, Request::is_token, Fault::Status(answer));
+        let run = inspect(&source.reference("x:1")).args(["-o", "json"]);
+        let output = run.args(["--creds", LOGIN]).run().exits(1);
+        let error = output.json()["error"].clone();
+        assert_eq!(error["kind"], kind, "{error:#}");
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.contains("your plan has ended"), "{message}");
+        assert_eq!(source.count(Request::is_token), 1, "{body}");
+    }
+}
+
+/// The registry behind TLS, and a run that trusts it.
+fn behind_tls(registry: &FakeRegistry) -> (TlsServer, tempfile::TempDir) {
+    let authority = Authority::new();
+    let server = TlsServer::start(&registry.host(), &authority, Clients::Anyone);
+    let directory = tempdir().expect("a directory");
+    authority.write_to(directory.path());
+    (server, directory)
+}
+
+#[test]
+fn a_password_does_not_go_to_a_token_server_without_tls() {
+    for login in [LOGIN, "token"] {
+        // Its realm is http://HOST/token, whatever is in front.
+        let registry = guarded_source();
+        let elsewhere = FakeRegistry::start();
+        let realm = Some(format!("http://{}/token", elsewhere.host()));
+        registry.configure(|settings| settings.auth = Auth::Bearer(Bearer { realm, ..bearer() }));
+        let (server, directory) = behind_tls(&registry);
+        let run = inspect(&server.reference("x:1"));
+        let run = run.arg("--cert-dir").arg(directory.path());
+        if login == LOGIN {
+            let output = run.args(["--creds", LOGIN]).run().exits(1);
+            assert!(
+                output.stderr.contains("token server without TLS"),
+                "{output:#?}"
+            );
+        } else {
+            let entry = serde_json::json!({"identitytoken": "identity-in-the-plain"});
+            let host = server.reference("").replace("docker://", "");
+            let config = serde_json::json!({"auths": {host.trim_end_matches('/'): entry}});
+            super::write(&run.home().join("config.json"), &config);
+            let output = run.run().exits(1);
+            assert!(
+                output.stderr.contains("token server without TLS"),
+                "{output:#?}"
+            );
+        }
+        assert_eq!(elsewhere.log().len(), 0, "{login}");
+    }
+}
+
+#[test]
+fn a_redirect_or_location_in_plain_gets_nothing() {
+    let registry = guarded(Auth::basic(USER, PASSWORD));
+    image().push_to(&registry, "x:1");
+    let elsewhere = FakeRegistry::start();
+    // A name of its own: a port of the same host would be taken for the registry behind its TLS.
+    let other = elsewhere.host().replace("127.0.0.1", "localhost");
+    let (server, directory) = behind_tls(&registry);
+    let to = move |request: &Request| {
+        let location = format!("http://{other}{}", request.path);
+        match request.method.as_str() {
+            "GET" if request.path.contains("/blobs/") => {
+                Some(Fault::Status(Answer::new(307).header("Location", location)))
+            }
+            "POST" if request.is_upload() => Some(Fault::Status(
+                Answer::new(202).header("Location", format!("{location}session?_state=x")),
+            )),
+            _ => None,
+        }
+    };
+    registry.on(to);
+    let source = open_source();
+    let trust = |run: crate::support::barge::Barge, option: &str| {
+        run.arg(option)
+            .arg(directory.path())
+            .args(["--creds", LOGIN])
+    };
+    let run = trust(
+        copy(&source.reference("x:1"), &server.reference("y:1")),
+        "--dest-cert-dir",
+    );
+    run.args(["--retry-times", "0"]).run().exits(1);
+    let run = trust(
+        copy(&server.reference("x:1"), &source.reference("y:1")),
+        "--src-cert-dir",
+    );
+    run.args(["--retry-times", "0"]).run().exits(1);
+    let seen = elsewhere.log();
+    assert!(seen.iter().any(Request::is_upload), "{seen:#?}");
+    assert!(seen.iter().any(Request::reads_blob), "{seen:#?}");
+    assert_eq!(elsewhere.count(authorized), 0, "{seen:#?}");
+}
+
+#[test]
+fn a_token_server_that_sends_on_is_not_followed() {
+    let source = guarded_source();
+    let elsewhere = FakeRegistry::start();
+    let location = format!("http://{}/token", elsewhere.host());
+    let answer = Answer::new(307).header("Location", location);
+    source.fail(9, Request::is_token, Fault::Status(answer));
+    let run = inspect(&source.reference("x:1"));
+    let output = run.args(["--creds", LOGIN]).run().exits(1);
+    assert!(output.stderr.contains("HTTP 307"), "{output:#?}");
+    assert_eq!(elsewhere.log().len(), 0);
+}

@@ -1,0 +1,175 @@
+//! Credential helpers: who is asked, what their answers mean, and what is told of those that fail.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{LOGIN, PASSWORD, USER, auth_file, guarded_source, image, inspect, users, write};
+use crate::support::barge::{Barge, Output};
+use crate::support::helper::Helpers;
+use crate::support::registry::{Auth, Bearer, FakeRegistry, Settings};
+
+/// `barge inspect` of `x:1` with these helpers and this `config.json`.
+fn run(source: &FakeRegistry, helpers: &Helpers, config: &Value) -> Barge {
+    let run = inspect(&source.reference("x:1")).env("PATH", helpers.in_path());
+    write(&run.home().join("config.json"), config);
+    run
+}
+
+#[test]
+fn a_helper_of_the_host_or_of_all_hosts_is_asked() {
+    let source = guarded_source();
+    let host = source.host();
+    for config in [
+        json!({"credHelpers": {host.clone(): "one"}}),
+        json!({"credHelpers": {host.clone(): "one"}, "credsStore": "other"}),
+        json!({"credsStore": "one", "auths": {host.clone(): {}}}),
+    ] {
+        let helpers = Helpers::new().keeper("one").keeper("other");
+        helpers.has("one", &host, [USER, PASSWORD]);
+        helpers.has("other", &host, ["bob", "wrong-Pa55"]);
+        let output = run(&source, &helpers, &config).run().exits(0);
+        assert!(
+            output.stderr.contains("docker-credential-one"),
+            "{output:#?}"
+        );
+        assert_eq!(helpers.log().lines().count(), 1, "{}", helpers.log());
+        assert!(helpers.log().starts_with("docker-credential-one get:"));
+    }
+    assert_eq!(users(&source), ["alice", "alice", "alice"]);
+}
+
+#[test]
+fn credentials_not_found_moves_on() {
+    let source = guarded_source();
+    let host = source.host();
+    let helpers = Helpers::new().keeper("none");
+    for config in [
+        json!({"credHelpers": {host.clone(): "none"}}),
+        json!({"credsStore": "none"}),
+    ] {
+        let run = run(&source, &helpers, &json!({})).env("PATH", helpers.in_path());
+        write(&run.home().join("containers/auth.json"), &config);
+        auth_file(&run.home().join("config.json"), &[(&host, LOGIN)]);
+        run.run().exits(0);
+    }
+    assert_eq!(users(&source), ["alice", "alice"]);
+    assert_eq!(helpers.log().lines().count(), 2);
+}
+
+#[test]
+fn an_entry_for_a_part_comes_before_the_hosts_helper_and_that_before_its_entry() {
+    let source = guarded_source();
+    let host = source.host();
+    let helpers = Helpers::new().keeper("one");
+    helpers.has("one", &host, [USER, PASSWORD]);
+    let wrong = json!({"username": "bob", "password": "wrong-Pa55"});
+    let right = json!({"username": USER, "password": PASSWORD});
+    let config = json!({"credHelpers": {host.clone(): "one"}, "auths": {host.clone(): wrong}});
+    run(&source, &helpers, &config).run().exits(0);
+    helpers.has("one", &host, ["bob", "wrong-Pa55"]);
+    let part = format!("{host}/x");
+    let config = json!({"credHelpers": {host: "one"}, "auths": {part: right}});
+    run(&source, &helpers, &config).run().exits(0);
+    assert_eq!(users(&source), ["alice", "alice"]);
+}
+
+#[test]
+fn an_empty_name_wants_no_helper() {
+    let source = guarded_source();
+    let helpers = Helpers::new().script("one", "#!/bin/sh\nexit 1\n");
+    let right = json!({"username": USER, "password": PASSWORD});
+    let host = source.host();
+    let config =
+        json!({"credsStore": "one", "credHelpers": {host.clone(): ""}, "auths": {host: right}});
+    run(&source, &helpers, &config).run().exits(0);
+}
+
+#[test]
+fn a_helper_may_keep_an_identity_token() {
+    let source = FakeRegistry::start_with(Settings {
+        auth: Auth::Bearer(Bearer {
+            identity_token: Some("identity-of-a-helper".into()),
+            ..Bearer::user(USER, PASSWORD)
+        }),
+        ..Settings::default()
+    });
+    image().push_to(&source, "x:1");
+    let helpers = Helpers::new().keeper("one");
+    helpers.has("one", &source.host(), ["<token>", "identity-of-a-helper"]);
+    let config = json!({"credsStore": "one"});
+    run(&source, &helpers, &config).run().exits(0);
+    assert_eq!(source.token_requests()[0].method, "POST");
+}
+
+/// The output of a run whose helper is this script, or is not there.
+fn broken(script: Option<&str>) -> Output {
+    let source = guarded_source();
+    source.clear_log();
+    let helpers = Helpers::new();
+    let helpers = match script {
+        Some(script) => helpers.script("broken", script),
+        None => helpers,
+    };
+    let config = json!({"credsStore": "broken"});
+    let run = run(&source, &helpers, &config).args(["--stall-timeout", "1"]);
+    let output = run.run().exits(1);
+    assert_eq!(source.log().len(), 0, "nobody was asked");
+    let said = &output.stderr;
+    assert!(said.contains("docker-credential-broken"), "{said}");
+    assert!(said.contains("config.json"), "{said}");
+    output
+}
+
+#[test]
+fn a_helper_that_is_missing_is_named() {
+    assert!(broken(None).stderr.contains("no such program"));
+}
+
+#[test]
+fn a_helper_that_fails_is_named_with_its_words() {
+    let script = "#!/bin/sh\necho 'the keychain is locked' >&2\nexit 3\n";
+    let said = broken(Some(script)).stderr;
+    assert!(said.contains("the keychain is locked"), "{said}");
+    assert!(said.contains("exit status: 3"), "{said}");
+}
+
+#[test]
+fn a_helper_that_hangs_is_ended() {
+    let started = Instant::now();
+    let said = broken(Some("#!/bin/sh\nexec sleep 600\n")).stderr;
+    assert!(
+        started.elapsed() < Duration::from_secs(25),
+        "it was waited for"
+    );
+    assert!(said.contains("within 1 s"), "{said}");
+}
+
+#[test]
+fn a_helper_that_prints_nonsense_is_named_and_its_words_are_not_shown() {
+    for printed in [
+        "hidden-Pa55",
+        r#"{"Username": "u", "Secret": ["hidden-Pa55"]}"#,
+    ] {
+        let script = format!("#!/bin/sh\necho '{printed}'\n");
+        let said = broken(Some(&script)).stderr;
+        assert!(!said.contains("hidden-Pa55"), "{said}");
+        assert!(said.contains("not the JSON expected"), "{said}");
+    }
+    let script = r#"#!/bin/sh
+echo '{"Username": "u", "Secret": "hidden-Pa55"}'
+exit 1
+"#;
+    assert!(!broken(Some(script)).stderr.contains("hidden-Pa55"));
+}
+
+#[test]
+fn no_creds_asks_no_helper() {
+    let source = FakeRegistry::start();
+    image().push_to(&source, "x:1");
+    let helpers = Helpers::new().keeper("one");
+    let config = json!({"credsStore": "one"});
+    let run = run(&source, &helpers, &config).arg("--no-creds");
+    run.run().exits(0);
+    assert_eq!(helpers.log(), "");
+}
