@@ -28,6 +28,8 @@ complete -c barge -n "__fish_barge_needs_command" -s h -l help -d 'Print help'
 complete -c barge -n "__fish_barge_needs_command" -s V -l version -d 'Print version'
 complete -c barge -n "__fish_barge_needs_command" -f -a "inspect" -d 'Show what a reference holds: digest, platforms, which of them are present'
 complete -c barge -n "__fish_barge_needs_command" -f -a "list-tags" -d 'List the tags that the tag options select, one a line'
+complete -c barge -n "__fish_barge_needs_command" -f -a "login" -d 'Log in to a registry, for barge, podman and skopeo'
+complete -c barge -n "__fish_barge_needs_command" -f -a "logout" -d 'Forget a login'
 complete -c barge -n "__fish_barge_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
 complete -c barge -n "__fish_barge_needs_command" -f -a "copy" -d 'Copy one tag of a repository, or many'
 complete -c barge -n "__fish_barge_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -68,6 +70,29 @@ complete -c barge -n "__fish_barge_using_subcommand list-tags" -l no-creds -d 'A
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -s v -l verbose -d 'Say more on standard error (-vv: every request)'
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -s h -l help -d 'Print help'
+complete -c barge -n "__fish_barge_using_subcommand login" -s u -l username -d 'The user' -r
+complete -c barge -n "__fish_barge_using_subcommand login" -l authfile -d 'The file to store the login in' -r -F
+complete -c barge -n "__fish_barge_using_subcommand login" -l cert-dir -d 'A directory with *.crt, and *.cert with *.key' -r -F
+complete -c barge -n "__fish_barge_using_subcommand login" -l tls-verify -d 'Verify TLS certificates [default: true, on loopback HTTP too]' -r -f -a "true\t''
+false\t''"
+complete -c barge -n "__fish_barge_using_subcommand login" -l retry-times -d 'Failures in a row that one request may have' -r
+complete -c barge -n "__fish_barge_using_subcommand login" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
+complete -c barge -n "__fish_barge_using_subcommand login" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
+json\t'For scripts'"
+complete -c barge -n "__fish_barge_using_subcommand login" -l password-stdin -d 'Read the password from standard input'
+complete -c barge -n "__fish_barge_using_subcommand login" -l get-login -d 'Only print the user that is logged in'
+complete -c barge -n "__fish_barge_using_subcommand login" -s v -l verbose -d 'Say more on standard error (-vv: every request)'
+complete -c barge -n "__fish_barge_using_subcommand login" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c barge -n "__fish_barge_using_subcommand login" -s h -l help -d 'Print help'
+complete -c barge -n "__fish_barge_using_subcommand logout" -l authfile -d 'The file to forget it in' -r -F
+complete -c barge -n "__fish_barge_using_subcommand logout" -l retry-times -d 'Failures in a row that one request may have' -r
+complete -c barge -n "__fish_barge_using_subcommand logout" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
+complete -c barge -n "__fish_barge_using_subcommand logout" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
+json\t'For scripts'"
+complete -c barge -n "__fish_barge_using_subcommand logout" -s a -l all -d 'Forget every login of the file'
+complete -c barge -n "__fish_barge_using_subcommand logout" -s v -l verbose -d 'Say more on standard error (-vv: every request)'
+complete -c barge -n "__fish_barge_using_subcommand logout" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c barge -n "__fish_barge_using_subcommand logout" -s h -l help -d 'Print help'
 complete -c barge -n "__fish_barge_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l arch -l platform -d 'Platforms to copy: arm64, linux/arm64, arm/v7, windows/amd64:10.0.17763' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l mode -d 'What becomes of an index, see below' -r -f -a "filtered-index\t'A new index of just the platforms asked for'
@@ -127,8 +152,10 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -s v -l verbose -d 'Sa
 complete -c barge -n "__fish_barge_using_subcommand copy" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l no-creds -d 'Ask as nobody (both sides)'
 complete -c barge -n "__fish_barge_using_subcommand copy" -s h -l help -d 'Print help'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags completions copy help" -f -a "inspect" -d 'Show what a reference holds: digest, platforms, which of them are present'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags completions copy help" -f -a "list-tags" -d 'List the tags that the tag options select, one a line'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags completions copy help" -f -a "completions" -d 'Print a completion script for a shell'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags completions copy help" -f -a "copy" -d 'Copy one tag of a repository, or many'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags completions copy help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "inspect" -d 'Show what a reference holds: digest, platforms, which of them are present'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "list-tags" -d 'List the tags that the tag options select, one a line'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "login" -d 'Log in to a registry, for barge, podman and skopeo'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "logout" -d 'Forget a login'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "copy" -d 'Copy one tag of a repository, or many'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -97,7 +97,7 @@ impl Kind {
         match self {
             Self::Usage => Some("see `barge --help`"),
             Self::Unauthorized => Some(
-                "give credentials with --src-creds or --dest-creds (--creds for one reference), or log in with docker, podman or skopeo",
+                "give credentials with --src-creds or --dest-creds (--creds for one reference), or log in with `barge login`, docker, podman or skopeo",
             ),
             Self::Denied => Some(
                 "ask for the right to do this, or use other credentials; many registries also answer so for a repository that does not exist",

@@ -7,7 +7,9 @@ use barge::cli::{self, Verb};
 use barge::commands::{self, Code};
 use barge::error::{Error, Kind};
 use barge::report;
-use barge::request::{CopyRequest, Environment, InspectRequest, ListTagsRequest};
+use barge::request::{
+    CopyRequest, Environment, InspectRequest, ListTagsRequest, LoginRequest, LogoutRequest,
+};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -62,6 +64,14 @@ async fn run(verb: Verb) -> anyhow::Result<Code> {
         Verb::ListTags(arguments) => {
             log(arguments.output.verbose);
             commands::list_tags::run(ListTagsRequest::new(arguments, &environment)?).await
+        }
+        Verb::Login(arguments) => {
+            log(arguments.output.verbose);
+            commands::login::run(LoginRequest::new(arguments, &environment)?).await
+        }
+        Verb::Logout(arguments) => {
+            log(arguments.output.verbose);
+            commands::logout::run(LogoutRequest::new(arguments, &environment)?).await
         }
         Verb::Completions(arguments) => commands::completions(&arguments),
     }

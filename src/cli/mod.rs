@@ -5,6 +5,7 @@
 
 mod access;
 mod conflicts;
+mod login;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use clap::{
 };
 
 pub use self::access::{AccessArgs, CopyAccessArgs};
+pub use self::login::{LoginArgs, LogoutArgs};
 use crate::options::{MissingArch, Mode, Policy, Recheck};
 
 /// Copy container images between registries, OCI layouts and archives
@@ -72,6 +74,12 @@ pub enum Verb {
     /// List the tags that the tag options select, one a line
     #[command(after_help = ENVIRONMENT)]
     ListTags(ListTagsArgs),
+    /// Log in to a registry, for barge, podman and skopeo
+    #[command(after_help = login::EXAMPLES)]
+    Login(LoginArgs),
+    /// Forget a login
+    #[command(after_help = ENVIRONMENT)]
+    Logout(LogoutArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -368,8 +376,13 @@ fn with_environment(mut command: Command, variable: &impl Fn(&str) -> Option<OsS
         .map(|verb| verb.get_name().to_owned())
         .collect();
     for verb in verbs {
+        let is_logout = verb == "logout";
         command = command.mut_subcommand(verb, |verb| {
             verb.mut_args(|argument| {
+                // BARGE_ALL is about platforms: it must not make anybody forget every login.
+                if is_logout && argument.get_id() == "all" {
+                    return argument;
+                }
                 let long = argument
                     .get_long()
                     .filter(|long| !matches!(*long, "help" | "version"));

@@ -5,6 +5,9 @@ mod files;
 pub mod inspect;
 pub mod list_tags;
 mod listener;
+pub mod login;
+pub mod logout;
+mod prompt;
 mod signals;
 
 use anyhow::Context as _;

@@ -4,11 +4,13 @@
 //! A word that could be a misspelt transport is refused, never taken for a name on Docker Hub.
 
 mod name;
+mod scope;
 mod typo;
 
 use std::fmt;
 use std::path::PathBuf;
 
+pub use self::scope::RegistryScope;
 use crate::error::{Error, Result};
 use crate::image::digest::Digest;
 

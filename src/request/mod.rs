@@ -2,6 +2,7 @@
 
 mod access;
 mod environment;
+mod login;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::select::{Patterns, Selection};
 pub use self::access::Access;
 use self::access::{resolve, sides};
 pub use self::environment::Environment;
+pub use self::login::{LoginRequest, LoginWish, LogoutRequest};
 pub use crate::cli::{Form, Progress};
 
 /// What to print.

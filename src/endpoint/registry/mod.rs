@@ -10,6 +10,7 @@ pub(crate) mod connect;
 pub mod credentials;
 mod ensure;
 pub(crate) mod failure;
+pub mod login;
 mod manifests;
 mod pieces;
 mod registries;

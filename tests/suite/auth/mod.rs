@@ -6,6 +6,8 @@ mod creds_file;
 mod files;
 mod helpers;
 mod identity;
+mod login;
+mod logout;
 mod real_tokens;
 mod scopes;
 mod tokens;

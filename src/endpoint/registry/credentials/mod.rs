@@ -5,6 +5,7 @@
 mod auth_file;
 mod helper;
 mod keys;
+pub mod login_file;
 
 use std::fmt;
 use std::path::PathBuf;
