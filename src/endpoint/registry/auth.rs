@@ -46,6 +46,13 @@ impl Scope {
         )]))
     }
 
+    /// To delete in `repository`, where that is a right of its own.
+    pub(crate) fn delete(repository: &str) -> Self {
+        Self(BTreeSet::from([format!(
+            "repository:{repository}:pull,push,delete"
+        )]))
+    }
+
     /// This and what `other` allows.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.0.extend(other.0);

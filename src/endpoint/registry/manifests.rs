@@ -7,6 +7,7 @@ use super::Repository;
 use super::request::{Call, Reply};
 use crate::endpoint::{Head, Received, Target};
 use crate::error::{Error, Kind, Result};
+use crate::event::Side;
 use crate::image::digest::Digest;
 use crate::image::manifest::{self, MAX_MANIFEST_BYTES, Manifest};
 
@@ -17,9 +18,22 @@ impl Repository {
     ///
     /// When it could not be found out.
     pub async fn head(&self, target: &Target) -> Result<Option<Head>> {
+        self.head_as(target, self.side).await
+    }
+
+    /// The same where a read that is denied is an error at a destination too: for who has to know.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be found out.
+    pub async fn head_for_certain(&self, target: &Target) -> Result<Option<Head>> {
+        self.head_as(target, Side::Source).await
+    }
+
+    async fn head_as(&self, target: &Target, side: Side) -> Result<Option<Head>> {
         let call = self.manifest_call(Method::HEAD, target).await?;
         let reply = self.small(call.clone()).await?;
-        if reply.is_absent(self.side) {
+        if reply.is_absent(side) {
             return Ok(None);
         }
         if reply.status == StatusCode::OK
@@ -28,7 +42,7 @@ impl Repository {
             return Ok(Some(head));
         }
         // No body came with the HEAD: the GET tells why it failed, or what the HEAD left out.
-        let manifest = self.manifest(target).await?;
+        let manifest = self.manifest_as(target, side).await?;
         Ok(manifest.map(|manifest| Head {
             media_type: manifest.media_type,
             digest: manifest.digest,
@@ -41,17 +55,32 @@ impl Repository {
     ///
     /// When it could not be read, or is not what was asked for.
     pub async fn manifest(&self, target: &Target) -> Result<Option<Manifest>> {
-        match self.read_manifest(target).await {
+        self.manifest_as(target, self.side).await
+    }
+
+    /// The same where a read that is denied is an error at a destination too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::manifest`].
+    pub async fn manifest_for_certain(&self, target: &Target) -> Result<Option<Manifest>> {
+        self.manifest_as(target, Side::Source).await
+    }
+
+    async fn manifest_as(&self, target: &Target, side: Side) -> Result<Option<Manifest>> {
+        match self.read_manifest(target, side).await {
             // Once more: it may have been the way, not what is stored.
-            Err(error) if error.kind() == Kind::DigestMismatch => self.read_manifest(target).await,
+            Err(error) if error.kind() == Kind::DigestMismatch => {
+                self.read_manifest(target, side).await
+            }
             other => other,
         }
     }
 
-    async fn read_manifest(&self, target: &Target) -> Result<Option<Manifest>> {
+    async fn read_manifest(&self, target: &Target, side: Side) -> Result<Option<Manifest>> {
         let call = self.manifest_call(Method::GET, target).await?;
         let reply = self.small(call.clone()).await?;
-        if reply.is_absent(self.side) {
+        if reply.is_absent(side) {
             return Ok(None);
         }
         if reply.status != StatusCode::OK {
@@ -71,6 +100,23 @@ impl Repository {
     ///
     /// When the registry refuses it; the message has its words.
     pub async fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        let call = self.put_call(manifest, target).await?;
+        let reply = self.small(call.clone()).await?;
+        self.stored(&call, &reply, manifest)
+    }
+
+    /// One try of [`Repository::put_manifest`], for who decides himself whether there is another one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::put_manifest`].
+    pub async fn try_put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        let call = self.put_call(manifest, target).await?;
+        let reply = self.attempt(&call).await?;
+        self.stored(&call, &reply, manifest)
+    }
+
+    async fn put_call(&self, manifest: &Manifest, target: &Target) -> Result<Call> {
         let mut call = self
             .write_call(Method::PUT, &path(target), "write manifest")
             .await?;
@@ -79,11 +125,14 @@ impl Repository {
             .map_err(|why| call.error(Kind::InvalidManifest).because(why))?;
         call.headers.insert(CONTENT_TYPE, media_type);
         call.body = manifest.bytes.clone();
-        let reply = self.small(call.clone()).await?;
+        Ok(call)
+    }
+
+    fn stored(&self, call: &Call, reply: &Reply, manifest: &Manifest) -> Result<()> {
         if !reply.status.is_success() {
-            return Err(reply.error(&call, self.auth.is_anonymous()));
+            return Err(reply.error(call, self.auth.is_anonymous()));
         }
-        stored_as_sent(&call, &reply, &manifest.digest)
+        stored_as_sent(call, reply, &manifest.digest)
     }
 
     async fn manifest_call(&self, method: Method, target: &Target) -> Result<Call> {
@@ -97,7 +146,7 @@ impl Repository {
         Ok(call)
     }
 
-    fn named(&self, target: &Target) -> String {
+    pub(super) fn named(&self, target: &Target) -> String {
         match target {
             Target::Tag(tag) => format!("{self}:{tag}"),
             Target::Digest(digest) => format!("{self}@{digest}"),
@@ -105,7 +154,7 @@ impl Repository {
     }
 }
 
-fn path(target: &Target) -> String {
+pub(super) fn path(target: &Target) -> String {
     match target {
         Target::Tag(tag) => format!("manifests/{tag}"),
         Target::Digest(digest) => format!("manifests/{digest}"),

@@ -8,6 +8,7 @@ mod certificates;
 mod challenge;
 pub(crate) mod connect;
 pub mod credentials;
+mod deletes;
 mod ensure;
 pub(crate) mod failure;
 pub mod login;
@@ -34,6 +35,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
 use tokio::sync::OnceCell;
 
+pub use deletes::Deletion;
 pub use registries::RegistriesConf;
 pub use trust::Tls;
 

@@ -62,6 +62,11 @@ impl Reply {
         }
     }
 
+    /// Whether a token was granted that does not allow what was asked for.
+    pub(crate) fn grant_falls_short(&self) -> bool {
+        self.granted && matches!(self.status.as_u16(), 401 | 403)
+    }
+
     /// The error that this answer is.
     pub(crate) fn error(&self, call: &Call, anonymous: bool) -> Error {
         let refusal = failure::refused(self.status, &self.headers, &self.body);
