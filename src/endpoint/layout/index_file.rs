@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::value::RawValue;
 
 use super::super::Target;
-use super::write_whole;
+use super::{sync_directory, write_whole};
 use crate::error::{Error, Kind, Result};
 use crate::image::manifest::{Descriptor, Manifest};
 
@@ -204,8 +204,9 @@ fn entry_text(
     serde_json::value::to_raw_value(&entry)
 }
 
-/// Enters `manifest` into the index of the layout at `path`, alone among all processes.
-pub(super) fn enter(path: &Path, manifest: &Manifest, name: Option<&str>) -> Result<()> {
+/// Enters `manifests`, each as its name, into the index of the layout at `path`: alone among all
+/// processes, and all of them by one rename.
+pub(super) fn enter(path: &Path, manifests: &[(Manifest, Option<String>)]) -> Result<()> {
     let file = path.join(INDEX);
     let failed = |why: &dyn std::fmt::Display| {
         Error::new(Kind::LocalIo, "write", file.display()).because(why)
@@ -218,26 +219,16 @@ pub(super) fn enter(path: &Path, manifest: &Manifest, name: Option<&str>) -> Res
     let lock = lock.map_err(|error| failed(&error))?;
     lock.lock().map_err(|error| failed(&error))?;
     let mut index = IndexFile::read(path)?.unwrap_or_else(IndexFile::empty);
-    if index
-        .enter(manifest, name)
-        .map_err(|error| failed(&error))?
-    {
+    let mut changed = false;
+    for (manifest, name) in manifests {
+        let entered = index.enter(manifest, name.as_deref());
+        changed |= entered.map_err(|error| failed(&error))?;
+    }
+    if changed {
         let text = index.text().map_err(|error| failed(&error))?;
         write_whole(&file, text.as_bytes()).map_err(|error| failed(&error))?;
         sync_directory(path).map_err(|error| failed(&error))?;
     }
-    Ok(())
-}
-
-/// Makes the rename last through a power cut, where directories can be synced.
-#[cfg(unix)]
-fn sync_directory(path: &Path) -> std::io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "the same face as on Unix")]
-fn sync_directory(_path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 

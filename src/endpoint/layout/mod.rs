@@ -288,14 +288,23 @@ impl Layout {
     /// When either file cannot be written.
     pub async fn publish(&self, manifest: &Manifest, target: &Target) -> Result<()> {
         self.put_manifest(manifest).await?;
-        let name = match target {
-            Target::Tag(tag) => Some(tag.clone()),
-            Target::Digest(_) => None,
-        };
-        let (path, manifest) = (self.path.clone(), manifest.clone());
-        let entered = tokio::task::spawn_blocking(move || {
-            index_file::enter(&path, &manifest, name.as_deref())
-        });
+        self.enter(vec![(manifest.clone(), target.clone())]).await
+    }
+
+    /// Enters manifests that are stored into `index.json`, all at once.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; nothing is entered then.
+    pub async fn enter(&self, manifests: Vec<(Manifest, Target)>) -> Result<()> {
+        let named = manifests
+            .into_iter()
+            .map(|(manifest, target)| match target {
+                Target::Tag(tag) => (manifest, Some(tag)),
+                Target::Digest(_) => (manifest, None),
+            });
+        let (path, named) = (self.path.clone(), named.collect::<Vec<_>>());
+        let entered = tokio::task::spawn_blocking(move || index_file::enter(&path, &named));
         entered
             .await
             .map_err(|error| self.error(Kind::LocalIo, "write").because(error))?
@@ -388,6 +397,18 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// Makes the rename last through a power cut, where directories can be synced.
+#[cfg(unix)]
+pub(crate) fn sync_directory(path: &Path) -> std::io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "the same face as on Unix")]
+pub(crate) fn sync_directory(_path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
