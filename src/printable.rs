@@ -56,6 +56,22 @@ pub fn json(value: &impl Serialize) -> String {
     escaped
 }
 
+/// `text` as one word of a shell's command line.
+///
+/// ```
+/// assert_eq!(barge::printable::word("it's"), r"'it'\''s'");
+/// assert_eq!(barge::printable::word("/a/b-1.json"), "/a/b-1.json");
+/// ```
+#[must_use]
+pub fn word(text: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:@=,".contains(letter);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// Marks that reorder or hide what a terminal shows.
 fn is_invisible(letter: char) -> bool {
     matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

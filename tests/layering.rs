@@ -5,17 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Ranks of the modules, as DESIGN.md has them.
-const RANKS: [(&str, u8); 14] = [
+const RANKS: [(&str, u8); 16] = [
     ("error", 0),
     ("printable", 0),
     ("image", 1),
     ("reference", 2),
     ("event", 3),
+    ("journal", 3),
     ("options", 3),
     ("select", 3),
     ("endpoint", 4),
     ("cli", 5),
     ("plan", 5),
+    ("state", 5),
     ("request", 6),
     ("engine", 7),
     ("report", 7),
@@ -23,8 +25,9 @@ const RANKS: [(&str, u8); 14] = [
 ];
 
 /// Modules that decide and do not do.
-const PURE: [&str; 7] = [
+const PURE: [&str; 8] = [
     "image",
+    "journal",
     "reference",
     "select",
     "plan",

@@ -1,0 +1,328 @@
+//! What barge keeps on this machine between runs: the journals of rollback runs, a file each, and a
+//! lock for each repository. It writes and reads them, and decides nothing.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::endpoint::layout::sync_directory;
+use crate::error::{Error, Kind, Result};
+use crate::journal::Journal;
+
+/// How much of a repository's name goes into the name of a file.
+const LONGEST_NAME: usize = 100;
+const EXTENSION: &str = "json";
+
+/// The directory of journals; made when something is first written to it.
+#[derive(Clone, Debug)]
+pub struct StateDirectory {
+    journals: PathBuf,
+}
+
+/// A file with a journal.
+#[derive(Debug)]
+pub struct Stored {
+    /// The file.
+    pub path: PathBuf,
+    /// What is in it, or why that cannot be known.
+    pub journal: Result<Journal>,
+}
+
+/// The right to be the one rollback run into a repository; given back when it is dropped, or the
+/// process ends however it ends.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "an open file is what holds the lock")] File);
+
+impl StateDirectory {
+    /// Journals are in `journal` below `path`; nothing is read or written.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self {
+            journals: path.join("journal"),
+        }
+    }
+
+    /// The directory of the journal at `path`.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        Self {
+            journals: directory_of(path).to_owned(),
+        }
+    }
+
+    /// Every journal, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// `local-io` when the directory is there and cannot be read.
+    pub fn journals(&self) -> Result<Vec<Stored>> {
+        self.files("")
+    }
+
+    /// The journals of the repository `destination`, and files that may be one, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// `local-io` when the directory is there and cannot be read.
+    pub fn journals_of(&self, destination: &str) -> Result<Vec<Stored>> {
+        let mut files = self.files(&format!("{}-", file_name(destination)))?;
+        files.retain(|file| {
+            let journal = file.journal.as_ref();
+            journal.map_or(true, |journal| journal.destination == destination)
+        });
+        Ok(files)
+    }
+
+    fn files(&self, prefix: &str) -> Result<Vec<Stored>> {
+        let failed = |error: &io::Error| self.failed("read", error);
+        let entries = match fs::read_dir(&self.journals) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(&error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|error| failed(&error))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_journal = path.extension().is_some_and(|end| end == EXTENSION);
+            if is_journal && !name.starts_with('.') && name.starts_with(prefix) {
+                found.extend(read(&path)?);
+            }
+        }
+        let age = |stored: &Stored| stored.journal.as_ref().map_or(0, |journal| journal.created);
+        found.sort_by(|left, right| (age(left), &left.path).cmp(&(age(right), &right.path)));
+        Ok(found)
+    }
+
+    /// The file that `name` means: a path, or the name of a file here, with or without its extension.
+    ///
+    /// # Errors
+    ///
+    /// `not-found` where there is none.
+    pub fn find(&self, name: &str) -> Result<Stored> {
+        let here = self.journals.join(name);
+        let named = self.journals.join(format!("{name}.{EXTENSION}"));
+        for path in [Path::new(name), &here, &named] {
+            if path.is_file()
+                && let Some(stored) = read(path)?
+            {
+                return Ok(stored);
+            }
+        }
+        Err(Error::new(Kind::NotFound, "find journal", name)
+            .because(format!(
+                "it is neither a file nor in {}",
+                self.journals.display()
+            ))
+            .hint("`barge undo` lists the journals that are there"))
+    }
+
+    /// The right to be the one rollback run into `destination`; `None` while another process has it.
+    ///
+    /// # Errors
+    ///
+    /// `local-io` when the directory cannot be made or written.
+    pub fn lock(&self, destination: &str) -> Result<Option<Lock>> {
+        let failed = |error: &io::Error| self.failed("write", error);
+        fs::create_dir_all(&self.journals).map_err(|error| failed(&error))?;
+        let path = self
+            .journals
+            .join(format!("{}.lock", file_name(destination)));
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(|error| failed(&error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(failed(&error)),
+        }
+    }
+
+    /// Writes a new journal. It is on the disk, to survive a power cut, when this returns.
+    ///
+    /// # Errors
+    ///
+    /// `local-io`, and there is no file then.
+    pub fn create(&self, journal: &Journal) -> Result<PathBuf> {
+        let chance = fastrand::u32(..);
+        let stem = file_name(&journal.destination);
+        let name = format!("{stem}-{}-{chance:08x}.{EXTENSION}", journal.created);
+        let path = self.journals.join(name);
+        save(&path, journal)?;
+        Ok(path)
+    }
+
+    fn failed(&self, doing: &str, error: &io::Error) -> Error {
+        Error::new(
+            Kind::LocalIo,
+            doing,
+            format!("journals in {}", self.journals.display()),
+        )
+        .because(error)
+        .hint("name a directory that can be written and lasts with --state-dir")
+    }
+}
+
+/// The journal at `path`; `None` where the file is gone.
+///
+/// # Errors
+///
+/// `local-io` when it cannot be read. One that cannot be understood is in [`Stored::journal`].
+pub fn read(path: &Path) -> Result<Option<Stored>> {
+    let failed = |kind| Error::new(kind, "read journal", path.display());
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(Stored {
+            path: path.to_owned(),
+            journal: Journal::read(&bytes).map_err(|why| {
+                failed(Kind::Unsupported)
+                    .because(why)
+                    .hint(format!("`barge undo --forget {}` drops it", path.display()))
+            }),
+        })),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(Kind::LocalIo).because(error)),
+    }
+}
+
+/// Writes `journal` to `path`, whole or not at all: for its owner alone, synced, by one rename.
+///
+/// # Errors
+///
+/// `local-io`, and what was there is as it was.
+pub fn save(path: &Path, journal: &Journal) -> Result<()> {
+    replace(path, journal).map_err(|error| {
+        Error::new(Kind::LocalIo, "write journal", path.display())
+            .because(error)
+            .hint("make room, or name another directory with --state-dir")
+    })
+}
+
+fn replace(path: &Path, journal: &Journal) -> io::Result<()> {
+    let directory = directory_of(path);
+    let mut file = tempfile::Builder::new()
+        .prefix(".")
+        .tempfile_in(directory)?;
+    file.write_all(journal.text()?.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    sync_directory(directory)
+}
+
+/// Removes the journal at `path`; one that is gone already is no error.
+///
+/// # Errors
+///
+/// `local-io`.
+pub fn remove(path: &Path) -> Result<()> {
+    let directory = directory_of(path);
+    let removed = match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => sync_directory(directory),
+    };
+    removed
+        .map_err(|error| Error::new(Kind::LocalIo, "remove journal", path.display()).because(error))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or_else(|| Path::new("."))
+}
+
+/// A repository's name as the beginning of a file's.
+fn file_name(destination: &str) -> String {
+    let place = destination.trim_start_matches("docker://");
+    let plain = |letter: char| {
+        if letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-') {
+            letter
+        } else {
+            '_'
+        }
+    };
+    place.chars().map(plain).take(LONGEST_NAME).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal(destination: &str, created: u64) -> Journal {
+        Journal::new(destination.into(), created, Vec::new(), [])
+    }
+
+    #[test]
+    fn journals_are_kept_by_repository() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDirectory::new(home.path());
+        assert!(state.journals().expect("nothing yet").is_empty());
+        let _lock = state
+            .lock("docker://h.io/a")
+            .expect("a lock")
+            .expect("free");
+        assert!(state.lock("docker://h.io/a").expect("a lock").is_none());
+        for (name, created) in [
+            ("h.io/a", 20),
+            ("h.io/a", 3),
+            ("h.io/a-1", 1),
+            ("h.io/b", 1),
+        ] {
+            let name = format!("docker://{name}");
+            state.create(&journal(&name, created)).expect("written");
+        }
+        let found = state.journals_of("docker://h.io/a").expect("readable");
+        let ages: Vec<u64> = found
+            .iter()
+            .map(|stored| stored.journal.as_ref().expect("a journal").created)
+            .collect();
+        assert_eq!(ages, [3, 20]);
+        let path = &found.first().expect("one").path;
+        let stem = path.file_stem().expect("a name").to_string_lossy();
+        for name in [&*stem, &*path.to_string_lossy()] {
+            assert_eq!(
+                state.find(name).expect("found").path.file_stem(),
+                path.file_stem()
+            );
+        }
+        remove(path).expect("removed");
+        remove(path).expect("removed before");
+        let gone = state.find(&stem).expect_err("gone");
+        assert_eq!(gone.kind(), Kind::NotFound);
+        assert_eq!(state.journals().expect("readable").len(), 3);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_reads_a_journal() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDirectory::new(home.path());
+        let _lock = state.lock("docker://h.io/a").expect("a lock");
+        let path = state
+            .create(&journal("docker://h.io/a", 1))
+            .expect("written");
+        let mode = fs::metadata(&path).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_no_journal_is_said_and_not_lost() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDirectory::new(home.path());
+        let _lock = state.lock("docker://h.io/a").expect("a lock");
+        let path = home.path().join("journal/h.io_a-1-0.json");
+        fs::write(&path, "{").expect("written");
+        let found = state.journals_of("docker://h.io/a").expect("readable");
+        let error = found
+            .first()
+            .expect("one")
+            .journal
+            .as_ref()
+            .expect_err("bad");
+        let advice = error.advice().unwrap_or_default();
+        assert!(advice.contains("--forget") && advice.contains("h.io_a-1-0"));
+    }
+}
