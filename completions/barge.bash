@@ -37,6 +37,9 @@ _barge() {
             barge,logout)
                 cmd="barge__subcmd__logout"
                 ;;
+            barge,undo)
+                cmd="barge__subcmd__undo"
+                ;;
             barge__subcmd__help,completions)
                 cmd="barge__subcmd__help__subcmd__completions"
                 ;;
@@ -58,6 +61,9 @@ _barge() {
             barge__subcmd__help,logout)
                 cmd="barge__subcmd__help__subcmd__logout"
                 ;;
+            barge__subcmd__help,undo)
+                cmd="barge__subcmd__help__subcmd__undo"
+                ;;
             *)
                 ;;
         esac
@@ -65,7 +71,7 @@ _barge() {
 
     case "${cmd}" in
         barge)
-            opts="-h -V --help --version inspect list-tags login logout completions copy help"
+            opts="-h -V --help --version inspect list-tags login logout undo completions copy help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -93,7 +99,7 @@ _barge() {
             return 0
             ;;
         barge__subcmd__copy)
-            opts="-a -j -o -v -q -h --platform --arch --mode --all --require-arch --missing-arch --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --policy --jobs --recheck --dry-run --src-creds --dest-creds --src-creds-file --dest-creds-file --src-no-creds --dest-no-creds --src-registry-token --dest-registry-token --src-authfile --dest-authfile --src-cert-dir --dest-cert-dir --src-tls-verify --dest-tls-verify --retry-times --stall-timeout --output --verbose --quiet --report --digestfile --progress --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
+            opts="-a -j -o -v -q -h --platform --arch --mode --all --require-arch --missing-arch --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --policy --state-dir --jobs --recheck --dry-run --src-creds --dest-creds --src-creds-file --dest-creds-file --src-no-creds --dest-no-creds --src-registry-token --dest-registry-token --src-authfile --dest-authfile --src-cert-dir --dest-cert-dir --src-tls-verify --dest-tls-verify --retry-times --stall-timeout --output --verbose --quiet --report --digestfile --progress --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -137,6 +143,10 @@ _barge() {
                     ;;
                 --policy)
                     COMPREPLY=($(compgen -W "best-effort rollback" -- "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --jobs)
@@ -259,7 +269,7 @@ _barge() {
             return 0
             ;;
         barge__subcmd__help)
-            opts="inspect list-tags login logout completions copy help"
+            opts="inspect list-tags login logout undo completions copy help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -357,6 +367,20 @@ _barge() {
             return 0
             ;;
         barge__subcmd__help__subcmd__logout)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        barge__subcmd__help__subcmd__undo)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -553,6 +577,68 @@ _barge() {
             case "${prev}" in
                 --authfile)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-times)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stall-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        barge__subcmd__undo)
+            opts="-o -v -q -h --all --forget --state-dir --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --retry-times --stall-timeout --output --verbose --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --forget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --creds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --creds-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cert-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-verify)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
                     return 0
                     ;;
                 --retry-times)

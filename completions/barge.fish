@@ -30,6 +30,7 @@ complete -c barge -n "__fish_barge_needs_command" -f -a "inspect" -d 'Show what 
 complete -c barge -n "__fish_barge_needs_command" -f -a "list-tags" -d 'List the tags that the tag options select, one a line'
 complete -c barge -n "__fish_barge_needs_command" -f -a "login" -d 'Log in to a registry, for barge, podman and skopeo'
 complete -c barge -n "__fish_barge_needs_command" -f -a "logout" -d 'Forget a login'
+complete -c barge -n "__fish_barge_needs_command" -f -a "undo" -d 'Put back tags that a rollback run which was killed left half-way'
 complete -c barge -n "__fish_barge_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
 complete -c barge -n "__fish_barge_needs_command" -f -a "copy" -d 'Copy one tag of a repository, or many'
 complete -c barge -n "__fish_barge_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -93,6 +94,24 @@ complete -c barge -n "__fish_barge_using_subcommand logout" -s a -l all -d 'Forg
 complete -c barge -n "__fish_barge_using_subcommand logout" -s v -l verbose -d 'Say more on standard error (-vv: every request)'
 complete -c barge -n "__fish_barge_using_subcommand logout" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c barge -n "__fish_barge_using_subcommand logout" -s h -l help -d 'Print help'
+complete -c barge -n "__fish_barge_using_subcommand undo" -l forget -d 'Drop a journal, and leave its tags as they are' -r
+complete -c barge -n "__fish_barge_using_subcommand undo" -l state-dir -d 'Where journals are kept [default: ~/.local/state/barge]' -r -F
+complete -c barge -n "__fish_barge_using_subcommand undo" -l creds -d 'User and password' -r
+complete -c barge -n "__fish_barge_using_subcommand undo" -l creds-file -d 'A file with USER:PASS; - is standard input' -r -F
+complete -c barge -n "__fish_barge_using_subcommand undo" -l registry-token -d 'A bearer token' -r
+complete -c barge -n "__fish_barge_using_subcommand undo" -l authfile -d 'A file with credentials, as Docker\'s config.json' -r -F
+complete -c barge -n "__fish_barge_using_subcommand undo" -l cert-dir -d 'A directory with *.crt, and *.cert with *.key' -r -F
+complete -c barge -n "__fish_barge_using_subcommand undo" -l tls-verify -d 'Verify TLS certificates [default: true, on loopback HTTP too]' -r -f -a "true\t''
+false\t''"
+complete -c barge -n "__fish_barge_using_subcommand undo" -l retry-times -d 'Failures in a row that one request may have' -r
+complete -c barge -n "__fish_barge_using_subcommand undo" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
+complete -c barge -n "__fish_barge_using_subcommand undo" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
+json\t'For scripts'"
+complete -c barge -n "__fish_barge_using_subcommand undo" -l all -d 'Put back the tags of every unfinished journal'
+complete -c barge -n "__fish_barge_using_subcommand undo" -l no-creds -d 'Ask as nobody'
+complete -c barge -n "__fish_barge_using_subcommand undo" -s v -l verbose -d 'Say more on standard error (-vv: every request)'
+complete -c barge -n "__fish_barge_using_subcommand undo" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c barge -n "__fish_barge_using_subcommand undo" -s h -l help -d 'Print help'
 complete -c barge -n "__fish_barge_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l arch -l platform -d 'Platforms to copy: arm64, linux/arm64, arm/v7, windows/amd64:10.0.17763' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l mode -d 'What becomes of an index, see below' -r -f -a "filtered-index\t'A new index of just the platforms asked for'
@@ -107,6 +126,7 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -l tag-glob -d 'Tags t
 complete -c barge -n "__fish_barge_using_subcommand copy" -l exclude-tag-glob -d 'Tags to leave out' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l policy -d 'What a failed tag means for the others' -r -f -a "best-effort\t'Every tag that can be copied is copied'
 rollback\t'All tags or none'"
+complete -c barge -n "__fish_barge_using_subcommand copy" -l state-dir -d 'Where a rollback run keeps its journal [default: ~/.local/state/barge]' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -s j -l jobs -d 'Blob transfers at once' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l recheck -d 'How far a tag whose digest is right is looked into' -r -f -a "none\t'Not at all'
 children\t'Its wanted children, where the index is the source\'s own'
@@ -152,10 +172,11 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -s v -l verbose -d 'Sa
 complete -c barge -n "__fish_barge_using_subcommand copy" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l no-creds -d 'Ask as nobody (both sides)'
 complete -c barge -n "__fish_barge_using_subcommand copy" -s h -l help -d 'Print help'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "inspect" -d 'Show what a reference holds: digest, platforms, which of them are present'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "list-tags" -d 'List the tags that the tag options select, one a line'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "login" -d 'Log in to a registry, for barge, podman and skopeo'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "logout" -d 'Forget a login'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "completions" -d 'Print a completion script for a shell'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "copy" -d 'Copy one tag of a repository, or many'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout completions copy help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "inspect" -d 'Show what a reference holds: digest, platforms, which of them are present'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "list-tags" -d 'List the tags that the tag options select, one a line'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "login" -d 'Log in to a registry, for barge, podman and skopeo'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "logout" -d 'Forget a login'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "undo" -d 'Put back tags that a rollback run which was killed left half-way'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "copy" -d 'Copy one tag of a repository, or many'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -2,6 +2,7 @@
 //! report, which never asks a registry.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,19 @@ pub enum Event {
     },
     /// Something that the user should know and that is no failure.
     Warning(String),
+    /// Under rollback: the work on a tag ended, but for showing it.
+    TagStaged,
+    /// The tags of a rollback run moved, or were to move, in one go that took so long.
+    Flipped(Duration),
+    /// This journal of the run stays: tags could not be put back.
+    Journal(PathBuf),
+    /// What an earlier run had left half-way was put back first.
+    Settled {
+        /// The journal of that run.
+        journal: PathBuf,
+        /// What that came to.
+        undone: Undone,
+    },
     /// A tag came to its end.
     TagEnded(Box<TagOutcome>),
 }
@@ -108,6 +122,29 @@ impl Status {
     }
 }
 
+/// What putting tags back came to. All lists are sorted by bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Undone {
+    /// Tags that got back what they had.
+    pub restored: Vec<String>,
+    /// New tags that are gone again.
+    pub deleted: Vec<String>,
+    /// Tags that are not as they were before.
+    pub left: Vec<Left>,
+    /// Whether every tag had its turn.
+    pub finished: bool,
+}
+
+/// A tag that could not be put back, or that is not ours to put back.
+#[derive(Clone, Debug)]
+pub struct Left {
+    /// The destination's tag.
+    pub tag: String,
+    /// Why: `conflict` where somebody else moved it or the registry will not let it move,
+    /// `unsupported` where it cannot be deleted, or what else went wrong.
+    pub error: Error,
+}
+
 /// How the blobs of one tag came to the destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlobCounts {
@@ -134,6 +171,10 @@ pub struct TagOutcome {
     pub source_digest: Option<Digest>,
     /// The digest that the destination has, or would have.
     pub digest: Option<Digest>,
+    /// What the destination's tag pointed at before a rollback run moved it, or was about to.
+    pub previous_digest: Option<Digest>,
+    /// Whether a rollback could not put the tag back; the error says why.
+    pub left: bool,
     /// The platforms copied, as the source's entries write them.
     pub platforms: Vec<String>,
     /// The platforms left out.
@@ -162,6 +203,8 @@ impl TagOutcome {
             status,
             source_digest: None,
             digest: None,
+            previous_digest: None,
+            left: false,
             platforms: Vec::new(),
             omitted_platforms: Vec::new(),
             missing_platforms: Vec::new(),

@@ -9,6 +9,7 @@ use barge::error::{Error, Kind};
 use barge::report;
 use barge::request::{
     CopyRequest, Environment, InspectRequest, ListTagsRequest, LoginRequest, LogoutRequest,
+    UndoRequest,
 };
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -72,6 +73,10 @@ async fn run(verb: Verb) -> anyhow::Result<Code> {
         Verb::Logout(arguments) => {
             log(arguments.output.verbose);
             commands::logout::run(LogoutRequest::new(arguments, &environment)?).await
+        }
+        Verb::Undo(arguments) => {
+            log(arguments.output.verbose);
+            commands::undo::run(UndoRequest::new(arguments, &environment)?).await
         }
         Verb::Completions(arguments) => commands::completions(&arguments),
     }

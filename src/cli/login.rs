@@ -16,6 +16,9 @@ a script gives it on standard input:
 
 Every option has a variable: --username is BARGE_USERNAME. A flag wins over it.";
 
+/// `BARGE_ALL` is about platforms: it must not make anybody forget every login.
+pub(super) const TYPED_ALONE: &[&str] = &["all"];
+
 /// `barge login`.
 #[derive(Debug, Args)]
 pub struct LoginArgs {

@@ -6,6 +6,7 @@
 mod access;
 mod conflicts;
 mod login;
+mod undo;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use clap::{
 
 pub use self::access::{AccessArgs, CopyAccessArgs};
 pub use self::login::{LoginArgs, LogoutArgs};
+pub use self::undo::UndoArgs;
 use crate::options::{MissingArch, Mode, Policy, Recheck};
 
 /// Copy container images between registries, OCI layouts and archives
@@ -42,6 +44,13 @@ Modes:
                   signatures stay good; only the children asked for come along.
                   The destination must accept that
 
+Policies:
+  best-effort     every tag that can be copied is; a failed one stays as it was
+  rollback        all tags or none: everything is copied by digest first, then
+                  the tags move together, and back where anything goes wrong.
+                  What they pointed at is in --state-dir meanwhile, so that
+                  the next run, or barge undo, can go on after a kill
+
 Examples:
   Mirror two architectures of one tag, as an index of just those:
     barge copy --arch amd64,arm64 docker.io/library/alpine:3.20 \\
@@ -51,13 +60,17 @@ Examples:
         docker://registry.example.com/org/app
   Every 3.x tag into a layout on disk, a JSON summary for the script:
     barge copy --tags '3\\..*' -o json docker.io/library/python oci:python
+  Move all tags of a release at once, or none:
+    barge copy --policy rollback --tag-glob 'latest,4.2*' quay.io/org/app \\
+        docker://registry.example.com/org/app
 
 References:
   docker://HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]   a registry
   oci:PATH[:REF], oci:PATH@DIGEST                  an OCI image layout
 
 Exit codes: 0 all tags copied or current, 1 none, 2 usage error, 3 some failed,
-130 and 143 interrupted.
+4 rolled back, 5 rolled back but for tags that are named, 130 and 143
+interrupted.
 
 Every option has a variable: --src-creds is BARGE_SRC_CREDS. A flag wins over
 it. The variable of a repeatable option holds one value a line.";
@@ -80,6 +93,9 @@ pub enum Verb {
     /// Forget a login
     #[command(after_help = ENVIRONMENT)]
     Logout(LogoutArgs),
+    /// Put back tags that a rollback run which was killed left half-way
+    #[command(after_help = undo::HELP)]
+    Undo(UndoArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -178,6 +194,9 @@ pub struct TransferArgs {
     /// What a failed tag means for the others
     #[arg(long, value_enum, value_name = "POLICY", default_value = "best-effort")]
     pub policy: Policy,
+    /// Where a rollback run keeps its journal [default: ~/.local/state/barge]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
     /// Blob transfers at once
     #[arg(short, long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub jobs: u16,
@@ -376,11 +395,14 @@ fn with_environment(mut command: Command, variable: &impl Fn(&str) -> Option<OsS
         .map(|verb| verb.get_name().to_owned())
         .collect();
     for verb in verbs {
-        let is_logout = verb == "logout";
+        let alone = match verb.as_str() {
+            "logout" => login::TYPED_ALONE,
+            "undo" => undo::TYPED_ALONE,
+            _ => &[],
+        };
         command = command.mut_subcommand(verb, |verb| {
             verb.mut_args(|argument| {
-                // BARGE_ALL is about platforms: it must not make anybody forget every login.
-                if is_logout && argument.get_id() == "all" {
+                if alone.contains(&argument.get_id().as_str()) {
                     return argument;
                 }
                 let long = argument

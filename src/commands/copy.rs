@@ -2,15 +2,13 @@
 
 use std::time::Instant;
 
-use tokio_util::sync::CancellationToken;
-
 use super::files;
 use super::listener::{self, Listener};
 use super::signals::Signals;
-use super::{Code, print};
+use super::{Code, print, unfinished};
 use crate::cli::Form;
 use crate::endpoint::{Endpoint, Target};
-use crate::engine::{self, Job, Settings, TagJob};
+use crate::engine::{self, Ended, Job, Settings, Stop, TagJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side};
 use crate::reference::Reference;
@@ -33,13 +31,15 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
     let listener = Listener::new(style);
     let events = listener.events();
     let end = tokio::select! {
-        end = work(&request, &events, &signals.token) => end,
+        end = work(&request, &events, &signals.stop) => end,
         () = listener.narrate() => End::Complete,
     };
     let tally = listener.finish();
-    let end = match signals.came().await {
-        Some(signal) => End::Signal(signal),
-        None => end,
+    let end = match (signals.came(), end) {
+        (Some(signal), End::Complete | End::NotStarted(_) | End::NotFlipped(_)) => {
+            End::Signal(signal)
+        }
+        (_, end) => end,
     };
     let asked = Asked {
         source: request.source.to_string(),
@@ -54,23 +54,35 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
 }
 
 /// Finds out which tags there are and copies them.
-async fn work(request: &CopyRequest, events: &Events, cancelled: &CancellationToken) -> End {
-    let started = tokio::select! {
+async fn work(request: &CopyRequest, events: &Events, stop: &Stop) -> End {
+    let prepared = tokio::select! {
         biased;
-        () = cancelled.cancelled() => return End::Complete,
-        job = prepare(request, events) => job,
+        () = stop.soon.cancelled() => return End::Complete,
+        prepared = prepare(request, events) => prepared,
+    };
+    let started = match prepared {
+        Ok(prepared) => start(request, prepared, (events, stop)).await,
+        Err(error) => Err(error),
     };
     match started {
-        Ok(job) => {
-            engine::run(job, cancelled).await;
-            End::Complete
-        }
+        Ok(job) => match engine::run(job, stop).await {
+            Ended::Tags => End::Complete,
+            Ended::Flipped => End::Flipped,
+            Ended::NotFlipped(error) => End::NotFlipped(error),
+        },
         Err(error) => End::NotStarted(error),
     }
 }
 
-/// The job of `request`: both places talked to, the tags known.
-async fn prepare(request: &CopyRequest, events: &Events) -> Result<Job> {
+/// Both places, and the tags to copy.
+struct Prepared {
+    source: Endpoint,
+    destination: Endpoint,
+    tags: Vec<TagJob>,
+}
+
+/// Both places talked to, the tags known; nothing is written yet.
+async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
     check_files(request)?;
     let source = Endpoint::new(
         &request.source,
@@ -97,10 +109,30 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Job> {
             selected.into_iter().map(|name| same_tag(name)).collect()
         }
     };
+    Ok(Prepared {
+        source,
+        destination,
+        tags,
+    })
+}
+
+/// The job of `request`, once earlier runs are out of its way.
+async fn start(
+    request: &CopyRequest,
+    prepared: Prepared,
+    (events, stop): (&Events, &Stop),
+) -> Result<Job> {
+    let Prepared {
+        source,
+        destination,
+        mut tags,
+    } = prepared;
+    let policy = unfinished::clear(request, &destination, &mut tags, (events, stop)).await?;
     Ok(Job {
         source,
         destination,
         tags,
+        policy,
         settings: Settings {
             mode: request.mode,
             wanted: request.wanted.clone(),
@@ -125,6 +157,7 @@ fn same_tag(name: &str) -> TagJob {
         destination: Target::Tag(name.to_owned()),
         name: name.to_owned(),
         destination_tag: None,
+        barred: None,
     }
 }
 
@@ -163,6 +196,7 @@ fn one_tag(request: &CopyRequest, source: &Endpoint) -> Result<TagJob> {
         destination,
         name,
         destination_tag,
+        barred: None,
     })
 }
 

@@ -46,7 +46,7 @@ pub async fn run(request: LoginRequest) -> anyhow::Result<Code> {
         Err(error) if error.kind() == Kind::Interrupted => {
             failed(&error, form)?;
             // Ctrl-C at a prompt is told by the prompt, too, and perhaps first.
-            let signal = signals.came().await.unwrap_or(Signal::Interrupt);
+            let signal = signals.came().unwrap_or(Signal::Interrupt);
             Ok(Outcome::Interrupted(signal).exit_code())
         }
         Err(error) => failed(&error, form),
@@ -101,7 +101,7 @@ async fn who(request: &LoginRequest) -> Result<LoggedIn> {
 async fn until_signal<T>(signals: &Signals, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         done = work => done,
-        () = signals.token.cancelled() => Err(prompt::interrupted()),
+        () = signals.stop.soon.cancelled() => Err(prompt::interrupted()),
     }
 }
 

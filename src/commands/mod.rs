@@ -9,6 +9,8 @@ pub mod login;
 pub mod logout;
 mod prompt;
 mod signals;
+pub mod undo;
+mod unfinished;
 
 use anyhow::Context as _;
 

@@ -64,7 +64,7 @@ async fn ask(
     std::thread::spawn(move || drop(sender.send(question())));
     let read = tokio::select! {
         read = &mut answer => read,
-        () = signals.token.cancelled() => {
+        () = signals.stop.soon.cancelled() => {
             // The answer that comes is that there is none.
             let _ = tokio::time::timeout(GRACE, answer).await;
             return Err(interrupted());

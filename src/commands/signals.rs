@@ -1,58 +1,66 @@
-//! SIGINT and SIGTERM, or Ctrl-C where there are no signals.
+//! SIGINT and SIGTERM, or Ctrl-C where there are no signals: the first asks a run to end, the second to
+//! leave things as they are.
 
-use tokio_util::sync::CancellationToken;
+use std::sync::{Arc, OnceLock};
 
+use crate::engine::Stop;
 use crate::report::summary::Signal;
 
 /// Listens for signals as long as it lives.
 pub(super) struct Signals {
-    /// Cancelled when a signal comes.
-    pub(super) token: CancellationToken,
-    task: tokio::task::JoinHandle<Signal>,
+    /// Cancelled when signals come.
+    pub(super) stop: Stop,
+    first: Arc<OnceLock<Signal>>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Signals {
     pub(super) fn listen() -> Self {
-        let token = CancellationToken::new();
-        let cancel = token.clone();
-        let task = tokio::spawn(async move {
-            let signal = next().await;
-            cancel.cancel();
-            signal
-        });
-        Self { token, task }
+        let (stop, first) = (Stop::default(), Arc::new(OnceLock::new()));
+        let (cancel, came) = (stop.clone(), Arc::clone(&first));
+        let task = tokio::spawn(hear(move |signal| {
+            if came.set(signal).is_ok() {
+                cancel.soon.cancel();
+            } else {
+                cancel.now.cancel();
+            }
+        }));
+        Self { stop, first, task }
     }
 
-    /// The signal that came, if one did.
-    pub(super) async fn came(self) -> Option<Signal> {
-        if self.token.is_cancelled() {
-            return self.task.await.ok();
-        }
+    /// The first signal that came, if one did.
+    pub(super) fn came(&self) -> Option<Signal> {
+        self.first.get().copied()
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
         self.task.abort();
-        None
     }
 }
 
 #[cfg(unix)]
-async fn next() -> Signal {
+async fn hear(heard: impl Fn(Signal)) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
     ) else {
         // Without handlers a signal ends the process, which is what it would do by itself.
-        return std::future::pending().await;
+        return;
     };
-    tokio::select! {
-        _ = interrupt.recv() => Signal::Interrupt,
-        _ = terminate.recv() => Signal::Terminate,
+    loop {
+        heard(tokio::select! {
+            _ = interrupt.recv() => Signal::Interrupt,
+            _ = terminate.recv() => Signal::Terminate,
+        });
     }
 }
 
 #[cfg(not(unix))]
-async fn next() -> Signal {
-    match tokio::signal::ctrl_c().await {
-        Ok(()) => Signal::Interrupt,
-        Err(_) => std::future::pending().await,
+async fn hear(heard: impl Fn(Signal)) {
+    while tokio::signal::ctrl_c().await.is_ok() {
+        heard(Signal::Interrupt);
     }
 }

@@ -95,12 +95,17 @@ impl Tag {
 
     /// The omitted children that the destination does not hold.
     pub(super) async fn absent_of(&self, choice: &Choice) -> Result<Vec<Digest>> {
-        let omitted = choice
-            .filtered
-            .omitted
-            .iter()
-            .map(|entry| entry.digest.clone());
-        let asked = omitted.map(|digest| async move {
+        let omitted = choice.filtered.omitted.iter();
+        self.absent_among(omitted.map(|entry| entry.digest.clone()))
+            .await
+    }
+
+    /// Which of `digests` the destination does not hold.
+    pub(super) async fn absent_among(
+        &self,
+        digests: impl Iterator<Item = Digest>,
+    ) -> Result<Vec<Digest>> {
+        let asked = digests.map(|digest| async move {
             let found = self
                 .shared
                 .destination

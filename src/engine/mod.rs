@@ -8,6 +8,7 @@ mod check;
 mod once;
 mod publish;
 mod resolve;
+pub mod rollback;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use self::allowance::Allowance;
 use self::once::Once;
+use self::rollback::{Keeping, Staged};
 use crate::endpoint::turns::Turns;
 use crate::endpoint::{Arrival, Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
@@ -43,8 +45,19 @@ pub struct Job {
     pub tags: Vec<TagJob>,
     /// How.
     pub settings: Settings,
+    /// What a failed tag means for the others.
+    pub policy: Policy,
     /// Who is told.
     pub events: Events,
+}
+
+/// What a failed tag means for the others.
+#[derive(Debug)]
+pub enum Policy {
+    /// Every tag is shown as soon as it is there.
+    BestEffort,
+    /// All tags are shown together, or none.
+    Rollback(Keeping),
 }
 
 /// What holds for every tag.
@@ -64,6 +77,24 @@ pub struct Settings {
     pub run: Run,
 }
 
+impl Policy {
+    fn showing(&self) -> Showing {
+        match self {
+            Self::BestEffort => Showing::AtOnce,
+            Self::Rollback(_) => Showing::Later,
+        }
+    }
+}
+
+/// When a tag is shown, once all its content is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Showing {
+    /// At once.
+    AtOnce,
+    /// Not by who copies it: its content is staged by digest.
+    Later,
+}
+
 /// One tag to copy.
 #[derive(Clone, Debug)]
 pub struct TagJob {
@@ -75,6 +106,8 @@ pub struct TagJob {
     pub name: String,
     /// The destination's tag, where it differs from the name.
     pub destination_tag: Option<String>,
+    /// Why its destination's tag must not be written.
+    pub barred: Option<Error>,
 }
 
 /// Whether the destination is other than before.
@@ -91,6 +124,7 @@ struct Shared {
     source: Endpoint,
     destination: Endpoint,
     settings: Settings,
+    showing: Showing,
     mountable: Vec<String>,
     /// Blobs that move.
     moving: Turns,
@@ -105,44 +139,111 @@ struct Shared {
     blobs: Once<Arrival>,
     /// Images that are at the destination.
     images: Once<()>,
+    /// Roots that are staged: whether the destination lacked them before.
+    lacked: Once<bool>,
     /// Transfers, whichever tag began them: a task that is told to end may need a moment to clean up.
     transfers: TaskTracker,
 }
 
 impl Shared {
     fn of(job: &Job) -> Self {
-        let Job {
+        let places = (job.source.clone(), job.destination.clone());
+        let listener = (job.policy.showing(), job.events.clone());
+        Self::new(places, job.settings.clone(), listener, job.tags.len())
+    }
+
+    /// The same for `tags` of the run once more, without what was remembered to be there.
+    fn again(&self, tags: usize) -> Self {
+        let places = (self.source.clone(), self.destination.clone());
+        let listener = (self.showing, self.events.clone());
+        Self::new(places, self.settings.clone(), listener, tags)
+    }
+
+    fn new(
+        (source, destination): (Endpoint, Endpoint),
+        settings: Settings,
+        (showing, events): (Showing, Events),
+        tags: usize,
+    ) -> Self {
+        Self {
+            mountable: source.mountable_from(&destination).into_iter().collect(),
+            moving: Turns::new(settings.jobs),
+            ahead: Turns::new(settings.jobs),
+            allowance: Allowance::of(tags),
+            events,
+            showing,
             source,
             destination,
             settings,
-            ..
-        } = job;
-        Self {
-            mountable: source.mountable_from(destination).into_iter().collect(),
-            moving: Turns::new(settings.jobs),
-            ahead: Turns::new(settings.jobs),
-            allowance: Allowance::of(job.tags.len()),
-            events: job.events.clone(),
-            source: source.clone(),
-            destination: destination.clone(),
-            settings: settings.clone(),
             manifests: Once::default(),
             blobs: Once::default(),
             images: Once::default(),
+            lacked: Once::default(),
             transfers: TaskTracker::new(),
         }
     }
 }
 
-/// Runs `job` to its end, or until `cancelled`.
+/// The wish to end early: [`Stop::soon`] what was begun is cut off, or undone; [`Stop::now`] the undo
+/// ends too.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Cancelled by the first signal.
+    pub soon: CancellationToken,
+    /// Cancelled by the second.
+    pub now: CancellationToken,
+}
+
+/// How a run ended, besides what became of each tag.
+#[derive(Debug)]
+pub enum Ended {
+    /// Every tag had its turn, unless a signal came first.
+    Tags,
+    /// All tags moved together; a signal that comes later changes nothing.
+    Flipped,
+    /// No tag moved, for a reason that is no single tag's.
+    NotFlipped(Error),
+}
+
+/// Runs `job` to its end, or until it is to `stop`.
 ///
 /// Every tag gets its [`Event::TagEnded`]; nothing of the run is left behind when this returns.
-pub async fn run(job: Job, cancelled: &CancellationToken) {
+pub async fn run(job: Job, stop: &Stop) -> Ended {
     let shared = Arc::new(Shared::of(&job));
-    let Job { tags, events, .. } = job;
+    let Job {
+        tags,
+        policy,
+        events,
+        ..
+    } = job;
     events.send(Event::Selected { tags: tags.len() });
+    let tell = |end: TagEnd| events.send(Event::TagEnded(Box::new(end.outcome)));
+    match policy {
+        Policy::BestEffort => {
+            work(&shared, tags, &stop.soon, tell).await;
+            Ended::Tags
+        }
+        Policy::Rollback(keeping) => rollback::run(&shared, tags, stop, keeping).await,
+    }
+}
+
+/// The end of one tag's work.
+struct TagEnd {
+    job: TagJob,
+    outcome: TagOutcome,
+    /// What is to become visible; under rollback alone.
+    staged: Option<Staged>,
+}
+
+/// Works on `tags`, many at once; each is told to `on_end` when its work ends.
+async fn work(
+    shared: &Arc<Shared>,
+    tags: Vec<TagJob>,
+    cancelled: &CancellationToken,
+    mut on_end: impl FnMut(TagEnd),
+) {
     let mut waiting = tags.into_iter().enumerate();
-    let mut running: JoinSet<TagOutcome> = JoinSet::new();
+    let mut running: JoinSet<TagEnd> = JoinSet::new();
     let mut begun: Vec<TagJob> = Vec::new();
     let mut hopeless = false;
     loop {
@@ -151,7 +252,7 @@ pub async fn run(job: Job, cancelled: &CancellationToken) {
             && let Some((place, tag)) = waiting.next()
         {
             begun.push(tag.clone());
-            running.spawn(one_tag(Arc::clone(&shared), tag, place));
+            running.spawn(one_tag(Arc::clone(shared), tag, place));
         }
         let ended = tokio::select! {
             biased;
@@ -159,11 +260,11 @@ pub async fn run(job: Job, cancelled: &CancellationToken) {
             ended = running.join_next() => ended,
         };
         match ended {
-            Some(Ok(outcome)) => {
-                begun.retain(|tag| tag.name != outcome.tag);
+            Some(Ok(end)) => {
+                begun.retain(|tag| tag.name != end.outcome.tag);
                 // What every tag would meet ends the run, instead of 600 tags one by one.
-                hopeless |= outcome.error.as_ref().is_some_and(Error::hits_all);
-                events.send(Event::TagEnded(Box::new(outcome)));
+                hopeless |= end.outcome.error.as_ref().is_some_and(Error::hits_all);
+                on_end(end);
             }
             // A task that panicked: its tag is among those begun and not ended.
             Some(Err(error)) => tracing::error!(%error, "the task of a tag ended"),
@@ -173,12 +274,17 @@ pub async fn run(job: Job, cancelled: &CancellationToken) {
     running.shutdown().await;
     shared.transfers.close();
     shared.transfers.wait().await;
-    let cut_off = begun
-        .iter()
-        .map(|tag| named(tag, Status::Failed, Some(unfinished(tag, cancelled))));
-    let untried = waiting.map(|(_, tag)| named(&tag, Status::NotAttempted, None));
-    for outcome in cut_off.chain(untried) {
-        events.send(Event::TagEnded(Box::new(outcome)));
+    let cut_off = begun.into_iter().map(|tag| {
+        let why = unfinished(&tag, cancelled);
+        (tag, Status::Failed, Some(why))
+    });
+    let untried = waiting.map(|(_, tag)| (tag, Status::NotAttempted, None));
+    for (job, status, error) in cut_off.chain(untried) {
+        on_end(TagEnd {
+            outcome: named(&job, status, error),
+            staged: None,
+            job,
+        });
     }
 }
 
@@ -199,11 +305,12 @@ fn named(tag: &TagJob, status: Status, error: Option<Error>) -> TagOutcome {
 }
 
 /// One tag from beginning to end; its failure is in the outcome.
-async fn one_tag(shared: Arc<Shared>, job: TagJob, place: usize) -> TagOutcome {
+async fn one_tag(shared: Arc<Shared>, job: TagJob, place: usize) -> TagEnd {
     let started = Instant::now();
     let mut tag = Tag {
         outcome: named(&job, Status::Failed, None),
         there: None,
+        staged: None,
         tally: Mutex::default(),
         pulls: AtomicU64::new(0),
         shared,
@@ -220,7 +327,11 @@ async fn one_tag(shared: Arc<Shared>, job: TagJob, place: usize) -> TagOutcome {
     (tag.outcome.blobs, tag.outcome.bytes) = tag.tally().counts();
     tag.outcome.source_pulls = tag.pulls.load(Ordering::Relaxed);
     tag.outcome.elapsed = started.elapsed();
-    tag.outcome
+    TagEnd {
+        job: tag.job,
+        outcome: tag.outcome,
+        staged: tag.staged,
+    }
 }
 
 /// A tag on its way.
@@ -232,6 +343,8 @@ struct Tag {
     outcome: TagOutcome,
     /// What the destination's tag points at.
     there: Option<Head>,
+    /// What was staged for it.
+    staged: Option<Staged>,
     /// What became of its blobs.
     tally: Mutex<bring::Tally>,
     /// Manifests read from the source.
@@ -276,6 +389,7 @@ impl Tag {
             }
             check::Check::Lacking(held) => held,
         };
+        self.refuse_barred()?;
         self.mind_the_limit(choice.filtered.kept.len().saturating_sub(held.len()));
         self.refuse_known_sparse(&choice).await?;
         let brought = self.bring(&choice, &held).await?;
@@ -309,6 +423,14 @@ impl Tag {
                     .because("this REF cannot be a tag in a registry")
                     .hint("copy it by itself and name its tag: oci:PATH:REF DESTINATION:TAG"))
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// A tag that somebody has to put back first is not written; a dry run writes none.
+    fn refuse_barred(&self) -> Result<()> {
+        match (&self.job.barred, self.shared.settings.run) {
+            (Some(error), Run::Real) => Err(error.clone()),
             _ => Ok(()),
         }
     }

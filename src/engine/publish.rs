@@ -1,16 +1,18 @@
-//! Making it visible: nested indexes by digest, then the root under its tag.
+//! Making it visible: nested indexes by digest, then the root under its tag, or by digest where tags
+//! are shown later.
 
 use futures_util::future::try_join_all;
 
-use super::{Changed, Tag};
+use super::{Changed, Showing, Tag};
 use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::options::{Recheck, Run};
 use crate::plan::Choice;
 
 impl Tag {
     /// Puts the indexes of `choice`, whose images are there; `brought` is what that took.
-    pub(super) async fn publish(&self, choice: &Choice, brought: Changed) -> Result<Changed> {
+    pub(super) async fn publish(&mut self, choice: &Choice, brought: Changed) -> Result<Changed> {
         if brought == Changed::Nothing && self.was_complete(choice).await? {
             return Ok(Changed::Nothing);
         }
@@ -23,11 +25,13 @@ impl Tag {
             }
         }
         let root = &choice.filtered.root;
-        let published = self
-            .shared
-            .destination
-            .publish(root, &self.job.destination)
-            .await;
+        let published = match self.shared.showing {
+            Showing::AtOnce => {
+                let destination = &self.shared.destination;
+                destination.publish(root, &self.job.destination).await
+            }
+            Showing::Later => self.stage(root).await,
+        };
         match published {
             Ok(()) => Ok(Changed::Something),
             Err(error) => Err(self.explain(choice, error).await),
@@ -60,22 +64,42 @@ impl Tag {
         done.await.map(|_| ())
     }
 
-    /// A refusal of an index whose children were left out is judged by what was pushed as well as by
-    /// what the registry says: not all say `MANIFEST_BLOB_UNKNOWN`.
+    /// A refusal of an index is judged by what was pushed as well as by what the registry says: not all say
+    /// `MANIFEST_BLOB_UNKNOWN`, and Quay says nothing at all of one that is put by its digest.
     async fn explain(&self, choice: &Choice, error: Error) -> Error {
         let refused = matches!(
             error.kind(),
             Kind::NotFound | Kind::InvalidManifest | Kind::Protocol
         );
-        if !refused || choice.filtered.omitted.is_empty() || choice.filtered.rewritten {
+        if !refused {
             return error;
         }
-        match self.absent_of(choice).await {
-            Ok(absent) if !absent.is_empty() => {
-                self.shared.destination.note_sparse_refused();
-                self.sparse_rejected(&absent, error.cause())
-            }
+        if choice.is_sparse()
+            && let Ok(absent) = self.absent_of(choice).await
+            && !absent.is_empty()
+        {
+            self.shared.destination.note_sparse_refused();
+            return self.sparse_rejected(&absent, error.cause());
+        }
+        match self.absent_among(choice.children()).await {
+            Ok(absent) if !absent.is_empty() => self.lacking(&absent, &error),
             _ => error,
         }
+    }
+
+    /// The error of an index whose children were brought and are not there: `refusal` may not say so.
+    fn lacking(&self, absent: &[Digest], refusal: &Error) -> Error {
+        let name = format!("{}:{}", self.shared.destination, self.job.destination);
+        let names: Vec<&str> = absent.iter().map(Digest::as_str).collect();
+        let cause = format!(
+            "{}; the registry no longer holds {}",
+            refusal.cause(),
+            names.join(", ")
+        );
+        Error::new(refusal.kind(), "write the index", name)
+            .because(cause)
+            .hint(
+                "something at the registry removes what has no tag yet; run the same command again",
+            )
     }
 }

@@ -1,10 +1,12 @@
 //! The summary for scripts: schema 1 of the contract, its fields in the order of the documentation.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::summary::{Summary, Totals};
 use crate::error::Error;
-use crate::event::{BlobCounts, TagOutcome};
+use crate::event::{BlobCounts, TagOutcome, Undone};
 use crate::image::digest::Digest;
 use crate::options::{self, Run};
 use crate::printable;
@@ -21,8 +23,48 @@ struct Report<'a> {
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorReport<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flip_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled: Option<SettledReport<'a>>,
     tags: Vec<TagReport<'a>>,
     totals: TotalsReport,
+}
+
+/// What putting back an earlier run's tags came to.
+#[derive(Debug, Serialize)]
+pub struct SettledReport<'a> {
+    journal: String,
+    restored: &'a [String],
+    deleted: &'a [String],
+    left: Vec<LeftReport<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct LeftReport<'a> {
+    tag: &'a str,
+    error: ErrorReport<'a>,
+}
+
+impl<'a> SettledReport<'a> {
+    /// Of what is in `journal`.
+    #[must_use]
+    pub fn new(journal: &Path, undone: &'a Undone) -> Self {
+        let left = undone.left.iter().map(|left| LeftReport {
+            tag: &left.tag,
+            error: ErrorReport::new(&left.error),
+        });
+        Self {
+            journal: journal.display().to_string(),
+            restored: &undone.restored,
+            deleted: &undone.deleted,
+            left: left.collect(),
+        }
+    }
 }
 
 /// An error as the report shows it.
@@ -56,6 +98,8 @@ struct TagReport<'a> {
     source_digest: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_digest: Option<&'a str>,
     platforms: &'a [String],
     omitted_platforms: &'a [String],
     missing_platforms: &'a [String],
@@ -118,6 +162,14 @@ pub fn render(summary: &Summary) -> String {
         dry_run: dry,
         outcome: summary.outcome.name(),
         error: summary.error.as_ref().map(ErrorReport::new),
+        flip_seconds: summary.rollback.flip.map(rounded),
+        journal: summary
+            .rollback
+            .journal
+            .as_ref()
+            .map(|path| path.display().to_string()),
+        left: summary.left(),
+        settled: settled(summary),
         tags: summary
             .tags
             .iter()
@@ -126,6 +178,11 @@ pub fn render(summary: &Summary) -> String {
         totals: totals(&summary.totals, dry),
     };
     printable::json(&report)
+}
+
+fn settled(summary: &Summary) -> Option<SettledReport<'_>> {
+    let (journal, undone) = summary.rollback.settled.as_ref()?;
+    Some(SettledReport::new(journal, undone))
 }
 
 fn tag(outcome: &TagOutcome, dry: bool) -> TagReport<'_> {
@@ -141,6 +198,7 @@ fn tag(outcome: &TagOutcome, dry: bool) -> TagReport<'_> {
         status: outcome.status.name(),
         source_digest: outcome.source_digest.as_ref().map(Digest::as_str),
         digest: outcome.digest.as_ref().map(Digest::as_str),
+        previous_digest: outcome.previous_digest.as_ref().map(Digest::as_str),
         platforms: &outcome.platforms,
         omitted_platforms: &outcome.omitted_platforms,
         missing_platforms: &outcome.missing_platforms,

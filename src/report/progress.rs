@@ -41,6 +41,8 @@ pub struct Progress {
 #[derive(Debug, Default)]
 struct State {
     tags: u64,
+    /// Tags that ended, or wait under rollback for the others.
+    done: u64,
     ended: u64,
     failed: u64,
     /// Bytes that went out; those of a transfer that starts again no longer count.
@@ -119,7 +121,7 @@ impl Progress {
         };
         format!(
             "{} of {} tags{failed}, {} of {} sent, {rate}/s, {} blobs in flight",
-            state.ended,
+            state.done,
             state.tags,
             DecimalBytes(state.sent),
             DecimalBytes(state.expected),
@@ -148,15 +150,22 @@ impl State {
             Event::BlobEnded { digest } => self.end(digest),
             Event::TagEnded(outcome) => {
                 self.ended += 1;
+                self.done = self.done.max(self.ended);
                 self.failed += u64::from(outcome.status == Status::Failed);
             }
-            Event::Request(_) | Event::Retry { .. } | Event::Warning(_) => return,
+            Event::TagStaged => self.done += 1,
+            Event::Request(_)
+            | Event::Retry { .. }
+            | Event::Flipped(_)
+            | Event::Journal(_)
+            | Event::Settled { .. }
+            | Event::Warning(_) => return,
         }
         if let Some(bars) = &self.bars {
             bars.total.set_length(self.expected);
             bars.total.set_position(self.sent);
             bars.total
-                .set_message(format!("{}/{} tags", self.ended, self.tags));
+                .set_message(format!("{}/{} tags", self.done, self.tags));
         }
     }
 

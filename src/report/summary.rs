@@ -1,9 +1,10 @@
 //! From events to the outcome of a run and its exit code. Pure.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::event::{Event, Status, TagOutcome};
+use crate::event::{Event, Status, TagOutcome, Undone};
 use crate::options::{Mode, Policy, Run};
 
 /// What was asked for, as the report repeats it.
@@ -39,6 +40,10 @@ pub enum End {
     Signal(Signal),
     /// It could not start.
     NotStarted(Error),
+    /// Under rollback: all tags moved together. A signal that came after that changes nothing.
+    Flipped,
+    /// Under rollback: no tag moved, for a reason that is no single tag's.
+    NotFlipped(Error),
 }
 
 /// The outcome of a run.
@@ -50,7 +55,11 @@ pub enum Outcome {
     Failed,
     /// Some tags are.
     Partial,
-    /// A signal ended the run.
+    /// Under rollback: something failed, and the destination's tags are as before.
+    RolledBack,
+    /// Under rollback: something failed, and some tag could not be put back.
+    RollbackIncomplete,
+    /// A signal ended the run; under rollback the destination's tags are as before.
     Interrupted(Signal),
 }
 
@@ -62,6 +71,8 @@ impl Outcome {
             Self::Success => "success",
             Self::Failed => "failed",
             Self::Partial => "partial",
+            Self::RolledBack => "rolled-back",
+            Self::RollbackIncomplete => "rollback-incomplete",
             Self::Interrupted(_) => "interrupted",
         }
     }
@@ -73,6 +84,8 @@ impl Outcome {
             Self::Success => 0,
             Self::Failed => 1,
             Self::Partial => 3,
+            Self::RolledBack => 4,
+            Self::RollbackIncomplete => 5,
             Self::Interrupted(Signal::Interrupt) => 130,
             Self::Interrupted(Signal::Terminate) => 143,
         }
@@ -85,6 +98,39 @@ pub struct Tally {
     tags: Vec<TagOutcome>,
     requests: u64,
     retries: u64,
+    rollback: Rollback,
+}
+
+/// What there is to tell of a rollback run beside its tags.
+#[derive(Clone, Debug, Default)]
+pub struct Rollback {
+    /// How long the tags took to move, from the first request to the last answer.
+    pub flip: Option<Duration>,
+    /// The journal, where it stays.
+    pub journal: Option<PathBuf>,
+    /// What was put back first: the journal of an earlier run, and what that came to.
+    pub settled: Option<(PathBuf, Undone)>,
+}
+
+impl Rollback {
+    /// Whether a second signal ended the undo of an earlier run.
+    fn was_cut_off(&self) -> bool {
+        let settled = self.settled.as_ref();
+        settled.is_some_and(|(_, undone)| !undone.finished)
+    }
+
+    /// One more journal was settled. There is hardly ever a second one, whose tags are then told with
+    /// the first one's.
+    fn settle(&mut self, journal: PathBuf, undone: Undone) {
+        let Some((_, known)) = &mut self.settled else {
+            self.settled = Some((journal, undone));
+            return;
+        };
+        known.finished &= undone.finished;
+        known.restored.extend(undone.restored);
+        known.deleted.extend(undone.deleted);
+        known.left.extend(undone.left);
+    }
 }
 
 impl Tally {
@@ -94,11 +140,17 @@ impl Tally {
             Event::Request(_) => self.requests += 1,
             Event::Retry { .. } => self.retries += 1,
             Event::TagEnded(outcome) => self.tags.push(TagOutcome::clone(outcome)),
+            Event::Flipped(elapsed) => self.rollback.flip = Some(*elapsed),
+            Event::Journal(path) => self.rollback.journal = Some(path.clone()),
+            Event::Settled { journal, undone } => {
+                self.rollback.settle(journal.clone(), undone.clone());
+            }
             Event::Selected { .. }
             | Event::BlobStarted { .. }
             | Event::BlobBytes { .. }
             | Event::BlobRestarted { .. }
             | Event::BlobEnded { .. }
+            | Event::TagStaged
             | Event::Warning(_) => {}
         }
     }
@@ -109,10 +161,10 @@ impl Tally {
         self.tags
             .sort_by(|left, right| left.tag.as_bytes().cmp(right.tag.as_bytes()));
         let totals = Totals::of(&self, elapsed);
-        let outcome = outcome(&totals, &end);
+        let outcome = self.outcome(asked.policy, &totals, &end);
         let error = match end {
-            End::NotStarted(error) => Some(error),
-            End::Complete | End::Signal(_) => None,
+            End::NotStarted(error) | End::NotFlipped(error) => Some(error),
+            End::Complete | End::Flipped | End::Signal(_) => None,
         };
         Summary {
             asked,
@@ -120,18 +172,27 @@ impl Tally {
             tags: self.tags,
             totals,
             error,
+            rollback: self.rollback,
         }
     }
-}
 
-fn outcome(totals: &Totals, end: &End) -> Outcome {
-    let bad = totals.failed + totals.not_attempted + totals.rolled_back;
-    let good = totals.copied + totals.current + totals.would_copy;
-    match end {
-        End::Signal(signal) => Outcome::Interrupted(*signal),
-        End::Complete if bad == 0 => Outcome::Success,
-        End::Complete if good > 0 => Outcome::Partial,
-        End::Complete | End::NotStarted(_) => Outcome::Failed,
+    fn outcome(&self, policy: Policy, totals: &Totals, end: &End) -> Outcome {
+        let bad = totals.failed + totals.not_attempted + totals.rolled_back;
+        let good = totals.copied + totals.current + totals.would_copy;
+        if self.tags.iter().any(|tag| tag.left) || self.rollback.was_cut_off() {
+            return Outcome::RollbackIncomplete;
+        }
+        match end {
+            End::Signal(signal) => Outcome::Interrupted(*signal),
+            End::NotStarted(_) => Outcome::Failed,
+            End::NotFlipped(_) => Outcome::RolledBack,
+            End::Complete | End::Flipped => match policy {
+                _ if bad == 0 => Outcome::Success,
+                Policy::Rollback => Outcome::RolledBack,
+                Policy::BestEffort if good > 0 => Outcome::Partial,
+                Policy::BestEffort => Outcome::Failed,
+            },
+        }
     }
 }
 
@@ -203,11 +264,24 @@ pub struct Summary {
     pub tags: Vec<TagOutcome>,
     /// The counts.
     pub totals: Totals,
-    /// Why the run could not start.
+    /// Why the run could not start, or no tag could move.
     pub error: Option<Error>,
+    /// What a rollback run tells beside.
+    pub rollback: Rollback,
 }
 
 impl Summary {
+    /// The destination's tags that a rollback could not put back.
+    #[must_use]
+    pub fn left(&self) -> Vec<&str> {
+        let left = self.tags.iter().filter(|tag| tag.left);
+        let names = left.map(|tag| tag.destination_tag.as_deref().unwrap_or(&tag.tag));
+        let settled = self.rollback.settled.iter();
+        let cut_off = settled.filter(|(_, undone)| !undone.finished);
+        let earlier = cut_off.flat_map(|(_, undone)| &undone.left);
+        names.chain(earlier.map(|left| left.tag.as_str())).collect()
+    }
+
     /// What goes to `--digestfile`: the one digest where one image was asked for, a line for each tag that
     /// is there where tags were selected. `None`: there is nothing to write.
     #[must_use]
@@ -247,6 +321,10 @@ mod tests {
     use crate::error::Kind;
 
     fn summary(statuses: &[Status], end: End) -> Summary {
+        under(Policy::BestEffort, statuses, end)
+    }
+
+    fn under(policy: Policy, statuses: &[Status], end: End) -> Summary {
         let mut tally = Tally::default();
         for (index, status) in statuses.iter().enumerate() {
             tally.add(&Event::TagEnded(Box::new(TagOutcome::new(
@@ -254,14 +332,73 @@ mod tests {
                 *status,
             ))));
         }
-        let asked = Asked {
+        tally.finish(asked(policy), end, Duration::ZERO)
+    }
+
+    fn asked(policy: Policy) -> Asked {
+        Asked {
             source: "docker://a".into(),
             destination: "docker://b".into(),
             mode: Mode::All,
-            policy: Policy::BestEffort,
+            policy,
             run: Run::Real,
+        }
+    }
+
+    #[test]
+    fn exit_codes_of_a_rollback_run() {
+        use Status::{Copied, Current, Failed, NotAttempted, RolledBack, Skipped};
+        let error = || Error::new(Kind::LocalIo, "write journal", "x");
+        let signal = End::Signal(Signal::Terminate);
+        for (statuses, end, code) in [
+            (&[Copied, Current, Skipped][..], End::Flipped, 0),
+            (&[Current], End::Complete, 0),
+            (&[RolledBack, Failed], End::Complete, 4),
+            (&[Current, Failed], End::Complete, 4),
+            (&[RolledBack, NotAttempted, Failed], End::Complete, 4),
+            (&[RolledBack], End::NotFlipped(error()), 4),
+            (&[], End::NotStarted(error()), 1),
+            (&[RolledBack], signal.clone(), 143),
+        ] {
+            let summary = under(Policy::Rollback, statuses, end);
+            assert_eq!(summary.outcome.exit_code(), code, "{statuses:?}");
+        }
+        for end in [End::Complete, signal] {
+            let mut left = TagOutcome::new("1", Failed);
+            left.left = true;
+            let mut tally = Tally::default();
+            tally.add(&Event::TagEnded(Box::new(left)));
+            let summary = tally.finish(asked(Policy::Rollback), end, Duration::ZERO);
+            assert_eq!(summary.outcome.exit_code(), 5);
+            assert_eq!(summary.left(), ["1"]);
+        }
+    }
+
+    #[test]
+    fn several_journals_are_told_as_one() {
+        let undone = |tag: &str, finished| Undone {
+            restored: vec![tag.to_owned()],
+            finished,
+            ..Undone::default()
         };
-        tally.finish(asked, end, Duration::ZERO)
+        let mut tally = Tally::default();
+        for (tag, finished) in [("a", true), ("b", true)] {
+            let journal = PathBuf::from(tag);
+            let undone = undone(tag, finished);
+            tally.add(&Event::Settled { journal, undone });
+        }
+        let (journal, told) = tally.rollback.settled.clone().expect("settled");
+        assert_eq!(
+            (journal, told.restored),
+            ("a".into(), vec!["a".into(), "b".into()])
+        );
+        assert!(!tally.rollback.was_cut_off());
+        let undone = undone("c", false);
+        tally.add(&Event::Settled {
+            journal: "c".into(),
+            undone,
+        });
+        assert!(tally.rollback.was_cut_off());
     }
 
     #[test]

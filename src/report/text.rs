@@ -6,9 +6,9 @@ use indicatif::DecimalBytes;
 
 use super::summary::{Outcome, Signal, Summary, Totals};
 use crate::error::Error;
-use crate::event::{Status, TagOutcome};
+use crate::event::{Status, TagOutcome, Undone};
 use crate::image::digest::Digest;
-use crate::options::Run;
+use crate::options::{Policy, Run};
 use crate::printable::clean;
 
 /// How much of a digest is enough to tell it from others by eye.
@@ -26,6 +26,7 @@ pub fn render(summary: &Summary) -> String {
     }
     notes(&mut text, &summary.tags);
     problems(&mut text, summary);
+    standing(&mut text, summary);
     line(&mut text, &closing(summary));
     text
 }
@@ -193,12 +194,82 @@ fn problems(text: &mut String, summary: &Summary) {
     }
 }
 
+/// What a rollback run has made of the destination, in one sentence.
+fn standing(text: &mut String, summary: &Summary) {
+    if summary.asked.policy != Policy::Rollback || summary.asked.run == Run::Dry {
+        return;
+    }
+    let place = clean(&summary.asked.destination);
+    if let Some((journal, undone)) = &summary.rollback.settled {
+        let journal = clean(&journal.display().to_string());
+        line(
+            text,
+            &format!("settled {journal} first: {}", what_was_done(undone)),
+        );
+    }
+    let flip = summary.rollback.flip;
+    let sentence = match (summary.outcome, flip) {
+        (Outcome::Success, Some(flip)) => {
+            format!(
+                "all tags of {place} moved together, in {:.2}s",
+                flip.as_secs_f64()
+            )
+        }
+        (Outcome::Success, None) => format!("no tag of {place} had to move"),
+        (Outcome::RolledBack | Outcome::Interrupted(_), None) => {
+            format!("ROLLED BACK: no tag of {place} was touched")
+        }
+        (Outcome::RolledBack | Outcome::Interrupted(_), Some(_)) => {
+            format!("ROLLED BACK: every tag of {place} is as it was before")
+        }
+        (Outcome::RollbackIncomplete, _) => {
+            let names = summary.left();
+            format!(
+                "ROLLBACK INCOMPLETE: {} of {place} may not be as before: {}; every other tag is",
+                plural(names.len(), "tag"),
+                clean(&names.join(", "))
+            )
+        }
+        (Outcome::Failed | Outcome::Partial, _) => return,
+    };
+    line(text, &sentence);
+}
+
+/// `2 tags restored, 1 tag deleted, 1 tag left (v3)`.
+#[must_use]
+pub fn what_was_done(undone: &Undone) -> String {
+    let names: Vec<&str> = undone.left.iter().map(|left| left.tag.as_str()).collect();
+    let counts = [
+        (undone.restored.len(), "restored".to_owned()),
+        (undone.deleted.len(), "deleted".to_owned()),
+        (names.len(), format!("left ({})", clean(&names.join(", ")))),
+    ];
+    let some = counts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = some
+        .map(|(count, what)| format!("{} {what}", plural(*count, "tag")))
+        .collect();
+    if parts.is_empty() {
+        "every tag was as before".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{end}")
+}
+
 fn closing(summary: &Summary) -> String {
     let totals = &summary.totals;
     let said = match summary.outcome {
         Outcome::Interrupted(Signal::Interrupt) => "interrupted: ",
         Outcome::Interrupted(Signal::Terminate) => "terminated: ",
-        Outcome::Success | Outcome::Failed | Outcome::Partial => "",
+        Outcome::Success
+        | Outcome::Failed
+        | Outcome::Partial
+        | Outcome::RolledBack
+        | Outcome::RollbackIncomplete => "",
     };
     let bytes = DecimalBytes(totals.bytes);
     let sent = match summary.asked.run {

@@ -9,6 +9,7 @@ use crate::endpoint::registry::credentials::{CredentialSource, Credentials, Secr
 use crate::endpoint::registry::{RegistriesConf, RegistryOptions, Tls};
 use crate::error::{Error, Result};
 use crate::event::{Events, Side};
+use crate::printable::word;
 
 /// Small requests that one registry gets at once.
 const SMALL_REQUESTS: usize = 32;
@@ -30,6 +31,27 @@ impl Access {
     pub(super) fn for_jobs(mut self, jobs: usize) -> Self {
         self.jobs = jobs;
         self
+    }
+
+    /// What has to be written behind a command with one reference to trust the same registries.
+    #[must_use]
+    pub fn as_options(&self) -> String {
+        let Tls {
+            verify, cert_dir, ..
+        } = &self.tls;
+        let mut options = String::new();
+        if let Some(verify) = verify {
+            options.push_str(if *verify {
+                " --tls-verify"
+            } else {
+                " --tls-verify=false"
+            });
+        }
+        if let Some(directory) = cert_dir {
+            options.push_str(" --cert-dir ");
+            options.push_str(&word(&directory.to_string_lossy()));
+        }
+        options
     }
 
     /// The options of the registry client for `side`.

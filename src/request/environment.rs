@@ -19,6 +19,8 @@ pub struct Environment {
     pub runtime: Option<PathBuf>,
     /// `XDG_CONFIG_HOME`.
     pub config: Option<PathBuf>,
+    /// `XDG_STATE_HOME`.
+    pub state: Option<PathBuf>,
     /// The home directory.
     pub home: Option<PathBuf>,
 }
@@ -40,6 +42,7 @@ impl Environment {
                 .map(|path| path.join("containers"))
                 .or_else(run_containers),
             config: path("XDG_CONFIG_HOME"),
+            state: path("XDG_STATE_HOME"),
             home: std::env::home_dir(),
         }
     }

@@ -3,6 +3,7 @@
 mod access;
 mod environment;
 mod login;
+mod undo;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -15,11 +16,13 @@ use crate::image::platform::{PlatformSelector, Wanted};
 use crate::options::{MissingArch, Mode, Policy, Recheck, Run};
 use crate::reference::{Reference, Role};
 use crate::select::{Patterns, Selection};
+use crate::state::StateDirectory;
 
 pub use self::access::Access;
 use self::access::{resolve, sides};
 pub use self::environment::Environment;
 pub use self::login::{LoginRequest, LoginWish, LogoutRequest};
+pub use self::undo::{Task, UndoRequest, homeless};
 pub use crate::cli::{Form, Progress};
 
 /// What to print.
@@ -48,6 +51,8 @@ pub struct CopyRequest {
     pub missing: MissingArch,
     /// What a failed tag means for the others.
     pub policy: Policy,
+    /// Where journals are kept; `None`: there is no home directory.
+    pub state: Option<StateDirectory>,
     /// How far a tag that looks right is looked into.
     pub recheck: Recheck,
     /// Blob transfers at once.
@@ -106,11 +111,6 @@ impl CopyRequest {
         let selection = Selection::compile(&patterns(&arguments.tags))?;
         check_names(&source, &destination, selection.is_some())?;
         let (mode, wanted) = platforms(&arguments.platforms)?;
-        if arguments.transfer.policy == Policy::Rollback {
-            return Err(Error::usage(
-                "--policy rollback comes in a later version; this one has best-effort alone",
-            ));
-        }
         let files = (&arguments.report.report, &arguments.report.digestfile);
         if files.0.is_some() && files.0 == files.1 {
             return Err(Error::usage("--report and --digestfile name the same file"));
@@ -127,6 +127,7 @@ impl CopyRequest {
             wanted,
             missing: arguments.platforms.missing_arch,
             policy: arguments.transfer.policy,
+            state: state_directory(arguments.transfer.state_dir, environment),
             recheck: arguments.transfer.recheck,
             jobs,
             run: if arguments.transfer.dry_run {
@@ -200,6 +201,16 @@ fn check_standard_input(access: &CopyAccessArgs) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Where state is kept: as named, else where the XDG Base Directory Specification has it.
+fn state_directory(named: Option<PathBuf>, environment: &Environment) -> Option<StateDirectory> {
+    let home = || Some(environment.home.as_ref()?.join(".local/state"));
+    // The specification has relative paths ignored.
+    let state_home = environment.state.clone();
+    let state_home = state_home.filter(|path| path.is_absolute()).or_else(home);
+    let path = named.or_else(|| Some(state_home?.join("barge")));
+    path.map(|path| StateDirectory::new(&path))
 }
 
 fn output(arguments: &OutputArgs) -> Output {
@@ -355,7 +366,6 @@ mod tests {
             &["--arch", "linux"],
             &["--arch", ""],
             &["--arch", "arm64,"],
-            &["--policy", "rollback"],
             &["--src-creds", ":x"],
             &["--src-creds", "a:b", "--src-no-creds"],
             &["--jobs", "0"],

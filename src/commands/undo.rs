@@ -1,0 +1,328 @@
+//! `barge undo`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::listener::Listener;
+use super::signals::Signals;
+use super::{Code, failed, print, unfinished};
+use crate::cli::Form;
+use crate::endpoint::Endpoint;
+use crate::engine::Stop;
+use crate::engine::rollback::{self, UndoJob};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Events, Side, Undone};
+use crate::journal::{Journal, State};
+use crate::printable::{self, clean};
+use crate::reference::{Reference, Role};
+use crate::report::json::{ErrorReport, SettledReport};
+use crate::report::progress::Style;
+use crate::report::summary::Outcome;
+use crate::report::text;
+use crate::request::{Task, UndoRequest};
+use crate::state::{self, StateDirectory, Stored};
+
+/// Does with journals what `request` asks for.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+pub async fn run(request: UndoRequest) -> anyhow::Result<Code> {
+    let form = request.output.form;
+    let done = match &request.task {
+        Task::List => list(&request.state).map(|list| tell_list(&list, form)),
+        Task::Forget(name) => forget(&request.state, name).map(|path| tell_forgotten(&path, form)),
+        Task::Settle(name) => match request.state.find(name) {
+            Ok(stored) => return settle(&request, vec![stored]).await,
+            Err(error) => Err(error),
+        },
+        Task::SettleAll => match request.state.journals() {
+            Ok(stored) => {
+                let unfinished = stored.into_iter().filter(|stored| !is_closed(stored));
+                return settle(&request, unfinished.collect()).await;
+            }
+            Err(error) => Err(error),
+        },
+    };
+    match done {
+        Ok(text) => {
+            print(&text)?;
+            Ok(0)
+        }
+        Err(error) => failed(&error, form),
+    }
+}
+
+fn is_closed(stored: &Stored) -> bool {
+    let journal = stored.journal.as_ref();
+    journal.is_ok_and(|journal| journal.state == State::Closed)
+}
+
+/// A journal as the list shows it.
+#[derive(Serialize)]
+struct Listed {
+    journal: String,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content {
+    Known {
+        destination: String,
+        state: &'static str,
+        created: u64,
+        tags: Vec<String>,
+    },
+    Unknown {
+        state: &'static str,
+        error: String,
+    },
+}
+
+fn list(directory: &StateDirectory) -> Result<Vec<Listed>> {
+    let stored = directory.journals()?.into_iter();
+    stored
+        .map(|Stored { path, journal }| {
+            let content = match journal {
+                Ok(journal) => Content::Known {
+                    state: standing(directory, &journal)?,
+                    destination: journal.destination,
+                    created: journal.created,
+                    tags: journal.tags.into_iter().map(|moved| moved.tag).collect(),
+                },
+                Err(error) => Content::Unknown {
+                    state: "unreadable",
+                    error: error.to_string(),
+                },
+            };
+            Ok(Listed {
+                journal: path.display().to_string(),
+                content,
+            })
+        })
+        .collect()
+}
+
+fn standing(directory: &StateDirectory, journal: &Journal) -> Result<&'static str> {
+    Ok(match journal.state {
+        State::Closed => "closed",
+        State::Open if directory.lock(&journal.destination)?.is_none() => "at-work",
+        State::Open => "unfinished",
+    })
+}
+
+fn tell_list(list: &[Listed], form: Form) -> String {
+    if form == Form::Json {
+        return printable::json(&serde_json::json!({ "journals": list }));
+    }
+    if list.is_empty() {
+        return "no journal: every rollback run came to its end\n".to_owned();
+    }
+    let mut told = String::new();
+    for Listed { journal, content } in list {
+        let what = match content {
+            Content::Known {
+                destination,
+                state,
+                created,
+                tags,
+            } => format!(
+                "{state}, {}, {destination}: {}",
+                age(*created),
+                tags.join(", ")
+            ),
+            Content::Unknown { state, error } => format!("{state}: {error}"),
+        };
+        let _ = writeln!(told, "{}\n  {}", clean(journal), clean(&what));
+    }
+    told.push_str("barge undo JOURNAL puts its tags back, --forget JOURNAL drops it\n");
+    told
+}
+
+/// How long ago, roughly.
+fn age(created: u64) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = now.map_or(0, |now| now.as_secs()).saturating_sub(created);
+    match seconds {
+        0..120 => format!("{seconds} s old"),
+        120..7200 => format!("{} min old", seconds / 60),
+        7200..172_800 => format!("{} h old", seconds / 3600),
+        _ => format!("{} days old", seconds / 86_400),
+    }
+}
+
+fn forget(directory: &StateDirectory, name: &str) -> Result<PathBuf> {
+    let stored = directory.find(name)?;
+    if let Ok(journal) = &stored.journal
+        && standing(directory, journal)? == "at-work"
+    {
+        return Err(
+            Error::new(Kind::Conflict, "drop", stored.path.display()).because("its run is at work")
+        );
+    }
+    state::remove(&stored.path)?;
+    Ok(stored.path)
+}
+
+fn tell_forgotten(path: &Path, form: Form) -> String {
+    let path = path.display().to_string();
+    match form {
+        Form::Json => printable::json(&serde_json::json!({ "forgotten": path })),
+        Form::Text => format!("dropped {}; its tags stay as they are\n", clean(&path)),
+    }
+}
+
+/// What became of one journal.
+struct Settled {
+    path: PathBuf,
+    end: Result<Undone>,
+}
+
+async fn settle(request: &UndoRequest, journals: Vec<Stored>) -> anyhow::Result<Code> {
+    let signals = Signals::listen();
+    let listener = Listener::new(if request.output.quiet {
+        Style::Quiet
+    } else {
+        Style::Silent
+    });
+    let events = listener.events();
+    let mut settled = Vec::new();
+    for stored in journals {
+        if signals.stop.soon.is_cancelled() {
+            break;
+        }
+        let path = stored.path.clone();
+        let end = one(request, stored, (&events, &signals.stop)).await;
+        settled.push(Settled { path, end });
+    }
+    let outcome = outcome(&settled, &signals);
+    print(&match request.output.form {
+        Form::Json => json(&settled, outcome),
+        Form::Text => told(&settled),
+    })?;
+    Ok(outcome.exit_code())
+}
+
+fn outcome(settled: &[Settled], signals: &Signals) -> Outcome {
+    let left = |each: &Settled| {
+        each.end
+            .as_ref()
+            .is_ok_and(|undone| !undone.left.is_empty())
+    };
+    if settled.iter().any(left) {
+        return Outcome::RollbackIncomplete;
+    }
+    match signals.came() {
+        Some(signal) => Outcome::Interrupted(signal),
+        None if settled.iter().any(|each| each.end.is_err()) => Outcome::Failed,
+        None => Outcome::Success,
+    }
+}
+
+/// Puts back the tags of one journal, once its run is no longer at work.
+async fn one(
+    request: &UndoRequest,
+    stored: Stored,
+    (events, stop): (&Events, &Stop),
+) -> Result<Undone> {
+    let place = Reference::parse(&stored.journal?.destination, Role::Destination)?;
+    let options = request.access.options(Side::Destination, events);
+    let endpoint = Endpoint::new(&place, options)?;
+    let Endpoint::Registry(repository) = &endpoint else {
+        return Err(Error::new(Kind::Unsupported, "put back tags of", &place)
+            .because("it is no repository of a registry"));
+    };
+    tokio::select! {
+        biased;
+        () = stop.soon.cancelled() => return Err(interrupted(&place)),
+        contacted = endpoint.contact(Side::Destination) => contacted?,
+    }
+    let directory = StateDirectory::of(&stored.path);
+    let _lock = unfinished::only_one(&directory, &place.to_string(), (events, stop)).await?;
+    let Some(again) = state::read(&stored.path)? else {
+        // Its run came to its end meanwhile.
+        return Ok(Undone {
+            finished: true,
+            ..Undone::default()
+        });
+    };
+    let journal = again.journal?;
+    let options = request.access.as_options();
+    let job = UndoJob {
+        repository,
+        journal: &journal,
+        path: &stored.path,
+        options: &options,
+    };
+    let work = rollback::undo(job, stop);
+    let undone = rollback::saying_so(stop, events, work).await;
+    if !undone
+        .left
+        .iter()
+        .any(|left| is_worth_another_try(&left.error))
+    {
+        rollback::close(job, &undone)?;
+    }
+    Ok(undone)
+}
+
+/// Whether a tag was left since the registry could not be reached, or wants to know who asks: the journal
+/// stays as it is then.
+fn is_worth_another_try(error: &Error) -> bool {
+    let kind = error.kind();
+    kind.retryable() || matches!(kind, Kind::Unauthorized | Kind::Denied)
+}
+
+fn interrupted(place: &Reference) -> Error {
+    Error::new(Kind::Interrupted, "put back tags of", place).because("a signal ended it")
+}
+
+fn json(settled: &[Settled], outcome: Outcome) -> String {
+    let done = settled.iter().filter_map(|each| {
+        let undone = each.end.as_ref().ok()?;
+        Some(SettledReport::new(&each.path, undone))
+    });
+    let failures = settled.iter().filter_map(|each| {
+        let error = ErrorReport::new(each.end.as_ref().err()?);
+        let journal = each.path.display().to_string();
+        Some(serde_json::json!({ "journal": journal, "error": error }))
+    });
+    printable::json(&serde_json::json!({
+        "outcome": outcome.name(),
+        "settled": done.collect::<Vec<_>>(),
+        "failed": failures.collect::<Vec<_>>(),
+    }))
+}
+
+fn told(settled: &[Settled]) -> String {
+    if settled.is_empty() {
+        return "no unfinished journal: nothing to put back\n".to_owned();
+    }
+    let mut told = String::new();
+    for Settled { path, end } in settled {
+        let path = clean(&path.display().to_string());
+        match end {
+            Ok(undone) => {
+                let _ = writeln!(told, "{path}: {}", text::what_was_done(undone));
+                for left in &undone.left {
+                    let (tag, kind) = (clean(&left.tag), left.error.kind().name());
+                    let _ = writeln!(told, "{tag}: {kind}: {}", text::error(&left.error));
+                }
+            }
+            Err(error) => {
+                let _ = writeln!(
+                    told,
+                    "{path}: {}: {}",
+                    error.kind().name(),
+                    text::error(error)
+                );
+            }
+        }
+    }
+    told
+}

@@ -1,0 +1,173 @@
+//! Rollback runs into the same repository that were killed half-way. A rollback run that selects all
+//! their tags puts them back first; anybody else says so, and leaves those tags alone.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::endpoint::{Endpoint, Target};
+use crate::engine::rollback::{self, Keeping, UndoJob};
+use crate::engine::{Policy, Stop, TagJob};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Events};
+use crate::journal::{Journal, State};
+use crate::options::{self, Run};
+use crate::printable::word;
+use crate::request::{CopyRequest, homeless};
+use crate::state::{Lock, StateDirectory, Stored};
+
+/// How often a run that waits for another looks whether that has ended.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a run needs to keep to its policy, where earlier runs are out of its way: `tags` that are not
+/// are barred.
+///
+/// # Errors
+///
+/// `local-io` where a rollback run could not keep a journal, `interrupted` where a signal ended the wait.
+pub(super) async fn clear(
+    request: &CopyRequest,
+    destination: &Endpoint,
+    tags: &mut [TagJob],
+    (events, stop): (&Events, &Stop),
+) -> Result<Policy> {
+    let rollback = request.policy == options::Policy::Rollback;
+    let place = request.destination.place().to_string();
+    let keeps_nothing = if rollback {
+        Policy::Rollback(Keeping::Nothing)
+    } else {
+        Policy::BestEffort
+    };
+    let Endpoint::Registry(repository) = destination else {
+        return Ok(keeps_nothing);
+    };
+    if !rollback || request.run == Run::Dry {
+        if let Some(directory) = &request.state {
+            avoid(directory, &place, tags, events);
+        }
+        return Ok(keeps_nothing);
+    }
+    let directory = request.state.clone().ok_or_else(homeless)?;
+    let lock = only_one(&directory, &place, (events, stop)).await?;
+    for stored in directory.journals_of(&place)? {
+        let Some((path, journal)) = open(stored, events) else {
+            continue;
+        };
+        if covers(tags, &journal) {
+            let options = request.destination_access.as_options();
+            let job = UndoJob {
+                repository,
+                journal: &journal,
+                path: &path,
+                options: &options,
+            };
+            settle(job, (events, stop)).await?;
+        } else {
+            bar((&path, &journal), tags, events);
+        }
+    }
+    Ok(Policy::Rollback(Keeping::Journal {
+        directory,
+        lock,
+        options: request.destination_access.as_options(),
+    }))
+}
+
+/// Waits until no other rollback run into the repository is at work on this machine.
+pub(super) async fn only_one(
+    directory: &StateDirectory,
+    place: &str,
+    (events, stop): (&Events, &Stop),
+) -> Result<Lock> {
+    let mut told = false;
+    loop {
+        if let Some(lock) = directory.lock(place)? {
+            return Ok(lock);
+        }
+        if !told {
+            told = true;
+            let text = format!("another rollback run into {place} is at work; waiting for its end");
+            events.send(Event::Warning(text));
+        }
+        tokio::select! {
+            biased;
+            () = stop.soon.cancelled() => {
+                return Err(Error::new(Kind::Interrupted, "wait for another run into", place)
+                    .because("a signal ended the wait"));
+            }
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// The journal of a file, where somebody has still to put its tags back.
+fn open(stored: Stored, events: &Events) -> Option<(PathBuf, Journal)> {
+    match stored.journal {
+        Ok(journal) => (journal.state == State::Open).then_some((stored.path, journal)),
+        Err(error) => {
+            let advice = error.advice().unwrap_or_default();
+            events.send(Event::Warning(format!("{error}; {advice}")));
+            None
+        }
+    }
+}
+
+fn writes(job: &TagJob, tag: &str) -> bool {
+    matches!(&job.destination, Target::Tag(name) if name == tag)
+}
+
+fn covers(tags: &[TagJob], journal: &Journal) -> bool {
+    let mut moved = journal.tags.iter();
+    moved.all(|moved| tags.iter().any(|job| writes(job, &moved.tag)))
+}
+
+/// Puts back what an earlier run left half-way. Tags that cannot be put back are named, and the run goes
+/// on; where that may go better another time it does not, and the journal stays for then.
+async fn settle(job: UndoJob<'_>, (events, stop): (&Events, &Stop)) -> Result<()> {
+    let work = rollback::undo(job, stop);
+    let undone = rollback::saying_so(stop, events, work).await;
+    let mut left = undone.left.iter().map(|left| &left.error);
+    let hindrance = left
+        .find(|error| error.kind().retryable() || error.kind() == Kind::Interrupted)
+        .cloned();
+    let closed = match &hindrance {
+        Some(_) => Ok(()),
+        None => rollback::close(job, &undone).map(|_| ()),
+    };
+    events.send(Event::Settled {
+        journal: job.path.to_owned(),
+        undone,
+    });
+    hindrance.map_or(closed, Err)
+}
+
+/// Bars the tags of unfinished runs. That they cannot be looked for is no reason not to run.
+fn avoid(directory: &StateDirectory, place: &str, tags: &mut [TagJob], events: &Events) {
+    let stored = match directory.journals_of(place) {
+        Ok(stored) => stored,
+        Err(error) => return events.send(Event::Warning(error.to_string())),
+    };
+    let unfinished: Vec<_> = stored
+        .into_iter()
+        .filter_map(|stored| open(stored, events))
+        .collect();
+    for (path, journal) in &unfinished {
+        bar((path, journal), tags, events);
+    }
+}
+
+fn bar((path, journal): (&Path, &Journal), tags: &mut [TagJob], events: &Events) {
+    let place = &journal.destination;
+    let command = format!("barge undo {}", word(&path.to_string_lossy()));
+    events.send(Event::Warning(format!(
+        "a rollback run into {place} is at work, or was killed, with {} tags half-way; `{command}` puts them back, and until then nothing else writes them",
+        journal.tags.len(),
+    )));
+    for moved in &journal.tags {
+        let error = Error::new(Kind::Conflict, "write", format!("{place}:{}", moved.tag))
+            .because("a rollback run that moved it has not come to its end")
+            .hint(format!("put it back first: {command}"));
+        for job in tags.iter_mut().filter(|job| writes(job, &moved.tag)) {
+            job.barred = Some(error.clone());
+        }
+    }
+}

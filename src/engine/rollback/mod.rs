@@ -1,0 +1,298 @@
+//! All or nothing: everything is staged by digest, what tags point at is recorded, then they are
+//! flipped together; on a failure or a signal they are put back. A layout is flipped by one rename.
+
+mod flip;
+mod record;
+mod stage;
+mod undo;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use self::flip::{Flip, Moving};
+use self::record::Recorded;
+pub use self::stage::Staged;
+pub use self::undo::{UndoJob, undo};
+use super::{Ended, Shared, Stop, TagEnd, TagJob, work};
+use crate::endpoint::Endpoint;
+use crate::endpoint::layout::Layout;
+use crate::endpoint::registry::Repository;
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Events, Status, Undone};
+use crate::journal::{Journal, State};
+use crate::options::Run;
+use crate::state::{self, Lock, StateDirectory};
+
+/// Requests of one kind that a flip, or an undo, makes at once.
+const AT_ONCE: usize = 32;
+
+/// What a rollback run keeps on this machine.
+#[derive(Debug)]
+pub enum Keeping {
+    /// The destination changes by one rename: there is nothing to keep.
+    Nothing,
+    /// A journal.
+    Journal {
+        /// Where.
+        directory: StateDirectory,
+        /// The right to be the only such run.
+        lock: Lock,
+        /// What `barge undo` has to be given to reach the destination in the same way.
+        options: String,
+    },
+}
+
+/// Runs `tags` to their end: all of them, or none.
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    tags: Vec<TagJob>,
+    stop: &Stop,
+    keeping: Keeping,
+) -> Ended {
+    let mut ends = Vec::with_capacity(tags.len());
+    work(shared, tags, &stop.soon, |end| {
+        shared.events.send(Event::TagStaged);
+        ends.push(end);
+    })
+    .await;
+    let mut run = Rollback { shared, stop, ends };
+    let ended = match shared.settings.run {
+        Run::Dry => Ended::Tags,
+        Run::Real => run.flip_or_not(keeping).await,
+    };
+    for end in run.ends {
+        let ended = Event::TagEnded(Box::new(end.outcome));
+        shared.events.send(ended);
+    }
+    ended
+}
+
+/// A run whose tags are staged.
+struct Rollback<'a> {
+    shared: &'a Arc<Shared>,
+    stop: &'a Stop,
+    ends: Vec<TagEnd>,
+}
+
+impl Rollback<'_> {
+    async fn flip_or_not(&mut self, keeping: Keeping) -> Ended {
+        if !self.is_good() {
+            self.roll_back();
+            return Ended::Tags;
+        }
+        let shared = Arc::clone(self.shared);
+        let ended = match (&shared.destination, keeping) {
+            (Endpoint::Layout(layout), _) => self.flip_layout(layout).await,
+            (
+                Endpoint::Registry(repository),
+                Keeping::Journal {
+                    directory,
+                    lock,
+                    options,
+                },
+            ) => {
+                let ended = self.flip_registry(repository, (&directory, &options));
+                let ended = ended.await;
+                drop(lock);
+                ended
+            }
+            (Endpoint::Registry(_), Keeping::Nothing) => {
+                Err(
+                    Error::new(Kind::Protocol, "flip tags of", &shared.destination)
+                        .because("there is nowhere to keep a journal"),
+                )
+            }
+        };
+        match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                self.roll_back();
+                Ended::NotFlipped(error)
+            }
+        }
+    }
+
+    /// Whether nothing speaks against showing the tags.
+    fn is_good(&self) -> bool {
+        let failed =
+            |end: &TagEnd| matches!(end.outcome.status, Status::Failed | Status::NotAttempted);
+        !self.stop.soon.is_cancelled() && !self.ends.iter().any(failed)
+    }
+
+    /// Says of every tag that was fine that it is as before.
+    fn roll_back(&mut self) {
+        for end in &mut self.ends {
+            if end.outcome.status == Status::Copied {
+                end.outcome.status = Status::RolledBack;
+            }
+        }
+    }
+
+    /// Notes why one tag fails.
+    fn fail(&mut self, tag: &str, error: Error) {
+        let failed = self.ends.iter_mut().find(|end| end.writes(tag));
+        if let Some(end) = failed {
+            end.outcome.status = Status::Failed;
+            end.outcome.error = Some(error);
+        }
+    }
+
+    async fn flip_layout(&mut self, layout: &Layout) -> Result<Ended> {
+        let staged = |end: &mut TagEnd| {
+            let staged = end.staged.take()?;
+            end.outcome.previous_digest = staged.before;
+            Some((staged.root, end.job.destination.clone()))
+        };
+        let entries: Vec<_> = self.ends.iter_mut().filter_map(staged).collect();
+        if entries.is_empty() {
+            return Ok(Ended::Tags);
+        }
+        let started = Instant::now();
+        layout.enter(entries).await?;
+        self.shared.events.send(Event::Flipped(started.elapsed()));
+        Ok(Ended::Flipped)
+    }
+
+    async fn flip_registry(
+        &mut self,
+        repository: &Repository,
+        (directory, options): (&StateDirectory, &str),
+    ) -> Result<Ended> {
+        let Some(recorded) = self.prepare(repository).await else {
+            self.roll_back();
+            return Ok(Ended::Tags);
+        };
+        let (moving, journal) = self.journal(recorded);
+        if moving.is_empty() {
+            return Ok(Ended::Tags);
+        }
+        let path = directory.create(&journal)?;
+        let work = flip::flip(repository, &moving, self.stop);
+        let flip = saying_so(self.stop, &self.shared.events, work).await;
+        self.shared.events.send(Event::Flipped(flip.elapsed));
+        if flip.is_complete() {
+            if let Err(error) = state::remove(&path) {
+                self.shared.events.send(Event::Warning(error.to_string()));
+                self.shared.events.send(Event::Journal(path));
+            }
+            return Ok(Ended::Flipped);
+        }
+        let job = UndoJob {
+            repository,
+            journal: &journal,
+            path: &path,
+            options,
+        };
+        self.take_back(job, flip).await;
+        Ok(Ended::Tags)
+    }
+
+    /// What has to be known right before the flip. `None`: a tag failed, or a signal came.
+    async fn prepare(&mut self, repository: &Repository) -> Option<Recorded> {
+        let stop = self.stop;
+        let recorded = tokio::select! {
+            biased;
+            () = stop.soon.cancelled() => None,
+            recorded = self.record(repository) => recorded,
+        };
+        let recorded = recorded?;
+        self.refresh(repository).await?;
+        Some(recorded)
+    }
+
+    /// The tags that have to move, and the journal of that.
+    fn journal(&mut self, recorded: Recorded) -> (Vec<Moving>, Journal) {
+        let mut moving = Vec::new();
+        for end in &mut self.ends {
+            let (Some(tag), Some(staged)) = (end.tag(), end.staged.take()) else {
+                continue;
+            };
+            let before = recorded.tags.get(&tag).cloned().flatten();
+            end.outcome.previous_digest.clone_from(&before);
+            if before.as_ref() != Some(&staged.root.digest) {
+                moving.push(Moving {
+                    tag,
+                    before,
+                    root: staged.root,
+                    pushed: staged.pushed,
+                });
+            }
+        }
+        let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let journal = Journal::new(
+            format!("docker://{}", self.shared.destination),
+            created.map_or(0, |time| time.as_secs()),
+            moving.iter().map(Moving::entry).collect(),
+            recorded.manifests,
+        );
+        (moving, journal)
+    }
+
+    async fn take_back(&mut self, job: UndoJob<'_>, flip: Flip) {
+        self.roll_back();
+        for (tag, error) in flip.failed {
+            self.fail(&tag, error);
+        }
+        let work = undo(job, self.stop);
+        let undone = saying_so(self.stop, &self.shared.events, work).await;
+        for left in &undone.left {
+            self.fail(&left.tag, left.error.clone());
+            let end = self.ends.iter_mut().find(|end| end.writes(&left.tag));
+            if let Some(end) = end {
+                end.outcome.left = true;
+            }
+        }
+        let kept = close(job, &undone).unwrap_or_else(|error| {
+            self.shared.events.send(Event::Warning(error.to_string()));
+            Kept::Yes
+        });
+        if kept == Kept::Yes {
+            let path = job.path.to_owned();
+            self.shared.events.send(Event::Journal(path));
+        }
+    }
+}
+
+/// Does `work` to its end, and says what a signal means that comes meanwhile.
+pub async fn saying_so<T>(stop: &Stop, events: &Events, work: impl Future<Output = T>) -> T {
+    if stop.soon.is_cancelled() {
+        return work.await;
+    }
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = stop.soon.cancelled() => {}
+    }
+    let text = "interrupted: tags that have moved are put back; a second signal stops that";
+    events.send(Event::Warning(text.to_owned()));
+    work.await
+}
+
+/// Whether a journal is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Its file is gone.
+    No,
+    /// It holds what could not be put back.
+    Yes,
+}
+
+/// Does with a journal what its undo came to.
+///
+/// # Errors
+///
+/// `local-io`; the journal is as it was.
+pub fn close(job: UndoJob<'_>, undone: &Undone) -> Result<Kept> {
+    if !undone.finished {
+        return Ok(Kept::Yes);
+    }
+    if undone.left.is_empty() {
+        state::remove(job.path)?;
+        return Ok(Kept::No);
+    }
+    let mut journal = job.journal.clone();
+    journal.state = State::Closed;
+    state::save(job.path, &journal)?;
+    Ok(Kept::Yes)
+}

@@ -1,0 +1,104 @@
+//! Recording: what the destination's tags point at right before the flip, with the bytes that it takes
+//! to put that back where a registry drops manifests that lose their tag.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, stream};
+
+use super::super::once::Once;
+use super::{AT_ONCE, Rollback};
+use crate::endpoint::Target;
+use crate::endpoint::registry::Repository;
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::Manifest;
+
+/// What was there.
+#[derive(Default)]
+pub(super) struct Recorded {
+    /// What each tag points at; `None`: it is not there.
+    pub(super) tags: BTreeMap<String, Option<Digest>>,
+    /// The manifests that the tags lead to.
+    pub(super) manifests: Vec<Manifest>,
+}
+
+impl Rollback<'_> {
+    /// Reads what the tags that are to be flipped point at. `None`: a tag failed.
+    pub(super) async fn record(&mut self, repository: &Repository) -> Option<Recorded> {
+        let known = Once::default();
+        let staged = self.ends.iter().filter(|end| end.staged.is_some());
+        let tags: Vec<String> = staged.filter_map(super::TagEnd::tag).collect();
+        let reads = stream::iter(tags).map(|tag| {
+            let known = &known;
+            async move {
+                let read = one(repository, known, &tag).await;
+                (tag, read)
+            }
+        });
+        let reads: Vec<_> = reads.buffer_unordered(AT_ONCE).collect().await;
+        let mut recorded = Recorded::default();
+        let mut manifests = BTreeMap::new();
+        for (tag, read) in reads {
+            match read {
+                Ok(found) => {
+                    let root = found.first().map(|root| root.digest.clone());
+                    recorded.tags.insert(tag, root);
+                    manifests.extend(found.into_iter().map(|each| (each.digest.clone(), each)));
+                }
+                Err(error) => self.fail(&tag, error),
+            }
+        }
+        recorded.manifests = manifests.into_values().collect();
+        self.is_good().then_some(recorded)
+    }
+}
+
+/// The manifests that `tag` leads to, the root first; none where there is no such tag.
+async fn one(
+    repository: &Repository,
+    known: &Once<Option<Manifest>>,
+    tag: &str,
+) -> Result<Vec<Manifest>> {
+    let root = repository
+        .manifest_for_certain(&Target::Tag(tag.to_owned()))
+        .await;
+    let root = root.map_err(|error| match error.kind() {
+        Kind::Unsupported | Kind::InvalidManifest => cannot_keep(repository, tag, &error),
+        _ => error,
+    })?;
+    let mut found: Vec<Manifest> = root.into_iter().collect();
+    let mut next = 0;
+    while let Some(parent) = found.get(next) {
+        let asked = parent.entries().iter().map(|entry| async {
+            let read = known.run(&entry.digest, child(repository, &entry.digest));
+            Ok::<_, Error>(read.await?.into_inner())
+        });
+        let children = try_join_all(asked).await?.into_iter().flatten();
+        for child in children.collect::<Vec<_>>() {
+            if !found.iter().any(|known| known.digest == child.digest) {
+                found.push(child);
+            }
+        }
+        next += 1;
+    }
+    Ok(found)
+}
+
+/// A child of what is there. One that is missing, of a sparse index, or that barge cannot read, was not
+/// barge's to keep.
+async fn child(repository: &Repository, digest: &Digest) -> Result<Option<Manifest>> {
+    match repository
+        .manifest_for_certain(&Target::Digest(digest.clone()))
+        .await
+    {
+        Err(error) if matches!(error.kind(), Kind::Unsupported | Kind::InvalidManifest) => Ok(None),
+        other => other,
+    }
+}
+
+fn cannot_keep(repository: &Repository, tag: &str, error: &Error) -> Error {
+    Error::new(error.kind(), "record", format!("{repository}:{tag}"))
+        .because(error.cause())
+        .hint("what the tag points at now could not be put back; delete the tag, or use --policy best-effort")
+}

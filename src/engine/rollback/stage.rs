@@ -1,0 +1,314 @@
+//! Staging: a tag's root goes to the destination by its digest, where no reader of tags sees it. What
+//! is staged may expire, so it is looked after until the flip.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, stream};
+
+use super::super::{Tag, TagEnd, TagJob, work};
+use super::{AT_ONCE, Rollback};
+use crate::endpoint::registry::Repository;
+use crate::endpoint::{Head, Target};
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::Manifest;
+
+/// A staged root this old is put again before the flip. Quay keeps an untagged manifest for an hour.
+const OLD: Duration = Duration::from_mins(20);
+/// How often what has expired is staged again before the run gives up.
+const ROUNDS: usize = 3;
+
+/// What a tag is to point at, once it is shown.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    /// What the tag pointed at when it was looked at.
+    pub(super) before: Option<Digest>,
+    /// The manifest.
+    pub(super) root: Manifest,
+    /// Whether the destination lacked it, and this run pushed it.
+    pub(super) pushed: bool,
+    /// When.
+    at: Instant,
+}
+
+impl Tag {
+    /// Puts `root` by its digest, in place of showing it.
+    pub(in super::super) async fn stage(&mut self, root: &Manifest) -> Result<()> {
+        let destination = &self.shared.destination;
+        let target = Target::Digest(root.digest.clone());
+        let lacked = self.shared.lacked.run(&root.digest, async {
+            Ok(destination.head(&target).await?.is_none())
+        });
+        let pushed = lacked.await?.into_inner();
+        self.put(root).await?;
+        self.staged = Some(Staged {
+            before: self.there.clone().map(|Head { digest, .. }| digest),
+            root: root.clone(),
+            pushed,
+            at: Instant::now(),
+        });
+        Ok(())
+    }
+}
+
+/// What a staged root needs before its tag is flipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    /// To be put again, so that it does not expire just now.
+    Renewal,
+    /// To be staged again, it is gone.
+    Staging,
+}
+
+fn need(there: Option<&Head>, age: Duration) -> Need {
+    match there {
+        None => Need::Staging,
+        Some(_) if age >= OLD => Need::Renewal,
+        Some(_) => Need::Nothing,
+    }
+}
+
+impl Rollback<'_> {
+    /// Makes sure that everything staged is there. `None`: a tag failed, or a signal came.
+    pub(super) async fn refresh(&mut self, repository: &Repository) -> Option<()> {
+        for _ in 0..ROUNDS {
+            let gone = self.gone(repository).await?;
+            if gone.is_empty() {
+                return Some(());
+            }
+            self.stage_again(gone).await;
+            if !self.is_good() {
+                return None;
+            }
+        }
+        for tag in self.gone(repository).await? {
+            let error = Error::new(Kind::Unsupported, "stage", format!("{repository}:{tag}"))
+                .because("the registry drops manifests without a tag before the tags can be moved")
+                .hint("let it keep them for an hour, or use --policy best-effort");
+            self.fail(&tag, error);
+        }
+        self.is_good().then_some(())
+    }
+
+    /// The tags whose staged root has expired; those that may expire soon are renewed.
+    async fn gone(&mut self, repository: &Repository) -> Option<Vec<String>> {
+        let staged = self.ends.iter().filter_map(|end| {
+            let (tag, staged) = (end.tag()?, end.staged.as_ref()?);
+            Some((tag, staged))
+        });
+        let looks = stream::iter(staged).map(|(tag, staged)| async move {
+            let gone = is_gone(repository, &staged.root, staged.at.elapsed()).await;
+            (tag, gone)
+        });
+        let looks = looks.buffer_unordered(AT_ONCE).collect::<Vec<_>>();
+        let looks = tokio::select! {
+            biased;
+            () = self.stop.soon.cancelled() => return None,
+            looks = looks => looks,
+        };
+        let mut gone = Vec::new();
+        for (tag, look) in looks {
+            match look {
+                Ok(true) => gone.push(tag),
+                Ok(false) => {}
+                Err(error) => self.fail(&tag, error),
+            }
+        }
+        self.is_good().then_some(gone)
+    }
+
+    async fn stage_again(&mut self, tags: Vec<String>) {
+        let jobs: Vec<TagJob> = self
+            .ends
+            .iter()
+            .filter(|end| end.tag().is_some_and(|tag| tags.contains(&tag)))
+            .map(|end| end.job.clone())
+            .collect();
+        // What was remembered of this run to be there may have expired too.
+        let shared = Arc::new(self.shared.again(jobs.len()));
+        let mut again = Vec::new();
+        work(&shared, jobs, &self.stop.soon, |end| again.push(end)).await;
+        for end in again {
+            let place = self
+                .ends
+                .iter_mut()
+                .find(|old| old.job.name == end.job.name);
+            if let Some(old) = place {
+                old.replace(end);
+            }
+        }
+    }
+}
+
+/// Whether what was staged is gone. What is old is put again, which fails where its children are gone.
+async fn is_gone(repository: &Repository, root: &Manifest, age: Duration) -> Result<bool> {
+    let target = Target::Digest(root.digest.clone());
+    let there = repository.head_for_certain(&target).await?;
+    match need(there.as_ref(), age) {
+        Need::Nothing => Ok(false),
+        Need::Staging => Ok(true),
+        Need::Renewal => match repository.put_manifest(root, &target).await {
+            Ok(()) => Ok(false),
+            Err(error) if lacks_content(&error) => Ok(true),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// Whether a refusal of a manifest may mean that what it names is not there: registries differ in words.
+pub(super) fn lacks_content(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::NotFound | Kind::InvalidManifest | Kind::Protocol
+    )
+}
+
+impl TagEnd {
+    /// The destination's tag; `None` for what is pushed by digest alone.
+    pub(super) fn tag(&self) -> Option<String> {
+        match &self.job.destination {
+            Target::Tag(tag) => Some(tag.clone()),
+            Target::Digest(_) => None,
+        }
+    }
+
+    pub(super) fn writes(&self, tag: &str) -> bool {
+        self.tag().as_deref() == Some(tag)
+    }
+
+    /// Takes the place of what was staged before. The first staging found the destination as it was
+    /// before this run.
+    fn replace(&mut self, again: Self) {
+        let first = self.staged.take();
+        let bytes = self.outcome.bytes.saturating_add(again.outcome.bytes);
+        *self = again;
+        self.outcome.bytes = bytes;
+        if let (Some(first), Some(staged)) = (first, &mut self.staged)
+            && first.root.digest == staged.root.digest
+        {
+            staged.pushed |= first.pushed;
+        }
+    }
+}
+
+/// The staged roots of `shared` are its own business.
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::endpoint::backoff::Backoff;
+    use crate::endpoint::registry::credentials::{CredentialSource, Credentials};
+    use crate::endpoint::registry::{RegistriesConf, RegistryOptions, Tls};
+    use crate::event::{Events, Side};
+    use crate::reference::{Reference, Role};
+
+    #[test]
+    fn what_is_staged_is_looked_after() {
+        let there = Head {
+            media_type: "m".into(),
+            digest: Digest::of(b"x"),
+        };
+        let minutes = Duration::from_mins;
+        for (there, age, expected) in [
+            (Some(&there), minutes(0), Need::Nothing),
+            (Some(&there), minutes(19), Need::Nothing),
+            (Some(&there), minutes(20), Need::Renewal),
+            (Some(&there), minutes(600), Need::Renewal),
+            (None, minutes(0), Need::Staging),
+            (None, minutes(600), Need::Staging),
+        ] {
+            assert_eq!(need(there, age), expected, "{age:?}");
+        }
+    }
+
+    /// A server that answers a PUT with this status and all else with 200; the methods that came.
+    fn server(put: u16) -> (String, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let host = listener.local_addr().expect("an address").to_string();
+        let came = Arc::new(Mutex::new(Vec::new()));
+        let methods = Arc::clone(&came);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = BufReader::new(stream.expect("a connection"));
+                if stream.fill_buf().expect("a request").first() == Some(&22) {
+                    // TLS is tried first; a line of text says that this is no such server.
+                    let written = stream.get_mut().write_all(b"HTTP/1.1 400 x\r\n\r\n");
+                    written.expect("a client that listens");
+                    continue;
+                }
+                let (mut line, mut length) = (String::new(), 0);
+                stream.read_line(&mut line).expect("a request");
+                let method = line.split(' ').next().unwrap_or_default().to_owned();
+                while line.trim_end() != "" {
+                    line.clear();
+                    stream.read_line(&mut line).expect("a header");
+                    let lower = line.to_ascii_lowercase();
+                    if let Some(value) = lower.strip_prefix("content-length:") {
+                        length = value.trim().parse().expect("a number");
+                    }
+                }
+                stream.read_exact(&mut vec![0; length]).expect("a body");
+                let status = if method == "PUT" { put } else { 200 };
+                methods.lock().expect("no panic").push(method);
+                let answer = format!(
+                    "HTTP/1.1 {status} x\r\nContent-Type: m\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+                let written = stream.get_mut().write_all(answer.as_bytes());
+                written.expect("a client that listens");
+            }
+        });
+        (host, came)
+    }
+
+    fn repository(host: &str) -> Repository {
+        let text = format!("docker://{host}/y");
+        let reference = Reference::parse(&text, Role::Destination).expect("a reference");
+        let Reference::Registry(reference) = reference else {
+            panic!("{text} names a registry");
+        };
+        let options = RegistryOptions {
+            side: Side::Destination,
+            credentials: CredentialSource::Given(Credentials::Anonymous),
+            tls: Tls {
+                verify: None,
+                cert_dir: None,
+                certs_d: Vec::new(),
+            },
+            registries: RegistriesConf::default(),
+            stall: Duration::from_secs(5),
+            backoff: Backoff {
+                times: 0,
+                events: Events::ignored(),
+            },
+            requests: 1,
+        };
+        Repository::new(&reference, options).expect("a repository")
+    }
+
+    #[tokio::test]
+    async fn what_is_old_is_put_again() {
+        // Fails where another test was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let body = br#"{"schemaVersion": 2, "manifests": []}"#;
+        let root = Manifest::parse(body.to_vec().into(), None).expect("an index");
+        for (put, age, gone, puts) in [
+            (201, OLD, Some(false), 1),
+            (400, OLD, Some(true), 1),
+            (404, OLD, Some(true), 1),
+            (403, OLD, None, 1),
+            (201, Duration::ZERO, Some(false), 0),
+        ] {
+            let (host, came) = server(put);
+            let found = is_gone(&repository(&host), &root, age).await;
+            assert_eq!(found.ok(), gone, "{put}");
+            let came = came.lock().expect("no panic");
+            let count = came.iter().filter(|method| *method == "PUT").count();
+            assert_eq!(count, puts, "{came:?}");
+        }
+    }
+}

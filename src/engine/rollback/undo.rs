@@ -1,0 +1,394 @@
+//! The undo: carries out what [`journal::undo`](crate::journal::undo) decides, tag by tag; each is
+//! looked at right before it is touched. Used by the run itself, by the next one, and by `barge undo`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use futures_util::{StreamExt as _, stream};
+
+use super::super::Stop;
+use super::super::once::Once;
+use super::AT_ONCE;
+use super::stage::lacks_content;
+use crate::endpoint::Target;
+use crate::endpoint::registry::{Deletion, Repository};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Left, Undone};
+use crate::image::digest::Digest;
+use crate::image::manifest::Manifest;
+use crate::journal::undo::{Action, Now, Reach, keeps, undo as steps};
+use crate::journal::{Journal, Move};
+use crate::printable::word;
+
+/// How one tag ended.
+enum End {
+    AsBefore,
+    Restored,
+    Deleted,
+    /// It is to be deleted, but the registry does not delete tags by name.
+    Undeletable(Error),
+    /// Somebody else has changed it.
+    Theirs(Option<Digest>),
+}
+
+/// A journal whose tags are put back.
+#[derive(Clone, Copy, Debug)]
+pub struct UndoJob<'a> {
+    /// The repository that it is of.
+    pub repository: &'a Repository,
+    /// The journal.
+    pub journal: &'a Journal,
+    /// Its file.
+    pub path: &'a Path,
+    /// What has to be written behind `barge undo` to reach the repository in the same way.
+    pub options: &'a str,
+}
+
+/// Puts back the tags of a journal. Only [`Stop::now`] ends it early.
+pub async fn undo(job: UndoJob<'_>, stop: &Stop) -> Undone {
+    let undo = Undo {
+        job,
+        brought: Once::default(),
+    };
+    let journal = job.journal;
+    let mut open: BTreeSet<String> = journal.tags.iter().map(|each| each.tag.clone()).collect();
+    let mut undone = Undone::default();
+    let done = tokio::select! {
+        biased;
+        () = stop.now.cancelled() => false,
+        () = Box::pin(undo.run(&mut undone, &mut open)) => true,
+    };
+    undone.finished = done;
+    for tag in open {
+        let error = Error::new(Kind::Interrupted, "put back", undo.name(&tag))
+            .because(
+                "a second signal ended the undo; the tag may point at its old or its new manifest",
+            )
+            .hint(undo.command());
+        undone.left.push(Left { tag, error });
+    }
+    for names in [&mut undone.restored, &mut undone.deleted] {
+        names.sort_unstable();
+    }
+    undone.left.sort_by(|left, right| left.tag.cmp(&right.tag));
+    undone
+}
+
+struct Undo<'a> {
+    job: UndoJob<'a>,
+    /// Children of what is restored, that are there again.
+    brought: Once<Brought>,
+}
+
+/// Whether a child of what is restored had to be put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Brought {
+    WasThere,
+    Put,
+}
+
+impl Undo<'_> {
+    /// `open` are the tags that have had no turn yet.
+    async fn run(&self, undone: &mut Undone, open: &mut BTreeSet<String>) {
+        let ends = stream::iter(&self.job.journal.tags)
+            .map(|moved| async move { (moved, self.one(moved).await) });
+        let mut ends = ends.buffer_unordered(AT_ONCE);
+        let mut undeletable = BTreeMap::new();
+        while let Some((moved, end)) = ends.next().await {
+            let tag = moved.tag.clone();
+            let error = match end {
+                Ok(End::Undeletable(error)) => {
+                    undeletable.insert(tag, error);
+                    continue;
+                }
+                Ok(End::Restored) => {
+                    undone.restored.push(tag.clone());
+                    None
+                }
+                Ok(End::Deleted) => {
+                    undone.deleted.push(tag.clone());
+                    None
+                }
+                Ok(End::AsBefore) => None,
+                Ok(End::Theirs(found)) => Some(self.theirs(moved, found.as_ref())),
+                Err(error) => Some(self.failed(&tag, &error)),
+            };
+            open.remove(&tag);
+            undone.left.extend(error.map(|error| Left { tag, error }));
+        }
+        if undeletable.is_empty() {
+            return;
+        }
+        for (tag, end) in self.delete_digests(undeletable).await {
+            open.remove(&tag);
+            match end {
+                Ok(()) => undone.deleted.push(tag),
+                Err(error) => {
+                    let error = self.failed(&tag, &error);
+                    undone.left.push(Left { tag, error });
+                }
+            }
+        }
+    }
+
+    async fn one(&self, moved: &Move) -> Result<End> {
+        let end = self.put_back(moved).await;
+        // An answer may have been lost on its way: what counts is what is there.
+        if end.is_err() && matches!(self.action(&moved.tag).await, Ok(Action::Nothing)) {
+            return Ok(match moved.before {
+                Some(_) => End::Restored,
+                None => End::Deleted,
+            });
+        }
+        end
+    }
+
+    async fn put_back(&self, moved: &Move) -> Result<End> {
+        match self.action(&moved.tag).await? {
+            Action::Nothing => Ok(End::AsBefore),
+            Action::Restore(before) => self.restore(&moved.tag, &before).await,
+            Action::Delete => self.delete(&moved.tag).await,
+            Action::Leave { found } => Ok(End::Theirs(found)),
+        }
+    }
+
+    /// What the tag needs as it is now.
+    async fn action(&self, tag: &str) -> Result<Action> {
+        let head = self
+            .job
+            .repository
+            .head_for_certain(&Target::Tag(tag.to_owned()))
+            .await?;
+        let now = Now::from([(tag.to_owned(), head.map(|head| head.digest))]);
+        let mut steps = steps(self.job.journal, &now).into_iter();
+        Ok(steps.next().map_or(Action::Nothing, |step| step.action))
+    }
+
+    fn theirs(&self, moved: &Move, found: Option<&Digest>) -> Error {
+        let cause = match found {
+            Some(found) => format!("somebody else has made it point at {found} since"),
+            None => "somebody else has deleted it since".to_owned(),
+        };
+        let error = Error::new(Kind::Conflict, "put back", self.name(&moved.tag)).because(cause);
+        match &moved.before {
+            Some(before) => error.hint(format!(
+                "it is left to them; what it pointed at before comes back with: barge copy docker://{}@{before} docker://{}",
+                self.job.repository,
+                self.name(&moved.tag)
+            )),
+            None => error.hint("it is left to them; before this run there was no such tag"),
+        }
+    }
+
+    /// The command line that finishes the work, once nothing is in its way.
+    fn command(&self) -> String {
+        let path = word(&self.job.path.to_string_lossy());
+        format!("barge undo{} {path}", self.job.options)
+    }
+
+    /// What did not work, and how to go on.
+    fn failed(&self, tag: &str, error: &Error) -> Error {
+        let first = match error.kind() {
+            Kind::Conflict => "let the registry move this tag, then run: ",
+            Kind::Unsupported => "let the registry delete tags, then run: ",
+            Kind::NotFound => "push the image again, or what it lacks, then run: ",
+            Kind::Unauthorized => "with credentials (--creds, or log in first), run: ",
+            Kind::Denied => "with the right to do this, run: ",
+            _ => "run: ",
+        };
+        Error::new(error.kind(), "put back", self.name(tag))
+            .because(error.cause())
+            .hint(format!("{first}{}", self.command()))
+    }
+
+    async fn restore(&self, tag: &str, before: &Digest) -> Result<End> {
+        let root = self.job.journal.manifest(before)?;
+        if self.bring_children(&root).await? == Brought::Put {
+            // That took a while.
+            match self.action(tag).await? {
+                Action::Restore(_) => {}
+                Action::Nothing | Action::Delete => return Ok(End::AsBefore),
+                Action::Leave { found } => return Ok(End::Theirs(found)),
+            }
+        }
+        let target = Target::Tag(tag.to_owned());
+        match self.job.repository.put_manifest(&root, &target).await {
+            Ok(()) => Ok(End::Restored),
+            Err(error) if lacks_content(&error) => Err(lost(&root, &error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts the children of `root` that the registry has dropped since.
+    async fn bring_children(&self, root: &Manifest) -> Result<Brought> {
+        let mut brought = Brought::WasThere;
+        for child in self.job.journal.children(root)? {
+            let work = self.brought.run(&child.digest, async {
+                let target = Target::Digest(child.digest.clone());
+                if self
+                    .job
+                    .repository
+                    .head_for_certain(&target)
+                    .await?
+                    .is_some()
+                {
+                    return Ok(Brought::WasThere);
+                }
+                let put = self.job.repository.put_manifest(&child, &target).await;
+                put.map_err(|error| {
+                    if lacks_content(&error) {
+                        lost(&child, &error)
+                    } else {
+                        error
+                    }
+                })?;
+                Ok(Brought::Put)
+            });
+            if work.await?.into_inner() == Brought::Put {
+                brought = Brought::Put;
+            }
+        }
+        Ok(brought)
+    }
+
+    async fn delete(&self, tag: &str) -> Result<End> {
+        let target = Target::Tag(tag.to_owned());
+        let absent = match self.job.repository.delete(&target).await? {
+            Deletion::Done => return Ok(End::Deleted),
+            Deletion::Absent(error) => error,
+            Deletion::Impossible(error) => return Ok(End::Undeletable(error)),
+        };
+        // Somebody else was quicker, an answer was lost, or this registry means something else by 404.
+        match self.job.repository.head_for_certain(&target).await? {
+            None => Ok(End::Deleted),
+            Some(_) => Ok(End::Undeletable(absent)),
+        }
+    }
+
+    /// Deletes by digest what cannot be deleted by tag, where nobody else needs the manifest. What goes
+    /// may be what kept another, so it is tried again as long as something goes.
+    async fn delete_digests(&self, tags: BTreeMap<String, Error>) -> Vec<(String, Result<()>)> {
+        let mut groups: BTreeMap<&Digest, BTreeSet<String>> = BTreeMap::new();
+        for moved in &self.job.journal.tags {
+            if tags.contains_key(&moved.tag) {
+                let group = groups.entry(&moved.after).or_default();
+                group.insert(moved.tag.clone());
+            }
+        }
+        let mut others = match self.reaches().await {
+            Ok(others) => others,
+            Err(error) => {
+                let why = |tag: &String| (tag.clone(), Err(error.clone()));
+                return tags.keys().map(why).collect();
+            }
+        };
+        let mut ends = Vec::new();
+        loop {
+            let free = groups
+                .iter()
+                .find(|(digest, group)| keeps(self.job.journal, digest, group, &others).is_none());
+            let Some((digest, group)) = free.map(|(digest, group)| (*digest, group.clone())) else {
+                break;
+            };
+            groups.remove(digest);
+            let end = self.delete_digest(digest, &group).await;
+            if end.is_ok() {
+                others.retain(|other| !group.contains(&other.tag));
+            }
+            ends.extend(group.into_iter().map(|tag| (tag, end.clone())));
+        }
+        for (digest, group) in groups {
+            let why = keeps(self.job.journal, digest, &group, &others).unwrap_or_default();
+            for tag in group {
+                let refusal = tags.get(&tag).map(Error::cause).unwrap_or_default();
+                let cause = format!("the registry deletes no tag by itself ({refusal}), and {why}");
+                let error = Error::new(Kind::Unsupported, "delete tag", &tag).because(cause);
+                ends.push((tag, Err(error)));
+            }
+        }
+        ends
+    }
+
+    async fn delete_digest(&self, digest: &Digest, tags: &BTreeSet<String>) -> Result<()> {
+        let failed = |why: &str| Error::new(Kind::Unsupported, "delete", digest).because(why);
+        if self.job.repository.has_referrers(digest).await? == Some(true) {
+            return Err(failed("other manifests refer to it"));
+        }
+        match self
+            .job
+            .repository
+            .delete(&Target::Digest(digest.clone()))
+            .await?
+        {
+            Deletion::Done | Deletion::Absent(_) => {}
+            Deletion::Impossible(error) => return Err(failed(error.cause())),
+        }
+        for tag in tags {
+            let target = Target::Tag(tag.clone());
+            if self
+                .job
+                .repository
+                .head_for_certain(&target)
+                .await?
+                .is_some()
+            {
+                return Err(failed("the registry deleted the manifest, but not its tag"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What every tag of the repository leads to. A failure to find out is one: nothing is deleted then.
+    async fn reaches(&self) -> Result<Vec<Reach>> {
+        let tags = self.job.repository.tags().await?;
+        let known = Once::default();
+        let reads = stream::iter(tags).map(|tag| {
+            let known = &known;
+            async move { self.reach(tag, known).await }
+        });
+        let reads: Vec<Result<Reach>> = reads.buffer_unordered(AT_ONCE).collect().await;
+        reads.into_iter().collect()
+    }
+
+    async fn reach(&self, tag: String, known: &Once<Vec<Digest>>) -> Result<Reach> {
+        let mut digests = BTreeSet::new();
+        let root = self
+            .job
+            .repository
+            .head_for_certain(&Target::Tag(tag.clone()))
+            .await?;
+        let mut open: Vec<Digest> = root.map(|root| root.digest).into_iter().collect();
+        while let Some(digest) = open.pop() {
+            if digests.insert(digest.clone()) {
+                let children = known.run(&digest, self.named_by(&digest));
+                open.extend(children.await?.into_inner());
+            }
+        }
+        Ok(Reach { tag, digests })
+    }
+
+    /// The digests that a manifest lists; none where it is not there.
+    async fn named_by(&self, digest: &Digest) -> Result<Vec<Digest>> {
+        let manifest = self
+            .job
+            .repository
+            .manifest_for_certain(&Target::Digest(digest.clone()))
+            .await?;
+        let entries = manifest.iter().flat_map(Manifest::entries);
+        Ok(entries.map(|entry| entry.digest.clone()).collect())
+    }
+
+    fn name(&self, tag: &str) -> String {
+        format!("{}:{tag}", self.job.repository)
+    }
+}
+
+/// The error of a manifest that the registry refuses to take back.
+fn lost(manifest: &Manifest, error: &Error) -> Error {
+    let cause = format!(
+        "what it pointed at leads to {}, whose content the registry has lost: {}",
+        manifest.digest,
+        error.cause()
+    );
+    Error::new(Kind::NotFound, "write manifest", &manifest.digest).because(cause)
+}
