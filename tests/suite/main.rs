@@ -43,6 +43,8 @@ mod registries_conf;
 #[cfg(test)]
 mod report;
 #[cfg(test)]
+mod rollback;
+#[cfg(test)]
 mod self_check;
 #[cfg(test)]
 mod signals;

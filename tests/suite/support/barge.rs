@@ -3,10 +3,11 @@
 //! Nothing that a run wrote may hold a secret of these tests ([`secrets`]). A run that does not end in two minutes is killed and fails its test.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -142,13 +143,14 @@ impl Barge {
         }
         let reports = self.reports();
         let stdout = read_all(child.stdout.take().expect("piped"));
-        let stderr = read_all(child.stderr.take().expect("piped"));
+        let (said, stderr) = read_lines(child.stderr.take().expect("piped"));
         Running {
             child,
             line,
             stdout,
             stderr,
             reports,
+            said,
             home: self.home,
         }
     }
@@ -192,6 +194,32 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
+/// The same, and what has come so far.
+fn read_lines(pipe: impl Read + Send + 'static) -> (Arc<Said>, Receiver<String>) {
+    let (sender, receiver) = channel();
+    let said = Arc::new(Said::default());
+    let shared = Arc::clone(&said);
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines() {
+            let line = line.expect("a pipe has text");
+            let mut text = shared.text.lock().expect("no reader panicked");
+            text.extend([line.as_str(), "\n"]);
+            drop(text);
+            shared.more.notify_all();
+        }
+        // Nobody waits for it where the test has failed already.
+        drop(sender.send(shared.text.lock().expect("no reader panicked").clone()));
+    });
+    (said, receiver)
+}
+
+/// What a `barge` at work has said on standard error.
+#[derive(Default)]
+struct Said {
+    text: Mutex<String>,
+    more: Condvar,
+}
+
 /// A `barge` that is at work; dropped, it is killed.
 pub(crate) struct Running {
     child: Child,
@@ -199,6 +227,7 @@ pub(crate) struct Running {
     stdout: Receiver<String>,
     stderr: Receiver<String>,
     reports: Vec<PathBuf>,
+    said: Arc<Said>,
     home: TempDir,
 }
 
@@ -223,6 +252,16 @@ impl Running {
             "kill -{name} {}",
             self.pid()
         );
+    }
+
+    /// Waits until it has said this on standard error.
+    #[track_caller]
+    pub(crate) fn wait_until_said(&self, words: &str) {
+        let text = self.said.text.lock().expect("no reader panicked");
+        let silent = |text: &mut String| !text.contains(words);
+        let waited = self.said.more.wait_timeout_while(text, PATIENCE, silent);
+        let (text, timeout) = waited.expect("no reader panicked");
+        assert!(!timeout.timed_out(), "`{words}` was not said: {text}");
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

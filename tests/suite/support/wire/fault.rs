@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     ResetAfter(u64),
     /// Nothing happens until [`super::Server::release`]; then the request is answered as if nothing had been.
     Stall,
+    /// Nothing happens until [`super::Server::release`]; then this answer comes instead.
+    StallThen(Answer),
     /// The request is answered late.
     Delay(Duration),
     /// The handler does its work, but the connection closes without an answer.

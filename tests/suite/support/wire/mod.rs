@@ -217,7 +217,10 @@ async fn exchange<H: Handler>(
         Some(Fault::ResetAfter(bytes)) => body.break_after(*bytes),
         Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
         Some(Fault::Stall) => drop(released.changed().await),
-        Some(Fault::Status(answer)) => {
+        Some(Fault::Status(answer) | Fault::StallThen(answer)) => {
+            if matches!(fault, Some(Fault::StallThen(_))) {
+                drop(released.changed().await);
+            }
             drop(body.collect().await);
             ticket.answered(answer.status);
             return Ok(answer
