@@ -99,7 +99,7 @@ _barge() {
             return 0
             ;;
         barge__subcmd__copy)
-            opts="-a -j -o -v -q -h --platform --arch --mode --all --require-arch --missing-arch --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --policy --state-dir --jobs --recheck --dry-run --src-creds --dest-creds --src-creds-file --dest-creds-file --src-no-creds --dest-no-creds --src-registry-token --dest-registry-token --src-authfile --dest-authfile --src-cert-dir --dest-cert-dir --src-tls-verify --dest-tls-verify --retry-times --stall-timeout --output --verbose --quiet --report --digestfile --progress --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
+            opts="-a -j -o -v -q -h --platform --arch --mode --all --require-arch --missing-arch --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --policy --state-dir --jobs --recheck --dry-run --force --src-creds --dest-creds --src-creds-file --dest-creds-file --src-no-creds --dest-no-creds --src-registry-token --dest-registry-token --src-authfile --dest-authfile --src-cert-dir --dest-cert-dir --src-tls-verify --dest-tls-verify --retry-times --stall-timeout --output --verbose --quiet --report --digestfile --progress --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

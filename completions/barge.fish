@@ -166,6 +166,7 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -s a -l all -d 'The sa
 complete -c barge -n "__fish_barge_using_subcommand copy" -l all-tags -d 'Every tag'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l include-digest-tags -d 'Do not leave out digest tags (sha256-…, with .sig, .att, .sbom)'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l dry-run -d 'Only say what would be copied'
+complete -c barge -n "__fish_barge_using_subcommand copy" -l force -d 'Replace another repository\'s image of the same REF (layouts, archives)'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-no-creds -d 'Ask the source as nobody'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-no-creds -d 'Ask the destination as nobody'
 complete -c barge -n "__fish_barge_using_subcommand copy" -s v -l verbose -d 'Say more on standard error (-vv: every request)'

@@ -206,6 +206,9 @@ pub struct TransferArgs {
     /// Only say what would be copied
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub dry_run: bool,
+    /// Replace another repository's image of the same REF (layouts, archives)
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub force: bool,
 }
 
 /// Limits on one request or transfer.

@@ -7,13 +7,13 @@ use super::listener::{self, Listener};
 use super::signals::Signals;
 use super::{Code, print, unfinished};
 use crate::cli::Form;
-use crate::endpoint::{Endpoint, Target};
+use crate::endpoint::{Endpoint, Labels, Target};
 use crate::engine::{self, Ended, Job, Settings, Stop, TagJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side};
 use crate::reference::Reference;
 use crate::report::summary::{Asked, AskedFor, End, Summary};
-use crate::report::{json, text};
+use crate::report::{self, json, text};
 use crate::request::CopyRequest;
 
 /// The tag of a registry where none is named.
@@ -94,12 +94,19 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
             .destination_access
             .options(Side::Destination, events),
     )?;
+    let destination = destination.labelled(Labels {
+        repository: match &request.source {
+            Reference::Registry(source) => Some(format!("{}/{}", source.host, source.repository)),
+            _ => None,
+        },
+        overwrite: request.overwrite,
+    });
     tokio::try_join!(
         source.contact(Side::Source),
         destination.contact(Side::Destination)
     )?;
     let tags = match &request.selection {
-        None => vec![one_tag(request, &source)?],
+        None => vec![one_tag(request, &source).await?],
         Some(selection) => {
             let all = source.tags().await?;
             let selected = selection.select(&all);
@@ -162,18 +169,23 @@ fn same_tag(name: &str) -> TagJob {
 }
 
 /// The one image that the references name.
-fn one_tag(request: &CopyRequest, source: &Endpoint) -> Result<TagJob> {
+async fn one_tag(request: &CopyRequest, source: &Endpoint) -> Result<TagJob> {
     let (target, name) = match (
         &request.source,
         request.source.tag(),
         request.source.digest(),
     ) {
         (_, tag, Some(digest)) => (Target::Digest(digest.clone()), tag.map(str::to_owned)),
+        (Reference::DockerArchive(_), Some(name), None) => {
+            // What an archive of docker has is NAME:TAG; elsewhere the tag alone is its name.
+            let tag = name.rsplit_once(':').map_or(name, |(_, tag)| tag);
+            (Target::Tag(name.to_owned()), Some(tag.to_owned()))
+        }
         (_, Some(tag), None) => (Target::Tag(tag.to_owned()), Some(tag.to_owned())),
         (Reference::Registry(_), None, None) => {
             (Target::Tag(DEFAULT_TAG.into()), Some(DEFAULT_TAG.into()))
         }
-        (_, None, None) => only_image(source, &request.destination)?,
+        (_, None, None) => only_image(source, &request.destination).await?,
     };
     let written = request.destination.tag().map(str::to_owned);
     let destination = match written.or_else(|| name.clone()) {
@@ -200,12 +212,15 @@ fn one_tag(request: &CopyRequest, source: &Endpoint) -> Result<TagJob> {
     })
 }
 
-/// The only image of a layout; in a registry it needs a tag, and without a REF that is the default one.
-fn only_image(source: &Endpoint, destination: &Reference) -> Result<(Target, Option<String>)> {
-    let Endpoint::Layout(layout) = source else {
+/// The only image of a layout or archive; in a registry it needs a tag, and without a REF that is the
+/// default one.
+async fn only_image(
+    source: &Endpoint,
+    destination: &Reference,
+) -> Result<(Target, Option<String>)> {
+    let Some(image) = source.only_image().await? else {
         return Err(Error::usage("the source names no image"));
     };
-    let image = layout.only_image()?;
     Ok(match image.name {
         Some(name) => (Target::Tag(name.clone()), Some(name)),
         None if matches!(destination, Reference::Registry(_)) => {
@@ -226,9 +241,15 @@ fn check_files(request: &CopyRequest) -> Result<()> {
 /// Prints the summary, then writes the files: what went wrong with them leaves the summary told.
 fn tell(request: &CopyRequest, summary: &Summary) -> anyhow::Result<()> {
     let json = json::render(summary);
-    match request.output.form {
-        Form::Json => print(&json)?,
-        Form::Text => print(&text::render(summary))?,
+    let told = match request.output.form {
+        Form::Json => &json,
+        Form::Text => &text::render(summary),
+    };
+    if request.destination.is_standard() {
+        // Standard output has the archive.
+        report::print_aside(told.as_bytes());
+    } else {
+        print(told)?;
     }
     if let Some(path) = &request.report {
         files::write_whole(path, &json)?;

@@ -86,11 +86,13 @@ async fn read(request: &InspectRequest, events: &Events) -> Result<(Endpoint, Ma
     let reference = &request.reference;
     let endpoint = Endpoint::new(reference, request.access.options(Side::Source, events))?;
     endpoint.contact(Side::Source).await?;
-    let target = match (reference.digest(), reference.tag(), &endpoint) {
-        (Some(digest), _, _) => Target::Digest(digest.clone()),
-        (None, Some(tag), _) => Target::Tag(tag.to_owned()),
-        (None, None, Endpoint::Registry(_)) => Target::Tag("latest".into()),
-        (None, None, Endpoint::Layout(layout)) => Target::Digest(layout.only_image()?.digest),
+    let target = match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => Target::Digest(digest.clone()),
+        (None, Some(tag)) => Target::Tag(tag.to_owned()),
+        (None, None) => match endpoint.only_image().await? {
+            Some(image) => Target::Digest(image.digest),
+            None => Target::Tag("latest".into()),
+        },
     };
     match endpoint.manifest(&target).await? {
         Some(manifest) => Ok((endpoint, manifest)),

@@ -2,7 +2,9 @@
 //!
 //! `None` means that something is not there; `Err`, that it could not be found out.
 
+pub mod archive;
 pub mod backoff;
+mod entry;
 pub mod layout;
 pub mod registry;
 mod trail;
@@ -17,7 +19,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 
+use self::archive::OciArchive;
+use self::archive::docker::DockerArchive;
 use self::backoff::Backoff;
+pub use self::entry::{Labels, OnlyImage, Overwrite};
 use self::layout::Layout;
 use self::registry::{RegistryOptions, Repository};
 use self::turns::{Rank, Turn, Turns};
@@ -55,6 +60,15 @@ pub struct Head {
     pub media_type: String,
     /// Its digest.
     pub digest: Digest,
+}
+
+impl From<Manifest> for Head {
+    fn from(manifest: Manifest) -> Self {
+        Self {
+            media_type: manifest.media_type,
+            digest: manifest.digest,
+        }
+    }
 }
 
 /// How a blob came to be at the destination.
@@ -120,6 +134,10 @@ pub enum Endpoint {
     Registry(Arc<Repository>),
     /// An OCI image layout.
     Layout(Arc<Layout>),
+    /// A layout in one tar file.
+    OciArchive(Arc<OciArchive>),
+    /// What `docker save` writes.
+    DockerArchive(Arc<DockerArchive>),
 }
 
 impl Endpoint {
@@ -137,11 +155,43 @@ impl Endpoint {
                 file.path.clone(),
                 options.backoff,
             )))),
-            Reference::OciArchive(_) | Reference::DockerArchive(_) => {
-                Err(Error::new(Kind::Unsupported, "open", reference)
-                    .because("archives come in a later version")
-                    .hint("copy to an oci: layout and pack its directory with tar"))
+            Reference::OciArchive(file) => Ok(Self::OciArchive(Arc::new(OciArchive::new(
+                file.path.clone(),
+                options.side,
+                options.backoff,
+            )))),
+            Reference::DockerArchive(file) if options.side == Side::Source => {
+                let archive = DockerArchive::new(file.path.clone(), options.backoff);
+                Ok(Self::DockerArchive(Arc::new(archive)))
             }
+            Reference::DockerArchive(_) => Err(Error::new(Kind::Unsupported, "write", reference)
+                .because("archives of this kind are only read")
+                .hint("copy to oci-archive:PATH, which podman loads too")),
+        }
+    }
+
+    /// The same place, whose entries are labelled so where it has any.
+    #[must_use]
+    pub fn labelled(mut self, labels: Labels) -> Self {
+        match &mut self {
+            Self::Registry(_) | Self::DockerArchive(_) => {}
+            Self::Layout(layout) => Arc::make_mut(layout).labels = labels,
+            Self::OciArchive(archive) => Arc::make_mut(archive).labels = labels,
+        }
+        self
+    }
+
+    /// The repository that the image behind `target` is of, where that is known.
+    ///
+    /// # Errors
+    ///
+    /// When the place cannot be read.
+    pub async fn repository(&self, target: &Target) -> Result<Option<String>> {
+        match self {
+            Self::Registry(repository) => Ok(Some(repository.to_string())),
+            Self::Layout(layout) => layout.repository(target),
+            Self::OciArchive(archive) => archive.repository(target).await,
+            Self::DockerArchive(archive) => archive.repository(target).await,
         }
     }
 
@@ -155,6 +205,9 @@ impl Endpoint {
             (Self::Registry(repository), _) => repository.takes_sparse().await.map(|_| ()),
             (Self::Layout(layout), Side::Source) => layout.tags().map(|_| ()),
             (Self::Layout(layout), Side::Destination) => layout.check_writable(),
+            (Self::OciArchive(archive), Side::Source) => archive.tags().await.map(|_| ()),
+            (Self::DockerArchive(archive), _) => archive.tags().await.map(|_| ()),
+            (Self::OciArchive(archive), Side::Destination) => archive.check_writable().await,
         }
     }
 
@@ -165,7 +218,7 @@ impl Endpoint {
             Self::Registry(_) => Caps {
                 checks_content: true,
             },
-            Self::Layout(_) => Caps {
+            Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => Caps {
                 checks_content: false,
             },
         }
@@ -180,6 +233,8 @@ impl Endpoint {
         match self {
             Self::Registry(repository) => repository.tags().await,
             Self::Layout(layout) => layout.tags(),
+            Self::OciArchive(archive) => archive.tags().await,
+            Self::DockerArchive(archive) => archive.tags().await,
         }
     }
 
@@ -192,6 +247,8 @@ impl Endpoint {
         match self {
             Self::Registry(repository) => repository.head(target).await,
             Self::Layout(layout) => layout.head(target),
+            Self::OciArchive(archive) => archive.head(target).await,
+            Self::DockerArchive(archive) => archive.head(target).await,
         }
     }
 
@@ -204,6 +261,8 @@ impl Endpoint {
         match self {
             Self::Registry(repository) => repository.manifest(target).await,
             Self::Layout(layout) => layout.manifest(target),
+            Self::OciArchive(archive) => archive.manifest(target).await,
+            Self::DockerArchive(archive) => archive.manifest(target).await,
         }
     }
 
@@ -216,6 +275,8 @@ impl Endpoint {
         match self {
             Self::Registry(repository) => repository.has_blob(blob).await,
             Self::Layout(layout) => layout.has_blob(blob),
+            Self::OciArchive(archive) => archive.has_blob(blob).await,
+            Self::DockerArchive(archive) => archive.has_blob(blob).await,
         }
     }
 
@@ -228,6 +289,8 @@ impl Endpoint {
         match self {
             Self::Registry(repository) => repository.open_blob(blob, offset).await,
             Self::Layout(layout) => layout.open_blob(blob, offset).await,
+            Self::OciArchive(archive) => archive.open_blob(blob, offset).await,
+            Self::DockerArchive(archive) => archive.open_blob(blob, offset).await,
         }
     }
 
@@ -246,7 +309,7 @@ impl Endpoint {
     pub(crate) async fn read_ahead(&self, blob: &Descriptor) -> Result<()> {
         match self {
             Self::Registry(_) => self.small_blob(blob).await.map(|_| ()),
-            Self::Layout(_) => Ok(()),
+            Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => Ok(()),
         }
     }
 
@@ -266,6 +329,7 @@ impl Endpoint {
         match self {
             Self::Registry(repository) => repository.ensure_blob(blob, supply).await,
             Self::Layout(layout) => layout.ensure_blob(blob, supply).await,
+            Self::OciArchive(_) | Self::DockerArchive(_) => Err(archive::written_whole(self)),
         }
     }
 
@@ -282,6 +346,7 @@ impl Endpoint {
                     .await
             }
             Self::Layout(layout) => layout.put_manifest(manifest).await,
+            Self::OciArchive(_) | Self::DockerArchive(_) => Err(archive::written_whole(self)),
         }
     }
 
@@ -294,6 +359,31 @@ impl Endpoint {
         match self {
             Self::Registry(repository) => repository.put_manifest(manifest, target).await,
             Self::Layout(layout) => layout.publish(manifest, target).await,
+            Self::OciArchive(_) | Self::DockerArchive(_) => Err(archive::written_whole(self)),
+        }
+    }
+
+    /// The one image of a place that is named by nothing but the place; `None` for a registry, where a
+    /// tag has to be named.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or several: the message lists them.
+    pub async fn only_image(&self) -> Result<Option<OnlyImage>> {
+        match self {
+            Self::Registry(_) => Ok(None),
+            Self::Layout(layout) => layout.only_image().map(Some),
+            Self::OciArchive(archive) => archive.only_image().await.map(Some),
+            Self::DockerArchive(archive) => archive.only_image().await.map(Some),
+        }
+    }
+
+    /// Whether it is made of files of this machine, so that asking and reading cost little.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Registry(_) => false,
+            Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => true,
         }
     }
 
@@ -305,7 +395,7 @@ impl Endpoint {
     pub async fn takes_sparse(&self) -> Result<Option<bool>> {
         match self {
             Self::Registry(repository) => repository.takes_sparse().await,
-            Self::Layout(_) => Ok(Some(true)),
+            Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => Ok(Some(true)),
         }
     }
 
@@ -321,7 +411,7 @@ impl Endpoint {
     pub fn pulls_left(&self) -> Option<u64> {
         match self {
             Self::Registry(repository) => repository.pulls_left(),
-            Self::Layout(_) => None,
+            Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => None,
         }
     }
 
@@ -342,6 +432,8 @@ impl Endpoint {
         match self {
             Self::Registry(repository) => &repository.backoff,
             Self::Layout(layout) => &layout.backoff,
+            Self::OciArchive(archive) => &archive.backoff,
+            Self::DockerArchive(archive) => &archive.backoff,
         }
     }
 
@@ -349,7 +441,9 @@ impl Endpoint {
     pub(crate) fn stall(&self) -> Duration {
         match self {
             Self::Registry(repository) => repository.stall,
-            Self::Layout(_) => Duration::from_hours(1),
+            Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => {
+                Duration::from_hours(1)
+            }
         }
     }
 }
@@ -359,6 +453,8 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Registry(repository) => write!(f, "{repository}"),
             Self::Layout(layout) => write!(f, "{layout}"),
+            Self::OciArchive(archive) => write!(f, "{archive}"),
+            Self::DockerArchive(archive) => write!(f, "{archive}"),
         }
     }
 }

@@ -170,6 +170,21 @@ pub(crate) async fn verified(
     }))
 }
 
+/// Runs `receive`, and once more from the start when the bytes were wrong: it may have been the way, not
+/// the stored copy.
+pub(crate) async fn once_more<F>(watch: &Watch, receive: impl Fn() -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    match receive().await {
+        Err(error) if error.kind() == Kind::DigestMismatch => {
+            watch.restart();
+            receive().await
+        }
+        other => other,
+    }
+}
+
 struct Reading {
     source: Endpoint,
     blob: Descriptor,

@@ -11,7 +11,7 @@ use super::check::Held;
 use super::once::Done;
 use super::{Changed, Shared, Tag};
 use crate::endpoint::turns::Rank;
-use crate::endpoint::{Arrival, Asking, Endpoint, Supply, Target};
+use crate::endpoint::{Arrival, Asking, Supply, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::BlobCounts;
 use crate::image::digest::Digest;
@@ -28,8 +28,13 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// The layers of `image` that are not pushed.
+    pub(super) fn add_foreign(&mut self, image: &Manifest) {
+        self.foreign += image.foreign() as u64;
+    }
+
     /// Several images of a tag may share a blob: the one who moved it counts.
-    fn add(&mut self, blob: &Descriptor, arrival: Done<Arrival>) {
+    pub(super) fn add(&mut self, blob: &Descriptor, arrival: Done<Arrival>) {
         let known = self.arrived.entry(blob.digest.clone());
         let known = known.or_insert((arrival, blob.size));
         if matches!(arrival, Done::Now(_)) {
@@ -122,7 +127,7 @@ impl Tag {
         } else {
             Asking::ToWrite
         };
-        self.tally().foreign += image.foreign() as u64;
+        self.tally().add_foreign(image);
         let mut moving = JoinSet::new();
         for blob in plan::largest_first(image) {
             let (shared, blob, tag) = (Arc::clone(&self.shared), blob.clone(), self.place);
@@ -184,8 +189,8 @@ async fn foresee(shared: &Shared, blob: &Descriptor) -> Result<Arrival> {
     if !shared.mountable.is_empty() {
         return Ok(Arrival::Mounted);
     }
-    // A registry is believed; a layout's file is looked for at no cost.
-    if matches!(shared.source, Endpoint::Layout(_)) && !shared.source.has_blob(blob).await? {
+    // A registry is believed; a file is looked for at no cost.
+    if shared.source.is_local() && !shared.source.has_blob(blob).await? {
         return Err(Error::new(
             Kind::NotFound,
             "find blob",

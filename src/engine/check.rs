@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::try_join_all;
 
 use super::Tag;
-use crate::endpoint::{Endpoint, Target};
+use crate::endpoint::Target;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::options::Recheck;
@@ -65,20 +65,18 @@ impl Tag {
     /// Whether a manifest is at the destination; where nobody checked its blobs, they are looked for.
     async fn is_whole(&self, target: &Target) -> Result<bool> {
         let destination = &self.shared.destination;
-        match destination {
-            Endpoint::Registry(_) => Ok(destination.head(target).await?.is_some()),
-            Endpoint::Layout(_) => {
-                let Some(manifest) = destination.manifest(target).await? else {
-                    return Ok(false);
-                };
-                for blob in manifest.blobs() {
-                    if !destination.has_blob(blob).await? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
+        if destination.caps().checks_content {
+            return Ok(destination.head(target).await?.is_some());
+        }
+        let Some(manifest) = destination.manifest(target).await? else {
+            return Ok(false);
+        };
+        for blob in manifest.blobs() {
+            if !destination.has_blob(blob).await? {
+                return Ok(false);
             }
         }
+        Ok(true)
     }
 
     /// Where the destination is known to refuse sparse indexes, fails before any blob moves.

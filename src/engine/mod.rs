@@ -5,14 +5,14 @@
 mod allowance;
 mod bring;
 mod check;
+mod export;
 mod once;
 mod publish;
 mod resolve;
 pub mod rollback;
+mod tag;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -21,15 +21,14 @@ use tokio_util::task::TaskTracker;
 use self::allowance::Allowance;
 use self::once::Once;
 use self::rollback::{Keeping, Staged};
+use self::tag::{Step, Tag, one_tag};
 use crate::endpoint::turns::Turns;
-use crate::endpoint::{Arrival, Endpoint, Head, Target};
-use crate::error::{Error, Kind, Result};
+use crate::endpoint::{Arrival, Endpoint, Target};
+use crate::error::{Error, Kind};
 use crate::event::{Event, Events, Status, TagOutcome};
 use crate::image::manifest::Manifest;
 use crate::image::platform::Wanted;
 use crate::options::{MissingArch, Mode, Recheck, Run};
-use crate::plan::{self, Choice, Verdict};
-use crate::reference::is_tag;
 
 /// Tags that are worked on at once.
 const TAGS_AT_ONCE: usize = 24;
@@ -243,7 +242,9 @@ async fn work(
     mut on_end: impl FnMut(TagEnd),
 ) {
     let mut waiting = tags.into_iter().enumerate();
-    let mut running: JoinSet<TagEnd> = JoinSet::new();
+    let mut running: JoinSet<Step> = JoinSet::new();
+    let mut ready = Vec::new();
+    let mut failed = false;
     let mut begun: Vec<TagJob> = Vec::new();
     let mut hopeless = false;
     loop {
@@ -260,11 +261,16 @@ async fn work(
             ended = running.join_next() => ended,
         };
         match ended {
-            Some(Ok(end)) => {
+            Some(Ok(Step::Ready(tag))) => {
+                begun.retain(|begun| begun.name != tag.tag.job.name);
+                ready.push(*tag);
+            }
+            Some(Ok(Step::Ended(end))) => {
                 begun.retain(|tag| tag.name != end.outcome.tag);
+                failed |= end.outcome.status == Status::Failed;
                 // What every tag would meet ends the run, instead of 600 tags one by one.
                 hopeless |= end.outcome.error.as_ref().is_some_and(Error::hits_all);
-                on_end(end);
+                on_end(*end);
             }
             // A task that panicked: its tag is among those begun and not ended.
             Some(Err(error)) => tracing::error!(%error, "the task of a tag ended"),
@@ -272,6 +278,9 @@ async fn work(
         }
     }
     running.shutdown().await;
+    for end in export::run(shared, ready, (failed, cancelled)).await {
+        on_end(end);
+    }
     shared.transfers.close();
     shared.transfers.wait().await;
     let cut_off = begun.into_iter().map(|tag| {
@@ -302,165 +311,4 @@ fn named(tag: &TagJob, status: Status, error: Option<Error>) -> TagOutcome {
     outcome.destination_tag.clone_from(&tag.destination_tag);
     outcome.error = error;
     outcome
-}
-
-/// One tag from beginning to end; its failure is in the outcome.
-async fn one_tag(shared: Arc<Shared>, job: TagJob, place: usize) -> TagEnd {
-    let started = Instant::now();
-    let mut tag = Tag {
-        outcome: named(&job, Status::Failed, None),
-        there: None,
-        staged: None,
-        tally: Mutex::default(),
-        pulls: AtomicU64::new(0),
-        shared,
-        job,
-        place,
-    };
-    match tag.copy().await {
-        Ok(status) => tag.outcome.status = status,
-        Err(error) => {
-            tag.outcome.digest = None;
-            tag.outcome.error = Some(error);
-        }
-    }
-    (tag.outcome.blobs, tag.outcome.bytes) = tag.tally().counts();
-    tag.outcome.source_pulls = tag.pulls.load(Ordering::Relaxed);
-    tag.outcome.elapsed = started.elapsed();
-    TagEnd {
-        job: tag.job,
-        outcome: tag.outcome,
-        staged: tag.staged,
-    }
-}
-
-/// A tag on its way.
-struct Tag {
-    shared: Arc<Shared>,
-    job: TagJob,
-    /// Its place among the tags of the run: earlier ones come first.
-    place: usize,
-    outcome: TagOutcome,
-    /// What the destination's tag points at.
-    there: Option<Head>,
-    /// What was staged for it.
-    staged: Option<Staged>,
-    /// What became of its blobs.
-    tally: Mutex<bring::Tally>,
-    /// Manifests read from the source.
-    pulls: AtomicU64,
-}
-
-impl Tag {
-    async fn copy(&mut self) -> Result<Status> {
-        self.check_name()?;
-        let resolved = self.resolve().await?;
-        let choice = match resolved {
-            resolve::Resolved::Same(digest) => {
-                self.mind_the_limit(0);
-                self.outcome.source_digest = Some(digest.clone());
-                self.outcome.digest = Some(digest);
-                return Ok(Status::Current);
-            }
-            resolve::Resolved::Choice(choice) => *choice,
-        };
-        self.follow_digest(&choice).await?;
-        let settings = &self.shared.settings;
-        let verdict = plan::judge(
-            &choice,
-            settings.mode,
-            settings.missing,
-            &self.source_name(),
-        );
-        self.note(&choice);
-        match verdict {
-            Verdict::Copy => {}
-            Verdict::Fail(error) => return Err(error),
-            Verdict::Skip(error) => {
-                self.outcome.error = Some(error);
-                self.outcome.digest = None;
-                return Ok(Status::Skipped);
-            }
-        }
-        let held = match self.check(&choice).await? {
-            check::Check::Current => {
-                self.mind_the_limit(0);
-                return Ok(Status::Current);
-            }
-            check::Check::Lacking(held) => held,
-        };
-        self.refuse_barred()?;
-        self.mind_the_limit(choice.filtered.kept.len().saturating_sub(held.len()));
-        self.refuse_known_sparse(&choice).await?;
-        let brought = self.bring(&choice, &held).await?;
-        let changed = self.publish(&choice, brought).await?;
-        Ok(match (self.shared.settings.run, changed) {
-            (_, Changed::Nothing) => Status::Current,
-            (Run::Real, Changed::Something) => Status::Copied,
-            (Run::Dry, Changed::Something) => Status::WouldCopy,
-        })
-    }
-
-    /// Says so when the source will not let the run come to its end; this tag reads `more` manifests.
-    fn mind_the_limit(&self, more: usize) {
-        let Shared { source, events, .. } = &*self.shared;
-        let (pulls, left) = (self.pulls.load(Ordering::Relaxed), source.pulls_left());
-        let needed = self.shared.allowance.exceeded(pulls, more as u64, left);
-        if let (Some(needed), Some(left)) = (needed, left) {
-            let warning = format!(
-                "{source} allows {left} more pulls, and this run needs about {needed}: it will meet the limit; \
-                 log in for a higher one, copy fewer tags or platforms, or run again later (what arrived is reused)"
-            );
-            events.send(Event::Warning(warning));
-        }
-    }
-
-    /// A REF of a layout can be any text; a registry's tag can't.
-    fn check_name(&self) -> Result<()> {
-        match (&self.job.destination, &self.shared.destination) {
-            (Target::Tag(name), Endpoint::Registry(_)) if !is_tag(name) => {
-                Err(Error::new(Kind::Unsupported, "copy", name)
-                    .because("this REF cannot be a tag in a registry")
-                    .hint("copy it by itself and name its tag: oci:PATH:REF DESTINATION:TAG"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A tag that somebody has to put back first is not written; a dry run writes none.
-    fn refuse_barred(&self) -> Result<()> {
-        match (&self.job.barred, self.shared.settings.run) {
-            (Some(error), Run::Real) => Err(error.clone()),
-            _ => Ok(()),
-        }
-    }
-
-    /// A source by digest is pushed by digest alone: by that of what the filter made of it.
-    async fn follow_digest(&mut self, choice: &Choice) -> Result<()> {
-        let root = &choice.filtered.root.digest;
-        if matches!(&self.job.destination, Target::Digest(digest) if digest != root) {
-            self.job.destination = Target::Digest(root.clone());
-            self.there = self.destination_head().await?;
-        }
-        Ok(())
-    }
-
-    /// Tells the report what is known of the tag now.
-    fn note(&mut self, choice: &Choice) {
-        let filtered = &choice.filtered;
-        self.outcome.source_digest = Some(choice.source.clone());
-        self.outcome.digest = Some(filtered.root.digest.clone());
-        self.outcome.platforms.clone_from(&filtered.platforms);
-        self.outcome
-            .omitted_platforms
-            .clone_from(&filtered.omitted_platforms);
-        self.outcome.missing_platforms.clone_from(&filtered.missing);
-    }
-
-    fn source_name(&self) -> String {
-        match &self.job.source {
-            Target::Tag(tag) => format!("{}:{tag}", self.shared.source),
-            Target::Digest(digest) => format!("{}@{digest}", self.shared.source),
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use futures_util::future::{join_all, try_join_all};
 
 use super::Tag;
-use crate::endpoint::{Endpoint, Head, Target};
+use crate::endpoint::{Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::filter::{self, Known, Need};
@@ -172,8 +172,7 @@ impl Tag {
         if config.size > MAX_MANIFEST_BYTES as u64 {
             return Ok(None);
         }
-        let near = matches!(self.shared.source, Endpoint::Layout(_));
-        if !near && self.shared.destination.has_blob(config).await? {
+        if !self.shared.source.is_local() && self.shared.destination.has_blob(config).await? {
             return Ok(None);
         }
         self.platform(image).await

@@ -14,6 +14,9 @@ pub use self::scope::RegistryScope;
 use crate::error::{Error, Result};
 use crate::image::digest::Digest;
 
+/// What the path of an archive on standard input or output is written as.
+pub const STANDARD: &str = "-";
+
 /// Where on the command line a reference stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -116,6 +119,15 @@ impl Reference {
             Self::Layout(file) | Self::OciArchive(file) | Self::DockerArchive(file) => {
                 file.digest.as_ref()
             }
+        }
+    }
+
+    /// Whether it is an archive on standard input or output, which is written as `-`.
+    #[must_use]
+    pub fn is_standard(&self) -> bool {
+        match self {
+            Self::OciArchive(file) => file.path.as_os_str() == STANDARD,
+            Self::Registry(_) | Self::Layout(_) | Self::DockerArchive(_) => false,
         }
     }
 

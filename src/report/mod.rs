@@ -23,6 +23,12 @@ pub fn print(text: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Writes results to standard error, where standard output has something else; that nobody can read them
+/// changes nothing.
+pub fn print_aside(text: &[u8]) {
+    let _ = io::stderr().lock().write_all(text);
+}
+
 /// Says something on standard error; that nobody can hear it changes nothing.
 pub fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "barge: {text}");

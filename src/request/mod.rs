@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use crate::cli::{
     CopyAccessArgs, CopyArgs, InspectArgs, ListTagsArgs, OutputArgs, PlatformArgs, TagArgs,
 };
+use crate::endpoint::Overwrite;
 use crate::error::{Error, Result};
 use crate::image::platform::{PlatformSelector, Wanted};
 use crate::options::{MissingArch, Mode, Policy, Recheck, Run};
@@ -55,6 +56,8 @@ pub struct CopyRequest {
     pub state: Option<StateDirectory>,
     /// How far a tag that looks right is looked into.
     pub recheck: Recheck,
+    /// Whether another repository's image in a layout or archive is replaced.
+    pub overwrite: Overwrite,
     /// Blob transfers at once.
     pub jobs: usize,
     /// Whether anything is written.
@@ -129,6 +132,11 @@ impl CopyRequest {
             policy: arguments.transfer.policy,
             state: state_directory(arguments.transfer.state_dir, environment),
             recheck: arguments.transfer.recheck,
+            overwrite: if arguments.transfer.force {
+                Overwrite::Always
+            } else {
+                Overwrite::Never
+            },
             jobs,
             run: if arguments.transfer.dry_run {
                 Run::Dry

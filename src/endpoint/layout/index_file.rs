@@ -1,37 +1,50 @@
-//! `index.json` of a layout: read as raw text, changed under a lock by one rename, so that entries,
-//! annotations and fields of others stay as they were written.
+//! `index.json` of a layout, or of a layout in an archive: read as raw text, so that entries,
+//! annotations and fields of others stay as they were written. On disk it changes under a lock by one rename.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::value::RawValue;
 
-use super::super::Target;
+use super::super::{Labels, OnlyImage, Overwrite, Target};
 use super::{sync_directory, write_whole};
 use crate::error::{Error, Kind, Result};
 use crate::image::manifest::{Descriptor, Manifest};
+use crate::reference::is_tag;
 
 const INDEX: &str = "index.json";
 const LOCK: &str = ".barge.lock";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Repository and tag, by which containerd and podman know an image.
+const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// The file's fields in raw text, and its entries.
-#[derive(Debug)]
-pub(super) struct IndexFile {
+#[derive(Clone, Debug)]
+pub(in crate::endpoint) struct IndexFile {
     fields: BTreeMap<String, Box<RawValue>>,
     entries: Vec<Entry>,
 }
 
 /// One entry of `manifests`.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(in crate::endpoint) struct Entry {
     /// Its REF.
-    pub(super) name: Option<String>,
+    pub(in crate::endpoint) name: Option<String>,
     /// What it points at.
-    pub(super) descriptor: Descriptor,
+    pub(in crate::endpoint) descriptor: Descriptor,
     raw: Box<RawValue>,
+}
+
+/// What a manifest is entered as.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::endpoint) struct Names<'a> {
+    /// The REF; `None`: by digest alone.
+    pub(in crate::endpoint) reference: Option<&'a str>,
+    /// The repository that it comes from, where that is known.
+    pub(in crate::endpoint) repository: Option<&'a str>,
 }
 
 impl IndexFile {
@@ -40,12 +53,18 @@ impl IndexFile {
         let file = path.join(INDEX);
         let failed = |kind| Error::new(kind, "read", file.display());
         match std::fs::read(&file) {
-            Ok(bytes) => Self::parse(&bytes).map(Some).map_err(|why| {
-                failed(Kind::InvalidManifest).because(format!("not the index of a layout: {why}"))
-            }),
+            Ok(bytes) => Self::of(&bytes, &file.display()).map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(Kind::LocalIo).because(error)),
         }
+    }
+
+    /// The index that `bytes`, read from `file`, are.
+    pub(in crate::endpoint) fn of(bytes: &[u8], file: &dyn Display) -> Result<Self> {
+        Self::parse(bytes).map_err(|why| {
+            let cause = format!("not the index of a layout: {why}");
+            Error::new(Kind::InvalidManifest, "read", file).because(cause)
+        })
     }
 
     fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
@@ -61,7 +80,8 @@ impl IndexFile {
         })
     }
 
-    fn empty() -> Self {
+    /// An index without entries.
+    pub(in crate::endpoint) fn empty() -> Self {
         let raw =
             |text: &str| RawValue::from_string(text.to_owned()).expect("a constant that is JSON");
         let fields = BTreeMap::from([
@@ -78,12 +98,42 @@ impl IndexFile {
     }
 
     /// Every entry.
-    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
+    pub(in crate::endpoint) fn entries(&self) -> impl Iterator<Item = Entry> {
         self.entries.iter().cloned()
     }
 
-    /// The entry of `target`; one REF for two images is an error.
-    pub(super) fn find(&self, target: &Target, path: &Path) -> Result<Option<Descriptor>> {
+    /// Every REF, sorted by bytes.
+    pub(in crate::endpoint) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.entries().filter_map(|entry| entry.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The one image of `place`; with several the error lists them.
+    pub(in crate::endpoint) fn only_image(&self, place: &dyn Display) -> Result<OnlyImage> {
+        let mut entries: Vec<_> = self.entries().collect();
+        // A name tells more than none: the nameless entry of a named image is no second image.
+        entries.sort_by_key(|entry| entry.name.is_none());
+        let mut images: Vec<OnlyImage> = Vec::new();
+        for Entry {
+            name, descriptor, ..
+        } in entries
+        {
+            let digest = descriptor.digest;
+            if name.is_some() || images.iter().all(|image| image.digest != digest) {
+                images.push(OnlyImage { name, digest });
+            }
+        }
+        OnlyImage::among(images, place)
+    }
+
+    /// The entry of `target` in `place`; one REF for two images is an error.
+    pub(in crate::endpoint) fn find(
+        &self,
+        target: &Target,
+        place: &dyn Display,
+    ) -> Result<Option<Descriptor>> {
         let mut found: Option<&Entry> = None;
         for entry in &self.entries {
             let matches = match target {
@@ -92,10 +142,11 @@ impl IndexFile {
             };
             match found {
                 Some(first) if matches && first.descriptor.digest != entry.descriptor.digest => {
-                    let name = format!("oci:{}:{target}", path.display());
+                    let name = format!("{place}:{target}");
+                    let hint = format!("name the one that is meant by its digest, {place}@DIGEST");
                     return Err(Error::new(Kind::InvalidManifest, "read manifest", name)
-                        .because("the layout has several images under this name")
-                        .hint("name the one that is meant by its digest, oci:PATH@DIGEST"));
+                        .because("it has several images under this name")
+                        .hint(hint));
                 }
                 None if matches => found = Some(entry),
                 _ => {}
@@ -104,8 +155,40 @@ impl IndexFile {
         Ok(found.map(|entry| entry.descriptor.clone()))
     }
 
+    /// The repository of the image that `target` names, where its entry tells.
+    pub(in crate::endpoint) fn repository(&self, target: &Target) -> Option<&str> {
+        let names = |entry: &&Entry| match target {
+            Target::Tag(tag) => entry.name.as_ref() == Some(tag),
+            Target::Digest(digest) => entry.descriptor.digest == *digest,
+        };
+        self.entries.iter().find(names)?.repository()
+    }
+
+    /// Refuses to enter an image as what another repository's image is entered as in `place`.
+    pub(in crate::endpoint) fn check_owner(
+        &self,
+        names: Names<'_>,
+        overwrite: Overwrite,
+        place: &dyn Display,
+    ) -> Result<()> {
+        let (Some(reference), Some(repository)) = (names.reference, names.repository) else {
+            return Ok(());
+        };
+        let owner = self.repository(&Target::Tag(reference.to_owned()));
+        match owner {
+            Some(owner) if owner != repository && overwrite == Overwrite::Never => {
+                let name = format!("{place}:{reference}");
+                let cause = format!("it is an image of {owner} there, this one is of {repository}");
+                Err(Error::new(Kind::Conflict, "write", name)
+                    .because(cause)
+                    .hint("copy to another REF or file, or replace it with --force"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The text of the file.
-    fn text(&self) -> serde_json::Result<String> {
+    pub(in crate::endpoint) fn text(&self) -> serde_json::Result<String> {
         let mut fields: BTreeMap<&str, &RawValue> = BTreeMap::new();
         fields.extend(
             self.fields
@@ -123,7 +206,12 @@ impl IndexFile {
     }
 
     /// Enters `manifest` as `name`, in the place of the entry of that name; whether anything changed.
-    fn enter(&mut self, manifest: &Manifest, name: Option<&str>) -> serde_json::Result<bool> {
+    pub(in crate::endpoint) fn enter(
+        &mut self,
+        manifest: &Manifest,
+        names: Names<'_>,
+    ) -> serde_json::Result<bool> {
+        let name = names.reference;
         let same = |entry: &Entry| entry.name.as_deref() == name;
         let points = |entry: &Entry| entry.descriptor.digest == manifest.digest;
         let of_name = self.entries.iter().filter(|entry| same(entry)).count();
@@ -145,7 +233,7 @@ impl IndexFile {
         let old = place
             .and_then(|index| self.entries.get(index))
             .map(|entry| entry.raw.as_ref());
-        let entry = Entry::parse(entry_text(manifest, name, old)?)?;
+        let entry = Entry::parse(entry_text(manifest, names, old)?)?;
         match place.and_then(|index| self.entries.get_mut(index)) {
             Some(slot) => *slot = entry,
             None => self.entries.push(entry),
@@ -162,6 +250,12 @@ impl IndexFile {
 }
 
 impl Entry {
+    fn repository(&self) -> Option<&str> {
+        let name = self.descriptor.annotations.get(IMAGE_NAME)?;
+        let (repository, tag) = name.rsplit_once(':')?;
+        is_tag(tag).then_some(repository)
+    }
+
     fn parse(raw: Box<RawValue>) -> serde_json::Result<Self> {
         let descriptor: Descriptor = serde_json::from_str(raw.get())?;
         let name = descriptor
@@ -180,7 +274,7 @@ impl Entry {
 /// The text of an entry for `manifest`; annotations of the entry that it replaces stay.
 fn entry_text(
     manifest: &Manifest,
-    name: Option<&str>,
+    names: Names<'_>,
     old: Option<&RawValue>,
 ) -> serde_json::Result<Box<RawValue>> {
     #[derive(serde::Deserialize)]
@@ -190,8 +284,15 @@ fn entry_text(
     }
     let old: Option<Old> = old.map(|raw| serde_json::from_str(raw.get())).transpose()?;
     let mut annotations = old.and_then(|old| old.annotations).unwrap_or_default();
-    if let Some(name) = name {
+    if let Some(name) = names.reference {
         annotations.insert(REF_NAME.to_owned(), name.into());
+    }
+    // The name of the image that was here is not the name of this one.
+    annotations.remove(IMAGE_NAME);
+    if let (Some(repository), Some(tag)) = (names.repository, names.reference)
+        && is_tag(tag)
+    {
+        annotations.insert(IMAGE_NAME.to_owned(), format!("{repository}:{tag}").into());
     }
     let mut entry = serde_json::json!({
         "mediaType": manifest.media_type,
@@ -206,7 +307,11 @@ fn entry_text(
 
 /// Enters `manifests`, each as its name, into the index of the layout at `path`: alone among all
 /// processes, and all of them by one rename.
-pub(super) fn enter(path: &Path, manifests: &[(Manifest, Option<String>)]) -> Result<()> {
+pub(super) fn enter(
+    path: &Path,
+    manifests: &[(Manifest, Option<String>)],
+    labels: &Labels,
+) -> Result<()> {
     let file = path.join(INDEX);
     let failed = |why: &dyn std::fmt::Display| {
         Error::new(Kind::LocalIo, "write", file.display()).because(why)
@@ -221,7 +326,16 @@ pub(super) fn enter(path: &Path, manifests: &[(Manifest, Option<String>)]) -> Re
     let mut index = IndexFile::read(path)?.unwrap_or_else(IndexFile::empty);
     let mut changed = false;
     for (manifest, name) in manifests {
-        let entered = index.enter(manifest, name.as_deref());
+        let names = Names {
+            reference: name.as_deref(),
+            repository: labels.repository.as_deref(),
+        };
+        index.check_owner(
+            names,
+            labels.overwrite,
+            &format_args!("oci:{}", path.display()),
+        )?;
+        let entered = index.enter(manifest, names);
         changed |= entered.map_err(|error| failed(&error))?;
     }
     if changed {
@@ -244,6 +358,13 @@ mod tests {
         Manifest::parse(Bytes::from(text), None).expect("a manifest")
     }
 
+    fn named(reference: &str) -> Names<'_> {
+        Names {
+            reference: Some(reference),
+            repository: None,
+        }
+    }
+
     fn names(index: &IndexFile) -> Vec<Option<String>> {
         index.entries().map(|entry| entry.name).collect()
     }
@@ -263,8 +384,8 @@ mod tests {
             r#"{{"schemaVersion":2,"annotations":{{"a":"b"}},"manifests":[{other},{old}],"n":1.0}}"#
         );
         let mut index = IndexFile::parse(text.as_bytes()).expect("parses");
-        assert!(index.enter(&manifest("new"), Some("v1")).expect("enters"));
-        assert!(!index.enter(&manifest("new"), Some("v1")).expect("enters"));
+        assert!(index.enter(&manifest("new"), named("v1")).expect("enters"));
+        assert!(!index.enter(&manifest("new"), named("v1")).expect("enters"));
         let text = index.text().expect("text");
         assert!(
             text.contains(&other)
@@ -281,25 +402,37 @@ mod tests {
     #[test]
     fn by_digest_alone_is_entered_once() {
         let mut index = IndexFile::empty();
-        assert!(index.enter(&manifest("a"), None).expect("enters"));
-        assert!(!index.enter(&manifest("a"), None).expect("enters"));
-        assert!(index.enter(&manifest("b"), None).expect("enters"));
-        assert!(index.enter(&manifest("a"), Some("v1")).expect("enters"));
+        assert!(
+            index
+                .enter(&manifest("a"), Names::default())
+                .expect("enters")
+        );
+        assert!(
+            !index
+                .enter(&manifest("a"), Names::default())
+                .expect("enters")
+        );
+        assert!(
+            index
+                .enter(&manifest("b"), Names::default())
+                .expect("enters")
+        );
+        assert!(index.enter(&manifest("a"), named("v1")).expect("enters"));
         assert_eq!(names(&index), [None, None, Some("v1".into())]);
     }
 
     #[test]
     fn one_name_for_two_images_is_refused_and_mended() {
         let mut index = IndexFile::empty();
-        index.enter(&manifest("a"), Some("v1")).expect("enters");
+        index.enter(&manifest("a"), named("v1")).expect("enters");
         let again = index.entries.first().expect("one").clone();
-        index.enter(&manifest("b"), Some("v1")).expect("enters");
+        index.enter(&manifest("b"), named("v1")).expect("enters");
         index.entries.push(again);
         let target = Target::Tag("v1".into());
-        assert!(index.find(&target, Path::new("x")).is_err());
-        index.enter(&manifest("b"), Some("v1")).expect("enters");
+        assert!(index.find(&target, &"oci:x").is_err());
+        index.enter(&manifest("b"), named("v1")).expect("enters");
         assert_eq!(names(&index), [Some("v1".into())]);
-        let found = index.find(&target, Path::new("x")).expect("finds");
+        let found = index.find(&target, &"oci:x").expect("finds");
         assert_eq!(found.map(|found| found.digest), Some(manifest("b").digest));
     }
 }

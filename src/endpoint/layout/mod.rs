@@ -1,7 +1,8 @@
 //! An OCI image layout (image-spec, `image-layout.md`): a directory with `oci-layout`, `index.json`
 //! and `blobs/`. Content arrives under a temporary name; `index.json` changes by one rename.
 
-mod index_file;
+pub(super) mod index_file;
+pub(super) mod stored;
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -14,12 +15,13 @@ use futures_util::StreamExt as _;
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
 use self::index_file::IndexFile;
+use self::stored::Stored;
 use super::backoff::Backoff;
 use super::transfer::{self, Start, Watch};
-use super::{Arrival, BlobStream, Endpoint, Head, Received, Supply, Target};
+use super::{Arrival, BlobStream, Endpoint, Head, Labels, OnlyImage, Supply, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
+use crate::image::manifest::{Descriptor, Manifest};
 
 /// How much is read from a file at once.
 const READ_SIZE: usize = 256 << 10;
@@ -29,26 +31,22 @@ const PARTIAL: (&str, &str) = (".barge-", ".partial");
 const STALE: Duration = Duration::from_hours(24);
 
 /// A layout directory; made when something is first written to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Layout {
     path: PathBuf,
+    pub(super) labels: Labels,
     pub(crate) backoff: Backoff,
-}
-
-/// An image in a layout that was named by nothing but the layout.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OnlyImage {
-    /// Its REF, where it has one.
-    pub name: Option<String>,
-    /// Its digest.
-    pub digest: Digest,
 }
 
 impl Layout {
     /// The layout at `path`; nothing is read or written.
     #[must_use]
     pub fn new(path: PathBuf, backoff: Backoff) -> Self {
-        Self { path, backoff }
+        Self {
+            path,
+            labels: Labels::default(),
+            backoff,
+        }
     }
 
     /// Every REF, sorted by bytes.
@@ -58,10 +56,7 @@ impl Layout {
     /// `not-found` when there is no layout, `invalid-manifest` or `local-io` when it cannot be read.
     pub fn tags(&self) -> Result<Vec<String>> {
         let index = self.index()?.ok_or_else(|| self.missing())?;
-        let mut names: Vec<String> = index.entries().filter_map(|entry| entry.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+        Ok(index.names())
     }
 
     /// Whether something that is no directory stands where the layout should be.
@@ -91,36 +86,7 @@ impl Layout {
     /// `not-found` when there is none, `usage` when there are several: the message lists them.
     pub fn only_image(&self) -> Result<OnlyImage> {
         let index = self.index()?.ok_or_else(|| self.missing())?;
-        let mut entries: Vec<_> = index.entries().collect();
-        // A name tells more than none: the nameless entry of a named image is no second image.
-        entries.sort_by_key(|entry| entry.name.is_none());
-        let mut images: Vec<OnlyImage> = Vec::new();
-        for entry in entries {
-            let digest = entry.descriptor.digest;
-            let known = images.iter().any(|image| image.digest == digest);
-            if entry.name.is_some() || !known {
-                images.push(OnlyImage {
-                    name: entry.name,
-                    digest,
-                });
-            }
-        }
-        match images.len() {
-            0 => Err(self
-                .error(Kind::NotFound, "read")
-                .because("the layout holds no image")),
-            1 => Ok(images.remove(0)),
-            count => {
-                let names: Vec<String> = images
-                    .into_iter()
-                    .map(|image| image.choice(&self.path))
-                    .collect();
-                let cause = format!("it holds {count} images; name one of {}", names.join(", "));
-                Err(self.error(Kind::NotFound, "choose an image from").because(cause).hint(
-                    "write oci:PATH:REF or oci:PATH@DIGEST, or select several with --all-tags or --tags",
-                ))
-            }
-        }
+        index.only_image(self)
     }
 
     /// What `target` points at; `None` also when its manifest is not there.
@@ -130,10 +96,7 @@ impl Layout {
     /// When the layout cannot be read.
     pub fn head(&self, target: &Target) -> Result<Option<Head>> {
         let manifest = self.manifest(target)?;
-        Ok(manifest.map(|manifest| Head {
-            media_type: manifest.media_type,
-            digest: manifest.digest,
-        }))
+        Ok(manifest.map(Head::from))
     }
 
     /// The manifest that `target` names, checked.
@@ -142,39 +105,17 @@ impl Layout {
     ///
     /// When it cannot be read, or is not what its digest says.
     pub fn manifest(&self, target: &Target) -> Result<Option<Manifest>> {
-        let entry = match self.index()? {
-            Some(index) => index.find(target, &self.path)?,
-            None => None,
+        let Some(stored) = Stored::named(target, self.index()?.as_ref(), self)? else {
+            return Ok(None);
         };
-        let digest = match (target, &entry) {
-            (_, Some(entry)) => entry.digest.clone(),
-            (Target::Digest(digest), None) => digest.clone(),
-            (Target::Tag(_), None) => return Ok(None),
-        };
-        let name = match target {
-            Target::Tag(tag) => format!("{self}:{tag}"),
-            Target::Digest(digest) => format!("{self}@{digest}"),
-        };
-        let failed = |error: &std::io::Error| {
-            Error::new(Kind::LocalIo, "read manifest", &name).because(error)
-        };
-        let path = self.blob_path(&digest);
+        let path = self.blob_path(&stored.digest);
         let size = match std::fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(&error)),
+            Err(error) => return Err(stored.failed(&error)),
         };
-        if size > MAX_MANIFEST_BYTES as u64 {
-            let cause = format!("{size} bytes are more than a manifest may have");
-            return Err(Error::new(Kind::InvalidManifest, "read manifest", name).because(cause));
-        }
-        let bytes = std::fs::read(&path).map_err(|error| failed(&error))?;
-        let received = Received {
-            bytes: Bytes::from(bytes),
-            content_type: entry.map(|entry| entry.media_type),
-            digest: None,
-        };
-        received.check(&Target::Digest(digest), &name).map(Some)
+        let read = || std::fs::read(&path).map(Bytes::from);
+        stored.read(size, read).map(Some)
     }
 
     /// Whether the blob is there, in its right size.
@@ -225,14 +166,7 @@ impl Layout {
         let source = supply.source;
         self.prepare(&blob.digest)?;
         let watch = Watch::new(blob, &self.backoff.events);
-        if let Err(error) = self.receive(blob, source, &watch).await {
-            // Once more from the start: it may have been the way, not the stored copy.
-            if error.kind() != Kind::DigestMismatch {
-                return Err(error);
-            }
-            watch.restart();
-            self.receive(blob, source, &watch).await?;
-        }
+        transfer::once_more(&watch, || self.receive(blob, source, &watch)).await?;
         Ok(Arrival::Copied)
     }
 
@@ -303,11 +237,23 @@ impl Layout {
                 Target::Tag(tag) => (manifest, Some(tag)),
                 Target::Digest(_) => (manifest, None),
             });
-        let (path, named) = (self.path.clone(), named.collect::<Vec<_>>());
-        let entered = tokio::task::spawn_blocking(move || index_file::enter(&path, &named));
+        let (layout, named) = (self.clone(), named.collect::<Vec<_>>());
+        let entered = tokio::task::spawn_blocking(move || {
+            index_file::enter(&layout.path, &named, &layout.labels)
+        });
         entered
             .await
             .map_err(|error| self.error(Kind::LocalIo, "write").because(error))?
+    }
+
+    /// The repository that the image behind `target` is of, where its entry tells.
+    ///
+    /// # Errors
+    ///
+    /// When the layout cannot be read.
+    pub fn repository(&self, target: &Target) -> Result<Option<String>> {
+        let index = self.index()?;
+        Ok(index.and_then(|index| index.repository(target).map(str::to_owned)))
     }
 
     fn index(&self) -> Result<Option<IndexFile>> {
@@ -360,16 +306,6 @@ impl Layout {
     }
 }
 
-impl OnlyImage {
-    /// How to ask for it.
-    fn choice(&self, path: &Path) -> String {
-        match &self.name {
-            Some(name) => format!("oci:{}:{name}", path.display()),
-            None => format!("oci:{}@{}", path.display(), self.digest),
-        }
-    }
-}
-
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "oci:{}", self.path.display())
@@ -379,8 +315,7 @@ impl fmt::Display for Layout {
 /// A new file beside `path`, which is gone when it is dropped before it has its final name.
 pub(crate) fn partial_beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(PARTIAL.0).suffix(PARTIAL.1);
+    let mut builder = partial_name();
     #[cfg(unix)]
     {
         // As any other file: the user's umask decides who reads a layout.
@@ -388,6 +323,13 @@ pub(crate) fn partial_beside(path: &Path) -> std::io::Result<tempfile::NamedTemp
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(directory)
+}
+
+/// How a file that is not yet whole is named.
+pub(super) fn partial_name() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PARTIAL.0).suffix(PARTIAL.1);
+    builder
 }
 
 /// Writes `bytes` to `path`: temporary name, sync, rename.

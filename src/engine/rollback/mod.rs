@@ -83,6 +83,8 @@ impl Rollback<'_> {
         let shared = Arc::clone(self.shared);
         let ended = match (&shared.destination, keeping) {
             (Endpoint::Layout(layout), _) => self.flip_layout(layout).await,
+            // It has its name already: all tags came into it.
+            (Endpoint::OciArchive(_) | Endpoint::DockerArchive(_), _) => Ok(Ended::Flipped),
             (
                 Endpoint::Registry(repository),
                 Keeping::Journal {

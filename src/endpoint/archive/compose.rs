@@ -1,0 +1,149 @@
+//! What an archive is to hold: the images that come, in order, then what was in it before and is still
+//! named.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use super::OciArchive;
+use super::members::Listing;
+use crate::endpoint::Target;
+use crate::endpoint::layout::index_file::{IndexFile, Names};
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::{Descriptor, Manifest};
+
+/// An image that comes into an archive.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// Its REF, or its digest alone.
+    pub target: &'a Target,
+    /// The repository that it is of, where that is known.
+    pub repository: Option<&'a str>,
+    /// What the target points at.
+    pub root: &'a Manifest,
+    /// The manifests below the root.
+    pub below: &'a [Manifest],
+}
+
+impl<'a> Incoming<'a> {
+    /// Its manifests, the root first.
+    pub fn manifests(&self) -> impl Iterator<Item = &'a Manifest> + use<'a> {
+        std::iter::once(self.root).chain(self.below)
+    }
+
+    /// Its blobs, each once, the largest first.
+    #[must_use]
+    pub fn blobs(&self) -> Vec<&'a Descriptor> {
+        let mut seen = BTreeSet::new();
+        let mut blobs: Vec<&Descriptor> = self
+            .manifests()
+            .flat_map(Manifest::blobs)
+            .filter(|blob| seen.insert(&blob.digest))
+            .collect();
+        blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
+        blobs
+    }
+
+    fn names(&self) -> Names<'a> {
+        Names {
+            reference: match self.target {
+                Target::Tag(tag) => Some(tag),
+                Target::Digest(_) => None,
+            },
+            repository: self.repository,
+        }
+    }
+}
+
+/// A listing in the making: everything once.
+#[derive(Default)]
+struct Collected {
+    listing: Listing,
+    seen: BTreeSet<Digest>,
+}
+
+impl Collected {
+    fn add_manifest(&mut self, manifest: &Manifest) {
+        if self.seen.insert(manifest.digest.clone()) {
+            self.listing.manifests.push(manifest.clone());
+        }
+    }
+
+    fn add_blob(&mut self, blob: &Descriptor) {
+        if self.seen.insert(blob.digest.clone()) {
+            self.listing.blobs.push(blob.clone());
+        }
+    }
+}
+
+impl OciArchive {
+    /// Refuses an image that would take the place of another repository's.
+    ///
+    /// # Errors
+    ///
+    /// `conflict`, unless the archive's labels allow it.
+    pub async fn check_owner(&self, image: &Incoming<'_>) -> Result<()> {
+        match self.opened().await? {
+            None => Ok(()),
+            Some(opened) => {
+                let index = &opened.index;
+                index.check_owner(image.names(), self.labels.overwrite, self)
+            }
+        }
+    }
+
+    /// What the archive is to hold when `images` have come.
+    ///
+    /// # Errors
+    ///
+    /// When what it holds cannot be read.
+    pub async fn listing(&self, images: &[Incoming<'_>]) -> Result<Listing> {
+        let opened = self.opened().await?;
+        let mut index = opened.map_or_else(IndexFile::empty, |opened| opened.index.clone());
+        let mut collected = Collected::default();
+        let failed = |why| Error::new(Kind::LocalIo, "write the index of", self).because(why);
+        for image in images {
+            index.enter(image.root, image.names()).map_err(failed)?;
+            image
+                .manifests()
+                .for_each(|manifest| collected.add_manifest(manifest));
+        }
+        images
+            .iter()
+            .flat_map(Incoming::blobs)
+            .for_each(|blob| collected.add_blob(blob));
+        if opened.is_some() {
+            self.collect_held(&index, &mut collected).await?;
+        }
+        collected.listing.index = index.text().map_err(failed)?.into();
+        Ok(collected.listing)
+    }
+
+    /// Adds what the archive holds of everything that `index` reaches.
+    async fn collect_held(&self, index: &IndexFile, collected: &mut Collected) -> Result<()> {
+        let roots = index.entries().map(|entry| entry.descriptor.digest);
+        let mut waiting: VecDeque<Digest> = roots.collect();
+        let mut looked_at = BTreeSet::new();
+        let come = collected.listing.manifests.iter().cloned();
+        let come: HashMap<Digest, Manifest> = come
+            .map(|manifest| (manifest.digest.clone(), manifest))
+            .collect();
+        while let Some(digest) = waiting.pop_front() {
+            if !looked_at.insert(digest.clone()) {
+                continue;
+            }
+            let held = match come.get(&digest) {
+                Some(manifest) => Some(manifest.clone()),
+                None => self.manifest(&Target::Digest(digest)).await?,
+            };
+            let Some(manifest) = held else { continue };
+            collected.add_manifest(&manifest);
+            waiting.extend(manifest.entries().iter().map(|entry| entry.digest.clone()));
+            for blob in manifest.blobs() {
+                if self.has_blob(blob).await? {
+                    collected.add_blob(blob);
+                }
+            }
+        }
+        Ok(())
+    }
+}

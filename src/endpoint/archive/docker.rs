@@ -1,0 +1,449 @@
+//! What `docker save` and skopeo write (`docker-archive:`): read as images whose layers are gzip-compressed.
+//!
+//! The archive has no manifests, and most layers in it are not compressed. So each layer is compressed once
+//! to know its digest and size, and again when it is read: the same bytes, since packing is deterministic,
+//! and nothing is kept in between. Each layer is checked against its `diff_id`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
+use futures_util::stream;
+use serde::Deserialize;
+use tokio::sync::{Mutex, OnceCell};
+
+use super::contents::{Contents, Span};
+use super::layer::{self, Layer};
+use super::store::{Opening, Store};
+use crate::endpoint::backoff::Backoff;
+use crate::endpoint::{BlobStream, Head, OnlyImage, Target};
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
+use crate::image::media_type;
+use crate::reference::{Reference, Role};
+
+/// The longest `manifest.json` that is read.
+const LONGEST_LIST: u64 = 16 << 20;
+
+/// An archive of `docker save`; opened when it is first asked for something.
+#[derive(Debug)]
+pub struct DockerArchive {
+    path: PathBuf,
+    opened: OnceCell<Option<Opened>>,
+    /// Layers that have been measured, by the place of their bytes.
+    layers: Mutex<HashMap<u64, Arc<OnceCell<Layer>>>>,
+    pub(crate) backoff: Backoff,
+}
+
+#[derive(Debug)]
+struct Opened {
+    store: Arc<Store>,
+    images: Vec<Image>,
+}
+
+/// An image of the archive.
+#[derive(Debug)]
+struct Image {
+    names: Vec<Name>,
+    config: Span,
+    layers: Vec<Span>,
+    converted: OnceCell<Converted>,
+}
+
+/// A name in the archive: `alpine:3.20`, whole `docker.io/library/alpine:3.20`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Name {
+    repository: String,
+    tag: String,
+}
+
+/// An image as a registry has it.
+#[derive(Debug)]
+struct Converted {
+    manifest: Manifest,
+    config: Digest,
+    layers: Vec<Layer>,
+}
+
+/// An entry of `manifest.json` (moby, "Image spec v1.2", combined image JSON + filesystem changeset format).
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Written {
+    config: String,
+    repo_tags: Option<Vec<String>>,
+    layers: Option<Vec<String>>,
+}
+
+/// What is read of a config.
+#[derive(Deserialize)]
+struct Config {
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    #[serde(default)]
+    diff_ids: Option<Vec<Digest>>,
+}
+
+impl Name {
+    fn parse(text: &str) -> Option<Self> {
+        let Ok(Reference::Registry(name)) =
+            Reference::parse(&format!("docker://{text}"), Role::Source)
+        else {
+            return None;
+        };
+        Some(Self {
+            repository: format!("{}/{}", name.host, name.repository),
+            tag: name.tag?,
+        })
+    }
+}
+
+impl DockerArchive {
+    /// The archive at `path`; nothing is read.
+    #[must_use]
+    pub fn new(path: PathBuf, backoff: Backoff) -> Self {
+        Self {
+            path,
+            opened: OnceCell::new(),
+            layers: Mutex::default(),
+            backoff,
+        }
+    }
+
+    /// Every tag, sorted by bytes: without the repository where all images are of one.
+    ///
+    /// # Errors
+    ///
+    /// `not-found` when there is no such file, `protocol` when it is no archive that can be trusted.
+    pub async fn tags(&self) -> Result<Vec<String>> {
+        let opened = self.opened().await?;
+        let names = opened.images.iter().flat_map(|image| &image.names);
+        let mut tags: Vec<String> = names.map(|name| opened.shortened(name)).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        Ok(tags)
+    }
+
+    /// The one image of the archive.
+    ///
+    /// # Errors
+    ///
+    /// `not-found` when there is none, or several: the message lists them.
+    pub async fn only_image(&self) -> Result<OnlyImage> {
+        let opened = self.opened().await?;
+        let mut images = Vec::new();
+        for image in &opened.images {
+            let digest = self.converted(opened, image).await?.manifest.digest.clone();
+            match image.names.as_slice() {
+                [] => images.push(OnlyImage { name: None, digest }),
+                names => images.extend(names.iter().map(|name| OnlyImage {
+                    name: Some(opened.shortened(name)),
+                    digest: digest.clone(),
+                })),
+            }
+        }
+        OnlyImage::among(images, self)
+    }
+
+    /// What `target` points at.
+    ///
+    /// # Errors
+    ///
+    /// When the archive cannot be read, or a layer is not what its config says.
+    pub async fn head(&self, target: &Target) -> Result<Option<Head>> {
+        Ok(self.manifest(target).await?.map(Head::from))
+    }
+
+    /// The manifest of `target`, made of its config and its layers.
+    ///
+    /// # Errors
+    ///
+    /// When the archive cannot be read, or a layer is not what its config says.
+    pub async fn manifest(&self, target: &Target) -> Result<Option<Manifest>> {
+        let opened = self.opened().await?;
+        for image in &opened.images {
+            let named = match target {
+                Target::Tag(tag) => image.names.iter().any(|name| opened.is_called(name, tag)),
+                Target::Digest(_) => true,
+            };
+            if !named {
+                continue;
+            }
+            let manifest = &self.converted(opened, image).await?.manifest;
+            if matches!(target, Target::Tag(_))
+                || *target == Target::Digest(manifest.digest.clone())
+            {
+                return Ok(Some(manifest.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The repository of the image behind `target`, where it has a name.
+    ///
+    /// # Errors
+    ///
+    /// When the archive cannot be read.
+    pub async fn repository(&self, target: &Target) -> Result<Option<String>> {
+        let opened = self.opened().await?;
+        let names = opened.images.iter().flat_map(|image| &image.names);
+        let mut meant = names.filter(|name| match target {
+            Target::Tag(tag) => opened.is_called(name, tag),
+            Target::Digest(_) => false,
+        });
+        Ok(meant.next().map(|name| name.repository.clone()))
+    }
+
+    /// Whether a blob is one of an image that has been read.
+    ///
+    /// # Errors
+    ///
+    /// When the archive cannot be read.
+    pub async fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+        let found = self.opened().await?.find(&blob.digest);
+        Ok(found.is_some_and(|found| found.size() == blob.size))
+    }
+
+    /// The bytes of `blob` from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or cannot be read.
+    pub async fn open_blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream> {
+        let opened = self.opened().await?;
+        match opened.find(&blob.digest) {
+            Some(Found::Config(span)) => Ok(Arc::clone(&opened.store).stream(span, offset)),
+            Some(Found::Layer(layer)) if layer.is_packed() => {
+                Ok(Arc::clone(&opened.store).stream(layer.span, offset))
+            }
+            Some(Found::Layer(layer)) => {
+                let chunks = layer::pack(Arc::clone(&opened.store), layer.span, offset);
+                let name = format!("{self}@{}", blob.digest);
+                let chunks = stream::unfold(chunks, |mut chunks| async move {
+                    Some((chunks.recv().await?, chunks))
+                });
+                let named = chunks.map(move |chunk| {
+                    chunk.map_err(|why| Error::new(Kind::LocalIo, "read blob", &name).because(why))
+                });
+                Ok(named.boxed())
+            }
+            None => Err(Error::new(
+                Kind::NotFound,
+                "read blob",
+                format!("{self}@{}", blob.digest),
+            )
+            .because("the archive does not hold it")),
+        }
+    }
+
+    async fn opened(&self) -> Result<&Opened> {
+        let opened = self
+            .opened
+            .get_or_try_init(|| super::open(&self.path, self.to_string(), Opened::read));
+        opened
+            .await?
+            .as_ref()
+            .ok_or_else(|| super::no_such_file(self))
+    }
+
+    /// The image as a registry has it: its layers measured, side by side.
+    async fn converted<'a>(&self, opened: &Opened, image: &'a Image) -> Result<&'a Converted> {
+        let converted = image.converted.get_or_try_init(|| async {
+            let text = opened.store.read(image.config);
+            let text = text.map_err(|why| self.failed(Kind::LocalIo).because(why))?;
+            let config: Config = serde_json::from_slice(&text).map_err(|why| {
+                self.failed(Kind::InvalidManifest)
+                    .because(format!("not the config of an image: {why}"))
+            })?;
+            let diff_ids = config.rootfs.diff_ids.unwrap_or_default();
+            if diff_ids.len() != image.layers.len() {
+                let cause = format!(
+                    "manifest.json lists {} layers, the config {}",
+                    image.layers.len(),
+                    diff_ids.len()
+                );
+                return Err(self.failed(Kind::InvalidManifest).because(cause));
+            }
+            let layers = image.layers.iter().zip(&diff_ids);
+            let layers = layers.map(|(span, diff_id)| self.layer(opened, *span, diff_id));
+            let layers = try_join_all(layers).await?;
+            let manifest = written(&text, &layers);
+            Ok(Converted {
+                manifest: Manifest::parse(manifest.into(), None)?,
+                config: Digest::of(&text),
+                layers,
+            })
+        });
+        converted.await
+    }
+
+    /// A layer measured, once, and checked.
+    async fn layer(&self, opened: &Opened, span: Span, diff_id: &Digest) -> Result<Layer> {
+        let cell = Arc::clone(self.layers.lock().await.entry(span.offset).or_default());
+        let measured = cell.get_or_try_init(|| async {
+            let store = Arc::clone(&opened.store);
+            let measured = tokio::task::spawn_blocking(move || layer::measure(&store, span)).await;
+            let measured = measured.map_err(std::io::Error::other).flatten();
+            measured.map_err(|why| self.failed(Kind::Protocol).because(why))
+        });
+        let layer = measured.await?;
+        if layer.diff_id == *diff_id {
+            return Ok(layer.clone());
+        }
+        let cause = format!(
+            "the config names the layer {diff_id}, its bytes have the digest {}",
+            layer.diff_id
+        );
+        Err(self.failed(Kind::DigestMismatch).because(cause))
+    }
+
+    fn failed(&self, kind: Kind) -> Error {
+        Error::new(kind, "read archive", self)
+    }
+}
+
+/// The manifest of an image with this config and these layers.
+fn written(config: &[u8], layers: &[Layer]) -> String {
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|layer| {
+            serde_json::json!({"mediaType": layer.media_type, "digest": layer.digest.as_str(), "size": layer.size})
+        })
+        .collect();
+    serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::OCI_MANIFEST,
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": Digest::of(config).as_str(),
+            "size": config.len(),
+        },
+        "layers": layers,
+    })
+    .to_string()
+}
+
+/// A blob of an image.
+enum Found<'a> {
+    Config(Span),
+    Layer(&'a Layer),
+}
+
+impl Found<'_> {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Config(span) => span.size,
+            Self::Layer(layer) => layer.size,
+        }
+    }
+}
+
+impl Opened {
+    fn read(opening: &Opening<'_>) -> Result<Self> {
+        let store = opening.open()?;
+        let contents = store.contents()?;
+        let refused =
+            |kind, why: String| Error::new(kind, "read archive", opening.name).because(why);
+        let Some(list) = contents.follow("manifest.json") else {
+            let error = refused(Kind::Protocol, "it has no manifest.json".to_owned());
+            return Err(if contents.file("index.json").is_some() {
+                error.hint("it is an OCI archive: write oci-archive:PATH")
+            } else {
+                error.hint(
+                    "`docker save` of Docker before 1.10 wrote none: load it and save it again",
+                )
+            });
+        };
+        if list.size > LONGEST_LIST {
+            return Err(refused(
+                Kind::Protocol,
+                format!("its manifest.json has {} bytes", list.size),
+            ));
+        }
+        let text = store
+            .read(list)
+            .map_err(|why| refused(Kind::LocalIo, why.to_string()))?;
+        let written: Vec<Written> = serde_json::from_slice(&text)
+            .map_err(|why| refused(Kind::InvalidManifest, format!("manifest.json: {why}")))?;
+        let images = written.into_iter().map(|image| {
+            Image::of(image, &contents).map_err(|why| refused(Kind::InvalidManifest, why))
+        });
+        Ok(Self {
+            images: images.collect::<Result<_>>()?,
+            store: Arc::new(store),
+        })
+    }
+
+    /// The tag alone where all images are of one repository.
+    fn shortened(&self, name: &Name) -> String {
+        let mut names = self.images.iter().flat_map(|image| &image.names);
+        if names.all(|other| other.repository == name.repository) {
+            name.tag.clone()
+        } else {
+            format!("{}:{}", name.repository, name.tag)
+        }
+    }
+
+    fn is_called(&self, name: &Name, text: &str) -> bool {
+        self.shortened(name) == text || Name::parse(text).as_ref() == Some(name)
+    }
+
+    fn find(&self, digest: &Digest) -> Option<Found<'_>> {
+        self.images.iter().find_map(|image| {
+            let converted = image.converted.get()?;
+            if converted.config == *digest {
+                return Some(Found::Config(image.config));
+            }
+            let layer = converted
+                .layers
+                .iter()
+                .find(|layer| layer.digest == *digest);
+            layer.map(Found::Layer)
+        })
+    }
+}
+
+impl Image {
+    /// The image that an entry of `manifest.json` describes; the names in it may be links.
+    fn of(written: Written, contents: &Contents) -> std::result::Result<Self, String> {
+        let find = |name: &str| {
+            let found = contents.follow(name);
+            found.ok_or_else(|| {
+                format!("manifest.json names {name:?}, which the archive does not hold")
+            })
+        };
+        let config = find(&written.config)?;
+        if config.size > MAX_MANIFEST_BYTES as u64 {
+            return Err(format!(
+                "{:?} has {} bytes, more than a config may have",
+                written.config, config.size
+            ));
+        }
+        let names = written.repo_tags.unwrap_or_default();
+        let parsed = names.iter().map(|name| {
+            Name::parse(name).ok_or_else(|| format!("manifest.json has the name {name:?}"))
+        });
+        let layers = written.layers.unwrap_or_default();
+        Ok(Self {
+            names: parsed.collect::<std::result::Result<_, _>>()?,
+            config,
+            layers: layers
+                .iter()
+                .map(|name| find(name))
+                .collect::<std::result::Result<_, _>>()?,
+            converted: OnceCell::new(),
+        })
+    }
+}
+
+impl fmt::Display for DockerArchive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "docker-archive:{}", self.path.display())
+    }
+}

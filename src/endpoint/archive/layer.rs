@@ -1,0 +1,165 @@
+//! A layer of a `docker save` archive: what it is when it is compressed, and its bytes then.
+//!
+//! Compressed layers, which some tools put there, stay as they are.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flate2::write::GzEncoder;
+use tokio::sync::mpsc;
+
+use super::contents::Span;
+use super::store::{Bounded, Packing, Store};
+use crate::image::digest::{Algorithm, Digest, Hasher};
+
+/// How much is handed on at once, and how many of these may wait.
+const CHUNK: usize = 256 << 10;
+const WAITING: usize = 4;
+
+/// A layer as a registry has it.
+#[derive(Clone, Debug)]
+pub(super) struct Layer {
+    /// Its bytes in the archive.
+    pub(super) span: Span,
+    packing: Packing,
+    /// Of the bytes when they are compressed.
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) media_type: &'static str,
+    /// The digest of the bytes when they are not.
+    pub(super) diff_id: Digest,
+}
+
+impl Layer {
+    /// Whether the archive has it compressed.
+    pub(super) fn is_packed(&self) -> bool {
+        self.packing != Packing::None
+    }
+}
+
+/// Reads a layer through, to know what it is. Blocks.
+pub(super) fn measure(store: &Arc<Store>, span: Span) -> io::Result<Layer> {
+    let mut first = [0; 6];
+    let count = store.reader(span).read(&mut first)?;
+    let packing = Packing::of(first.get(..count).unwrap_or_default()).map_err(io::Error::other)?;
+    let (packed, diff_id) = if packing == Packing::None {
+        let mut encoder = GzEncoder::new(Measure::new(), flate2::Compression::default());
+        let mut plain = Measure::new();
+        let mut reader = store.reader(span);
+        copy(&mut reader, |bytes| {
+            plain.write_all(bytes)?;
+            encoder.write_all(bytes)
+        })?;
+        (encoder.finish()?, plain.hasher.finish())
+    } else {
+        let mut packed = Measure::new();
+        copy(&mut store.reader(span), |bytes| packed.write_all(bytes))?;
+        let mut plain = Measure::new();
+        let mut unpacked = Bounded::new(packing, store.reader(span))?;
+        copy(&mut unpacked, |bytes| plain.write_all(bytes))?;
+        (packed, plain.hasher.finish())
+    };
+    Ok(Layer {
+        span,
+        packing,
+        digest: packed.hasher.finish(),
+        size: packed.size,
+        media_type: match packing {
+            Packing::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+            Packing::None | Packing::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+        },
+        diff_id,
+    })
+}
+
+/// The compressed bytes of a layer from `offset` on, in chunks.
+pub(super) fn pack(
+    store: Arc<Store>,
+    span: Span,
+    offset: u64,
+) -> mpsc::Receiver<io::Result<Bytes>> {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    tokio::task::spawn_blocking(move || {
+        let handing = Handing {
+            sender: sender.clone(),
+            skip: offset,
+            chunk: Vec::new(),
+        };
+        let mut encoder = GzEncoder::new(handing, flate2::Compression::default());
+        let packed = copy(&mut store.reader(span), |bytes| encoder.write_all(bytes));
+        let packed = packed.and_then(|()| encoder.finish()?.flush());
+        if let Err(error) = packed {
+            // Nobody waits for it where the reader has gone, which is then what failed.
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    receiver
+}
+
+fn copy(reader: &mut dyn Read, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => take(buffer.get(..count).unwrap_or_default())?,
+        }
+    }
+}
+
+/// Hashes and counts what is written to it.
+struct Measure {
+    hasher: Hasher,
+    size: u64,
+}
+
+impl Measure {
+    fn new() -> Self {
+        Self {
+            hasher: Hasher::new(Algorithm::Sha256),
+            size: 0,
+        }
+    }
+}
+
+impl Write for Measure {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Hands on what is written to it, but for the first bytes.
+struct Handing {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    skip: u64,
+    chunk: Vec<u8>,
+}
+
+impl Write for Handing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let skipped = usize::try_from(self.skip)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        self.skip -= skipped as u64;
+        self.chunk.extend(bytes.get(skipped..).unwrap_or_default());
+        if self.chunk.len() >= CHUNK {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let chunk = std::mem::take(&mut self.chunk);
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let sent = self.sender.blocking_send(Ok(chunk.into()));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}

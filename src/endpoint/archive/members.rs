@@ -1,0 +1,292 @@
+//! Where everything goes in an archive that is to be written: decided from what is known before the first
+//! blob moves, so that the same content always makes the same bytes. Pure.
+//!
+//! In front is what readers look for first: `oci-layout`, `index.json`, the manifests. A reader of a pipe
+//! knows all images before the first of their blobs passes.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use tar::{Builder, EntryType, Header};
+
+use super::contents::{BLOCK, BLOCK_BYTES, LARGEST_OCTAL};
+use super::member_name;
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::{Descriptor, Manifest};
+
+/// The bytes of `oci-layout` (image-spec, "oci-layout file").
+pub(in crate::endpoint) const LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+/// What a tar file ends with.
+pub(super) const END_MARK: [u8; 2 * BLOCK_BYTES] = [0; 2 * BLOCK_BYTES];
+/// How much of a name fits into a header.
+const LONGEST_NAME: usize = 100;
+
+/// What an archive is to hold, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// `index.json`.
+    pub index: Bytes,
+    /// Manifests and indexes.
+    pub manifests: Vec<Manifest>,
+    /// Configs and layers.
+    pub blobs: Vec<Descriptor>,
+}
+
+/// A blob in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) digest: Digest,
+    /// Where its header begins.
+    pub(super) at: u64,
+    /// The blocks before its bytes.
+    pub(super) header: Vec<u8>,
+    /// Its bytes, without what fills the last block.
+    pub(super) size: u64,
+}
+
+/// An archive before its blobs are in it.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    /// The bytes before the first blob.
+    pub(super) front: Vec<u8>,
+    /// The blobs, each right behind the one before.
+    pub(super) blobs: Vec<Place>,
+    /// The length of the file, with its end mark.
+    pub(super) length: u64,
+}
+
+impl Place {
+    /// How many bytes it has, from its header to the last one that fills its last block.
+    pub(super) fn length(&self) -> u64 {
+        self.header.len() as u64 + self.size.next_multiple_of(BLOCK)
+    }
+
+    /// The bytes that fill the last block.
+    pub(super) fn padding(&self) -> Vec<u8> {
+        let missing = self.size.next_multiple_of(BLOCK) - self.size;
+        vec![0; usize::try_from(missing).unwrap_or_default()]
+    }
+}
+
+impl Places {
+    /// The places of everything in `listing`.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-manifest` where the blobs' sizes add up to more than a file can have.
+    pub(super) fn of(listing: &Listing) -> Result<Self> {
+        let digests = listing.manifests.iter().map(|manifest| &manifest.digest);
+        let digests = digests.chain(listing.blobs.iter().map(|blob| &blob.digest));
+        let algorithms: BTreeSet<&str> = digests.map(Digest::algorithm_name).collect();
+        let mut front = header(EntryType::Directory, "blobs/", 0);
+        for algorithm in algorithms {
+            front.extend(header(
+                EntryType::Directory,
+                &format!("blobs/{algorithm}/"),
+                0,
+            ));
+        }
+        add_file(&mut front, "oci-layout", LAYOUT_FILE);
+        add_file(&mut front, "index.json", &listing.index);
+        for manifest in &listing.manifests {
+            add_file(&mut front, &member_name(&manifest.digest), &manifest.bytes);
+        }
+        let mut at = front.len() as u64;
+        let mut blobs = Vec::new();
+        for blob in &listing.blobs {
+            let too_long = || {
+                let cause = format!("its {} bytes are more than an archive can hold", blob.size);
+                Error::new(Kind::InvalidManifest, "place blob", &blob.digest).because(cause)
+            };
+            // Half of what a number can hold is more than any file: what follows cannot overflow.
+            if blob.size > u64::MAX / 4 || at > u64::MAX / 4 {
+                return Err(too_long());
+            }
+            let place = Place {
+                digest: blob.digest.clone(),
+                at,
+                header: header(EntryType::Regular, &member_name(&blob.digest), blob.size),
+                size: blob.size,
+            };
+            at += place.length();
+            blobs.push(place);
+        }
+        Ok(Self {
+            front,
+            blobs,
+            length: at + END_MARK.len() as u64,
+        })
+    }
+
+    /// The numbers of the blobs that `before` does not have.
+    pub(super) fn missing_from(&self, before: &Self) -> Vec<usize> {
+        let old: BTreeSet<_> = before.blobs.iter().map(|place| &place.digest).collect();
+        let new = self.blobs.iter().enumerate();
+        new.filter(|(_, place)| !old.contains(&place.digest))
+            .map(|(number, _)| number)
+            .collect()
+    }
+}
+
+/// Blobs that are at other places in `after` than in `before`, in an order in which each can be moved
+/// without writing over one that is still to be moved: those that go down from the first on, then those
+/// that go up from the last on. The order of both is the same.
+pub(super) fn moves<'a>(before: &'a Places, after: &'a Places) -> Vec<(&'a Place, &'a Place)> {
+    let old: HashMap<_, _> = before
+        .blobs
+        .iter()
+        .map(|place| (&place.digest, place))
+        .collect();
+    let both: Vec<_> = after
+        .blobs
+        .iter()
+        .filter_map(|place| Some((*old.get(&place.digest)?, place)))
+        .collect();
+    let down = both.iter().filter(|(old, new)| new.at < old.at);
+    let up = both.iter().rev().filter(|(old, new)| new.at > old.at);
+    down.chain(up).copied().collect()
+}
+
+fn add_file(archive: &mut Vec<u8>, name: &str, bytes: &[u8]) {
+    archive.extend(header(EntryType::Regular, name, bytes.len() as u64));
+    archive.extend(bytes);
+    archive.resize(archive.len().next_multiple_of(BLOCK_BYTES), 0);
+}
+
+/// The blocks before the bytes of a member: the same owner, mode and time whoever writes it, whenever.
+/// What does not fit into a ustar header is in a pax header before it.
+pub(super) fn header(kind: EntryType, name: &str, size: u64) -> Vec<u8> {
+    let mut builder = Builder::new(Vec::new());
+    let text = size.to_string();
+    let mut records: Vec<(&str, &[u8])> = Vec::new();
+    if name.len() > LONGEST_NAME {
+        records.push(("path", name.as_bytes()));
+    }
+    if size > LARGEST_OCTAL {
+        records.push(("size", text.as_bytes()));
+    }
+    let mut header = Header::new_ustar();
+    let field = header.as_old_mut().name.iter_mut();
+    field
+        .zip(name.bytes())
+        .for_each(|(place, byte)| *place = byte);
+    header.set_entry_type(kind);
+    header.set_mode(if kind.is_dir() { 0o755 } else { 0o644 });
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(if size > LARGEST_OCTAL { 0 } else { size });
+    header.set_cksum();
+    builder
+        .append_pax_extensions(records)
+        .expect("memory can be written to");
+    let mut bytes = builder.get_ref().clone();
+    bytes.extend(header.as_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::archive::contents::{Contents, Span};
+
+    fn listing(sizes: &[u64]) -> Listing {
+        let blob = |size: &u64| {
+            let digest = Digest::of(size.to_string().as_bytes());
+            let text = format!(r#"{{"mediaType":"x","digest":"{digest}","size":{size}}}"#);
+            serde_json::from_str(&text).expect("a descriptor")
+        };
+        Listing {
+            index: Bytes::from_static(b"{}"),
+            manifests: Vec::new(),
+            blobs: sizes.iter().map(blob).collect(),
+        }
+    }
+
+    /// The archive without the blobs' bytes, read as if they were there.
+    fn read(places: &Places) -> Contents {
+        let read_at = |offset: u64, buffer: &mut [u8]| {
+            let front = places.front.get(usize::try_from(offset).expect("small")..);
+            let blob = places.blobs.iter().find_map(|place| {
+                let inside = offset.checked_sub(place.at)?;
+                let rest = place.header.get(usize::try_from(inside).ok()?..)?;
+                (!rest.is_empty()).then_some(rest)
+            });
+            let known = front.filter(|front| !front.is_empty()).or(blob);
+            let known = known.unwrap_or(&[0; 512]);
+            buffer.copy_from_slice(&known[..buffer.len()]);
+            Ok(())
+        };
+        Contents::read(places.length, read_at).expect("it is an archive")
+    }
+
+    #[test]
+    fn everything_is_found_where_it_was_placed() {
+        let huge = 20 << 30;
+        let mut listing = listing(&[1, huge, 512, 0]);
+        let long = crate::image::digest::Algorithm::Sha512.digest(b"x");
+        listing.blobs[2].digest = long;
+        let places = Places::of(&listing).expect("they fit");
+        let contents = read(&places);
+        assert!(contents.file("oci-layout").is_some() && contents.file("index.json").is_some());
+        for (blob, place) in listing.blobs.iter().zip(&places.blobs) {
+            let expected = Span {
+                offset: place.at + place.header.len() as u64,
+                size: blob.size,
+            };
+            assert_eq!(contents.file(&member_name(&blob.digest)), Some(expected));
+        }
+        let ends = places.blobs.last().map(|last| last.at + last.length());
+        assert_eq!(ends, Some(places.length - 1024));
+    }
+
+    #[test]
+    fn sizes_that_no_file_has_are_refused() {
+        for sizes in [&[u64::MAX][..], &[u64::MAX / 4, u64::MAX / 4, 1]] {
+            let error = Places::of(&listing(sizes)).expect_err("too long");
+            assert_eq!(error.kind(), Kind::InvalidManifest);
+        }
+    }
+
+    /// Any blobs left out, and the front longer or shorter: moving one by one loses no byte.
+    #[test]
+    fn blobs_are_moved_without_loss() {
+        let sizes = [700, 1, 5000, 2, 300, 9000, 4];
+        for dropped in 0_u32..1 << sizes.len() {
+            let kept = |bit: usize| dropped >> bit & 1 == 0;
+            let stay: Vec<u64> = (0..sizes.len())
+                .filter(|bit| kept(*bit))
+                .map(|bit| sizes[bit])
+                .collect();
+            for (before, after) in [(10, 3000), (3000, 10), (10, 10)] {
+                let place = |sizes: &[u64], index: usize| {
+                    let mut listing = listing(sizes);
+                    listing.index = vec![b' '; index].into();
+                    Places::of(&listing).expect("they fit")
+                };
+                let (before, after) = (place(&sizes, before), place(&stay, after));
+                let mut file = vec![0; 40_000];
+                let range = |place: &Place, length: u64| {
+                    let start = usize::try_from(place.at).expect("small");
+                    start..start + usize::try_from(length).expect("small")
+                };
+                for place in &before.blobs {
+                    file[range(place, place.length())]
+                        .fill(u8::try_from(place.size % 251).expect("a byte"));
+                }
+                for (old, new) in moves(&before, &after) {
+                    file.copy_within(range(old, old.length()), range(new, 0).start);
+                }
+                for place in &after.blobs {
+                    let expected = u8::try_from(place.size % 251).expect("a byte");
+                    assert!(
+                        file[range(place, place.length())]
+                            .iter()
+                            .all(|byte| *byte == expected)
+                    );
+                }
+            }
+        }
+    }
+}

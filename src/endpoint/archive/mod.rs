@@ -1,0 +1,281 @@
+//! An OCI layout in one tar file (`oci-archive:`): its headers are read once, everything else at its
+//! place. Nothing is unpacked.
+
+pub mod compose;
+pub mod contents;
+pub mod docker;
+mod layer;
+pub mod members;
+mod partial;
+mod pipe;
+mod positioned;
+mod store;
+pub mod writer;
+
+use std::fmt;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{OnceCell, oneshot};
+
+use self::contents::{Contents, Span};
+use self::store::{Opening, Store};
+use super::backoff::Backoff;
+use super::layout::index_file::IndexFile;
+use super::layout::stored::Stored;
+use super::{BlobStream, Head, Labels, OnlyImage, Target};
+use crate::error::{Error, Kind, Result};
+use crate::event::Side;
+use crate::image::digest::Digest;
+use crate::image::manifest::{Descriptor, Manifest};
+use crate::reference::STANDARD;
+
+/// The longest `index.json` that is read: thousands of tags.
+const LONGEST_INDEX: u64 = 16 << 20;
+
+/// An archive; opened when it is first asked for something.
+#[derive(Clone, Debug)]
+pub struct OciArchive {
+    path: PathBuf,
+    side: Side,
+    pub(super) labels: Labels,
+    opened: OnceCell<Option<Arc<Opened>>>,
+    pub(crate) backoff: Backoff,
+}
+
+/// What is known of an archive that is there.
+#[derive(Debug)]
+struct Opened {
+    store: Arc<Store>,
+    contents: Contents,
+    index: IndexFile,
+}
+
+impl OciArchive {
+    /// The archive at `path`; nothing is read.
+    #[must_use]
+    pub fn new(path: PathBuf, side: Side, backoff: Backoff) -> Self {
+        Self {
+            path,
+            side,
+            labels: Labels::default(),
+            opened: OnceCell::new(),
+            backoff,
+        }
+    }
+
+    /// Every REF, sorted by bytes.
+    ///
+    /// # Errors
+    ///
+    /// `not-found` when there is no such file, `protocol` when it is no archive that can be trusted.
+    pub async fn tags(&self) -> Result<Vec<String>> {
+        Ok(self.present().await?.index.names())
+    }
+
+    /// The one image of the archive.
+    ///
+    /// # Errors
+    ///
+    /// `not-found` when there is none, or several: the message lists them.
+    pub async fn only_image(&self) -> Result<OnlyImage> {
+        self.present().await?.index.only_image(self)
+    }
+
+    /// What `target` points at; `None` also when its manifest is not there.
+    ///
+    /// # Errors
+    ///
+    /// When the archive cannot be read.
+    pub async fn head(&self, target: &Target) -> Result<Option<Head>> {
+        let manifest = self.manifest(target).await?;
+        Ok(manifest.map(Head::from))
+    }
+
+    /// The manifest that `target` names, checked.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is not what its digest says.
+    pub async fn manifest(&self, target: &Target) -> Result<Option<Manifest>> {
+        let Some(opened) = self.opened().await? else {
+            return Ok(None);
+        };
+        let Some(stored) = Stored::named(target, Some(&opened.index), self)? else {
+            return Ok(None);
+        };
+        let Some(span) = opened.span(&stored.digest) else {
+            return Ok(None);
+        };
+        let read = || opened.store.read(span);
+        stored.read(span.size, read).map(Some)
+    }
+
+    /// Whether the blob is there, in its right size.
+    ///
+    /// # Errors
+    ///
+    /// When the archive cannot be read.
+    pub async fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+        let opened = self.opened().await?;
+        let span = opened.and_then(|opened| opened.span(&blob.digest));
+        Ok(span.is_some_and(|span| span.size == blob.size))
+    }
+
+    /// The bytes of `blob` from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or cannot be read.
+    pub async fn open_blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream> {
+        let opened = self.opened().await?;
+        let found = opened.and_then(|opened| Some((opened, opened.span(&blob.digest)?)));
+        let Some((opened, span)) = found else {
+            let name = format!("{self}@{}", blob.digest);
+            return Err(Error::new(Kind::NotFound, "read blob", name)
+                .because("the archive does not hold it"));
+        };
+        Ok(Arc::clone(&opened.store).stream(span, offset))
+    }
+
+    /// The repository that the image behind `target` is of, where its entry tells.
+    ///
+    /// # Errors
+    ///
+    /// When the archive cannot be read.
+    pub async fn repository(&self, target: &Target) -> Result<Option<String>> {
+        let opened = self.opened().await?;
+        let repository = opened.and_then(|opened| opened.index.repository(target));
+        Ok(repository.map(str::to_owned))
+    }
+
+    /// Whether an archive can be written here: nothing stands there, or an archive that can be read.
+    ///
+    /// # Errors
+    ///
+    /// `local-io` when it cannot.
+    pub async fn check_writable(&self) -> Result<()> {
+        let error = |cause| Error::new(Kind::LocalIo, "write", self).because(cause);
+        if self.path.as_os_str() == STANDARD && std::io::stdout().is_terminal() {
+            return Err(error("standard output is a terminal".to_owned())
+                .hint("send it to a file or another command"));
+        }
+        let directory = partial::parent(&self.path);
+        if !directory.is_dir() {
+            return Err(error(format!(
+                "there is no directory {}",
+                directory.display()
+            )));
+        }
+        self.opened().await.map(|_| ())
+    }
+
+    /// Whether it is written from its beginning to its end, and nothing of it can be changed or read.
+    fn is_stream(&self) -> bool {
+        let special = |metadata: std::fs::Metadata| !metadata.is_file() && !metadata.is_dir();
+        self.path.as_os_str() == STANDARD || std::fs::metadata(&self.path).is_ok_and(special)
+    }
+
+    /// The archive, which has to be there.
+    async fn present(&self) -> Result<&Opened> {
+        let opened = self.opened().await?;
+        opened.ok_or_else(|| no_such_file(self))
+    }
+
+    /// The archive; `None` where there is no such file.
+    async fn opened(&self) -> Result<Option<&Opened>> {
+        if self.side == Side::Destination && self.is_stream() {
+            return Ok(None);
+        }
+        let opened = self
+            .opened
+            .get_or_try_init(|| open(&self.path, self.to_string(), Opened::read));
+        Ok(opened.await?.as_ref().map(AsRef::as_ref))
+    }
+}
+
+/// Opens the archive at `path` by `read`; `None` where there is no such file.
+async fn open<T: Send + 'static>(
+    path: &Path,
+    name: String,
+    read: fn(&Opening<'_>) -> Result<T>,
+) -> Result<Option<T>> {
+    let (path, place) = (path.to_owned(), name.clone());
+    let (sender, receiver) = oneshot::channel();
+    // A thread of its own: one that waits for a pipe must not keep the process from ending.
+    std::thread::spawn(move || {
+        let opening = Opening {
+            path: &path,
+            name: &name,
+            wanted: &|| !sender.is_closed(),
+        };
+        let opened = read(&opening);
+        // Nobody waits for it where the run has ended.
+        let _ = sender.send(opened);
+    });
+    let opened = receiver.await;
+    match opened.map_err(|why| Error::new(Kind::LocalIo, "read archive", place).because(why))? {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The error of whoever would write a blob or manifest of an archive by itself.
+pub(super) fn written_whole(archive: &dyn fmt::Display) -> Error {
+    Error::new(Kind::Unsupported, "write", archive).because("an archive is written whole")
+}
+
+fn no_such_file(archive: &dyn fmt::Display) -> Error {
+    Error::new(Kind::NotFound, "read archive", archive).because("there is no such file")
+}
+
+impl Opened {
+    fn read(opening: &Opening<'_>) -> Result<Arc<Self>> {
+        let store = opening.open()?;
+        let contents = store.contents()?;
+        let refused =
+            |why: String| Error::new(Kind::Protocol, "read archive", opening.name).because(why);
+        let Some(span) = contents.file("index.json") else {
+            let error = refused("it has no index.json".to_owned());
+            return Err(if contents.file("manifest.json").is_some() {
+                error.hint("it looks like an archive of `docker save`: write docker-archive:PATH")
+            } else {
+                error.hint("an OCI archive is a layout in a tar file, with index.json at its top")
+            });
+        };
+        if let Some(link) = contents.any_link() {
+            return Err(refused(format!(
+                "{link:?} is a link, which an OCI archive never has"
+            )));
+        }
+        if span.size > LONGEST_INDEX {
+            return Err(refused(format!("its index.json has {} bytes", span.size)));
+        }
+        let failed = |why| Error::new(Kind::LocalIo, "read archive", opening.name).because(why);
+        let text = store.read(span).map_err(failed)?;
+        let index = IndexFile::of(&text, &format_args!("index.json of {}", opening.name))?;
+        Ok(Arc::new(Self {
+            store: Arc::new(store),
+            contents,
+            index,
+        }))
+    }
+
+    /// Where a blob or manifest is.
+    fn span(&self, digest: &Digest) -> Option<Span> {
+        self.contents.file(&member_name(digest))
+    }
+}
+
+/// The name of a blob in an archive, as in a layout.
+fn member_name(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm_name(), digest.hex())
+}
+
+impl fmt::Display for OciArchive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "oci-archive:{}", self.path.display())
+    }
+}

@@ -1,0 +1,343 @@
+//! The bytes of an archive, read at any place: the file itself, or, where it is compressed or comes
+//! through a pipe, a temporary file without a name that it is written to once.
+//!
+//! That file is in `TMPDIR`, else in `/var/tmp`: archives are large, and `/tmp` is memory on many systems.
+
+use std::cell::Cell;
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind, Read, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+
+use super::contents::{Contents, Fault, Span};
+use super::positioned::read_exact_at;
+use crate::endpoint::BlobStream;
+use crate::error::{Error, Kind, Result};
+
+/// How much is read at once.
+const READ_SIZE: usize = 256 << 10;
+/// What comes out of a compressed archive may be so many times as long as what went in …
+const MOST_EXPANSION: u64 = 100;
+/// … once it has this many bytes: a bomb has 1,000 times and more, real images far less.
+const EXPANSION_COUNTS: u64 = 64 << 20;
+
+/// An open archive.
+#[derive(Debug)]
+pub(in crate::endpoint) struct Store {
+    file: File,
+    /// In bytes, when it was opened.
+    length: u64,
+    /// What was opened.
+    pub(super) stamp: Stamp,
+    /// For errors.
+    name: String,
+}
+
+/// Which file it is, and in what state: enough to see that another process put its own there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    length: u64,
+    modified: Option<SystemTime>,
+    #[cfg(unix)]
+    inode: u64,
+}
+
+impl Stamp {
+    /// The stamp of what stands at `path`, if anything does.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        std::fs::metadata(path)
+            .ok()
+            .map(|metadata| Self::of(&metadata))
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            length: metadata.len(),
+            modified: metadata.modified().ok(),
+            #[cfg(unix)]
+            inode: std::os::unix::fs::MetadataExt::ino(metadata),
+        }
+    }
+}
+
+/// Where an archive is opened, and for whom.
+pub(super) struct Opening<'a> {
+    /// The file; `-` is standard input.
+    pub(super) path: &'a Path,
+    /// For errors.
+    pub(super) name: &'a str,
+    /// Whether anyone still waits for it: to read a pipe to its end may take long.
+    pub(super) wanted: &'a dyn Fn() -> bool,
+}
+
+impl Opening<'_> {
+    /// Opens it; blocks.
+    pub(super) fn open(&self) -> Result<Store> {
+        let failed = |error: io::Error| {
+            let missing = error.kind() == ErrorKind::NotFound;
+            let kind = if missing {
+                Kind::NotFound
+            } else {
+                Kind::LocalIo
+            };
+            self.error(kind).because(error)
+        };
+        let mut file = open(self.path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            let hint = format!("write oci:{} for a layout", self.path.display());
+            return Err(self
+                .error(Kind::LocalIo)
+                .because("it is a directory")
+                .hint(hint));
+        }
+        let mut first = Vec::new();
+        (&file).take(6).read_to_end(&mut first).map_err(failed)?;
+        let packing =
+            Packing::of(&first).map_err(|why| self.error(Kind::Unsupported).because(why))?;
+        let read = first.len() as u64;
+        let placed = metadata.is_file() && file.stream_position().is_ok_and(|at| at == read);
+        let (file, length) = if placed && packing == Packing::None {
+            (file, metadata.len())
+        } else {
+            self.spool(packing, io::Cursor::new(first).chain(file))?
+        };
+        Ok(Store {
+            file,
+            length,
+            stamp: Stamp::of(&metadata),
+            name: self.name.to_owned(),
+        })
+    }
+
+    /// Writes what comes out of `source` to a file that is gone when it is closed.
+    fn spool(&self, packing: Packing, source: impl Read) -> Result<(File, u64)> {
+        let read_failed = |error: io::Error| self.error(Kind::Protocol).because(error);
+        let directory = spool_directory();
+        let write_failed = |error: io::Error| {
+            let place = format!("a temporary file in {}", directory.display());
+            Error::new(Kind::LocalIo, "write", place)
+                .because(error)
+                .hint("TMPDIR names another directory; an uncompressed archive that is a file needs none")
+        };
+        let mut spooled = tempfile::tempfile_in(&directory).map_err(write_failed)?;
+        let mut unpacked = Bounded::new(packing, source).map_err(read_failed)?;
+        let (mut buffer, mut length) = (vec![0; READ_SIZE], 0_u64);
+        loop {
+            if !(self.wanted)() {
+                return Err(self.error(Kind::Interrupted));
+            }
+            let count = match unpacked.read(&mut buffer) {
+                Ok(0) => return Ok((spooled, length)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read.map_err(read_failed)?,
+            };
+            length += count as u64;
+            let bytes = buffer.get(..count).unwrap_or_default();
+            spooled.write_all(bytes).map_err(write_failed)?;
+        }
+    }
+
+    fn error(&self, kind: Kind) -> Error {
+        Error::new(kind, "read archive", self.name)
+    }
+}
+
+impl Store {
+    /// What it holds.
+    pub(super) fn contents(&self) -> Result<Contents> {
+        let read = |offset, buffer: &mut [u8]| read_exact_at(&self.file, buffer, offset);
+        Contents::read(self.length, read).map_err(|fault| {
+            let kind = match fault {
+                Fault::Io(_) => Kind::LocalIo,
+                Fault::Refused(_) => Kind::Protocol,
+            };
+            let error = Error::new(kind, "read archive", &self.name).because(&fault);
+            match fault {
+                Fault::Io(_) => error,
+                Fault::Refused(_) => {
+                    error.hint("the archive is damaged or was made to do harm: have it made again")
+                }
+            }
+        })
+    }
+
+    /// The bytes of a member, to be read in order.
+    pub(super) fn reader(self: &Arc<Self>, span: Span) -> Reader {
+        Reader {
+            store: Arc::clone(self),
+            span,
+        }
+    }
+
+    /// All bytes of a small member.
+    pub(super) fn read(&self, span: Span) -> io::Result<Bytes> {
+        let size = usize::try_from(span.size).map_err(io::Error::other)?;
+        let mut bytes = vec![0; size];
+        read_exact_at(&self.file, &mut bytes, span.offset)?;
+        Ok(bytes.into())
+    }
+
+    /// The bytes of a member from `from` on, in chunks.
+    pub(in crate::endpoint) fn stream(self: Arc<Self>, span: Span, from: u64) -> BlobStream {
+        let start = span.offset + from.min(span.size);
+        let end = span.offset + span.size;
+        let chunks = stream::try_unfold((self, start), move |(store, at)| async move {
+            if at >= end {
+                return Ok(None);
+            }
+            let size = (end - at).min(READ_SIZE as u64);
+            let read = tokio::task::spawn_blocking(move || {
+                let chunk = store.read(Span { offset: at, size });
+                (store, chunk)
+            });
+            let failed = |store: &str, why: &dyn std::fmt::Display| {
+                Error::new(Kind::LocalIo, "read archive", store).because(why)
+            };
+            let (store, chunk) = read.await.map_err(|why| failed("", &why))?;
+            let chunk = chunk.map_err(|why| failed(&store.name, &why))?;
+            Ok(Some((chunk, (store, at + size))))
+        });
+        chunks.boxed()
+    }
+}
+
+/// How an archive is compressed, as its first bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    pub(super) fn of(first: &[u8]) -> std::result::Result<Self, String> {
+        let begins = |magic: &[u8]| first.starts_with(magic);
+        let other = |name| {
+            Err(format!(
+                "it is compressed with {name}; gzip and zstd are understood"
+            ))
+        };
+        match () {
+            () if begins(&[0x1f, 0x8b]) => Ok(Self::Gzip),
+            () if begins(&[0x28, 0xb5, 0x2f, 0xfd]) => Ok(Self::Zstd),
+            () if begins(b"BZh") => other("bzip2"),
+            () if begins(&[0xfd, b'7', b'z', b'X', b'Z', 0]) => other("xz"),
+            () => Ok(Self::None),
+        }
+    }
+
+    fn unpack<'a>(self, source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+        Ok(match self {
+            Self::None => Box::new(source),
+            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(source)),
+            Self::Zstd => Box::new(zstd::Decoder::new(source)?),
+        })
+    }
+}
+
+/// What comes out of a compressed source, as long as that is no bomb.
+pub(super) struct Bounded<'a> {
+    source: Box<dyn Read + 'a>,
+    packing: Packing,
+    taken: Rc<Cell<u64>>,
+    given: u64,
+}
+
+impl<'a> Bounded<'a> {
+    /// Unpacks `source`.
+    pub(super) fn new(packing: Packing, source: impl Read + 'a) -> io::Result<Self> {
+        let taken = Rc::new(Cell::new(0));
+        let counted = Counted {
+            source,
+            taken: Rc::clone(&taken),
+        };
+        Ok(Self {
+            source: packing.unpack(counted)?,
+            packing,
+            taken,
+            given: 0,
+        })
+    }
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        self.given += count as u64;
+        let most = EXPANSION_COUNTS.max(self.taken.get().saturating_mul(MOST_EXPANSION));
+        if self.packing != Packing::None && self.given > most {
+            let why = format!(
+                "it unpacks to more than {MOST_EXPANSION} times its size, as no image does"
+            );
+            return Err(io::Error::new(ErrorKind::InvalidData, why));
+        }
+        Ok(count)
+    }
+}
+
+/// Counts the bytes that are taken from a source.
+struct Counted<R> {
+    source: R,
+    taken: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        self.taken.set(self.taken.get() + count as u64);
+        Ok(count)
+    }
+}
+
+/// A member, read in order.
+pub(super) struct Reader {
+    store: Arc<Store>,
+    /// What is still to be read.
+    span: Span,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.span.size).unwrap_or(usize::MAX);
+        let count = left.min(buffer.len());
+        let buffer = buffer.get_mut(..count).unwrap_or_default();
+        read_exact_at(&self.store.file, buffer, self.span.offset)?;
+        self.span.offset += count as u64;
+        self.span.size -= count as u64;
+        Ok(count)
+    }
+}
+
+#[cfg(unix)]
+fn standard_input() -> io::Result<File> {
+    use std::os::fd::AsFd as _;
+    Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
+}
+
+#[cfg(windows)]
+fn standard_input() -> io::Result<File> {
+    use std::os::windows::io::AsHandle as _;
+    Ok(io::stdin().as_handle().try_clone_to_owned()?.into())
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if path.as_os_str() == crate::reference::STANDARD {
+        standard_input()
+    } else {
+        File::open(path)
+    }
+}
+
+fn spool_directory() -> PathBuf {
+    let large = Path::new("/var/tmp");
+    match std::env::var_os("TMPDIR") {
+        None if large.is_dir() => large.to_owned(),
+        _ => std::env::temp_dir(),
+    }
+}

@@ -1,0 +1,235 @@
+//! Writing an archive: every blob has its place before it comes, so several come at once, each to its own.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+
+use super::OciArchive;
+use super::members::{END_MARK, Listing, Place, Places};
+use super::partial::Partial;
+use super::pipe::Pipe;
+use super::store::Stamp;
+use crate::endpoint::Endpoint;
+use crate::endpoint::transfer::{self, Start, Watch};
+use crate::error::{Error, Kind, Result};
+use crate::event::Events;
+use crate::image::manifest::Descriptor;
+use crate::reference::STANDARD;
+
+/// How much is written at once.
+const WRITE_SIZE: usize = 256 << 10;
+/// How much may have been fetched and wait to be written, in bytes, for all blobs together.
+const AHEAD: usize = 24 << 20;
+
+/// An archive that is being written; dropped before it is finished, it never was.
+#[derive(Debug)]
+pub struct Writer {
+    sink: Sink,
+    places: Places,
+    /// Chunks of one blob that may wait to be written.
+    ahead: usize,
+    name: String,
+    path: PathBuf,
+    /// What stood there when the archive was read; what is written now builds on it.
+    before: Option<Stamp>,
+    events: Events,
+}
+
+#[derive(Clone, Debug)]
+enum Sink {
+    File(Arc<Partial>),
+    Pipe(Arc<Pipe>),
+}
+
+impl OciArchive {
+    /// Begins to write what `listing` names, to which `jobs` blobs come at once.
+    ///
+    /// # Errors
+    ///
+    /// `local-io` when the file cannot be made, or the disk has no room for it.
+    pub async fn write(&self, listing: &Listing, jobs: usize) -> Result<Writer> {
+        let places = Places::of(listing)?;
+        let name = self.to_string();
+        let failed = |error: io::Error| failed(&name, &error);
+        let sink = if self.is_stream() {
+            let file = if self.path.as_os_str() == STANDARD {
+                standard_output()
+            } else {
+                File::options().write(true).open(&self.path)
+            };
+            Sink::Pipe(Arc::new(Pipe::new(file.map_err(failed)?)))
+        } else {
+            let (path, length) = (self.path.clone(), places.length);
+            let partial = tokio::task::spawn_blocking(move || Partial::create(&path, length));
+            let partial = partial.await.map_err(|why| failed(io::Error::other(why)))?;
+            Sink::File(Arc::new(partial.map_err(failed)?))
+        };
+        let writer = Writer {
+            sink,
+            ahead: (AHEAD / WRITE_SIZE / jobs.max(1)).max(1),
+            events: self.backoff.events.clone(),
+            path: self.path.clone(),
+            before: self
+                .opened()
+                .await?
+                .map(|opened| opened.store.stamp.clone()),
+            places,
+            name,
+        };
+        writer.put(0, writer.places.front.clone()).await?;
+        Ok(writer)
+    }
+}
+
+impl Writer {
+    /// Whether what was written has been read by somebody already.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        matches!(self.sink, Sink::Pipe(_))
+    }
+
+    /// Brings the blob at `place` of the listing from `source`. Into a stream blobs have to be brought in
+    /// order, several at once.
+    ///
+    /// # Errors
+    ///
+    /// When the source fails too often, the bytes are wrong, or they cannot be written.
+    pub async fn bring(&self, place: usize, blob: &Descriptor, source: &Endpoint) -> Result<()> {
+        let place = self
+            .places
+            .blobs
+            .get(place)
+            .filter(|place| place.digest == blob.digest);
+        let Some(place) = place else {
+            return Err(
+                Error::new(Kind::Protocol, "write", &self.name).because("a blob has no place")
+            );
+        };
+        let watch = Watch::new(blob, &self.events);
+        let receive = || self.receive(place, source, &watch);
+        match &self.sink {
+            Sink::File(_) => transfer::once_more(&watch, receive).await,
+            // What is out cannot be taken back.
+            Sink::Pipe(_) => receive().await,
+        }
+    }
+
+    async fn receive(&self, place: &Place, source: &Endpoint, watch: &Arc<Watch>) -> Result<()> {
+        let stream =
+            transfer::verified(source.clone(), Arc::clone(watch), Start::default()).await?;
+        let (sender, mut receiver) = mpsc::channel(self.ahead);
+        let read = async move {
+            let mut stream = std::pin::pin!(stream);
+            let mut chunk = place.header.clone();
+            while let Some(bytes) = stream.next().await {
+                chunk.extend(bytes?);
+                if chunk.len() >= WRITE_SIZE
+                    && sender.send(std::mem::take(&mut chunk)).await.is_err()
+                {
+                    // Writing failed, and says why.
+                    return Ok(());
+                }
+            }
+            chunk.extend(place.padding());
+            let _ = sender.send(chunk).await;
+            Ok(())
+        };
+        let write = async {
+            let mut at = place.at;
+            while let Some(chunk) = receiver.recv().await {
+                let length = chunk.len() as u64;
+                self.put(at, chunk).await?;
+                at += length;
+            }
+            Ok(())
+        };
+        tokio::try_join!(read, write).map(|_| ())
+    }
+
+    /// Makes the archive what `kept` names, and gives the places of its blobs that are still to be brought:
+    /// those that were not to be in it before.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; `unsupported` for a stream, which cannot be taken back.
+    pub async fn keep(&mut self, kept: &Listing) -> Result<Vec<usize>> {
+        let after = Places::of(kept)?;
+        let Sink::File(partial) = &self.sink else {
+            return Err(Error::new(
+                Kind::Unsupported,
+                "take back what went to",
+                &self.name,
+            ));
+        };
+        let (partial, before) = (
+            Arc::clone(partial),
+            std::mem::replace(&mut self.places, after.clone()),
+        );
+        let missing = after.missing_from(&before);
+        let rearranged = tokio::task::spawn_blocking(move || partial.rearrange(&before, &after));
+        let rearranged = rearranged.await.map_err(io::Error::other).flatten();
+        rearranged.map_err(|error| failed(&self.name, &error))?;
+        self.put(0, self.places.front.clone()).await?;
+        Ok(missing)
+    }
+
+    /// The archive is whole: a file gets its name, in place of what had it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written, or another process has put its own there; what was there is there still.
+    pub async fn finish(self) -> Result<()> {
+        if !self.is_stream() && Stamp::at(&self.path) != self.before {
+            let cause = "another process changed it meanwhile";
+            return Err(Error::new(Kind::Conflict, "write", &self.name)
+                .because(cause)
+                .hint("run the same command again"));
+        }
+        let length = self.places.length;
+        self.put(length - END_MARK.len() as u64, END_MARK.to_vec())
+            .await?;
+        let Sink::File(partial) = self.sink else {
+            return Ok(());
+        };
+        let partial =
+            Arc::into_inner(partial).ok_or_else(|| io::Error::other("it is still written to"));
+        let persisted = tokio::task::spawn_blocking(move || partial?.persist(length)).await;
+        let persisted = persisted.map_err(io::Error::other).flatten();
+        persisted.map_err(|error| failed(&self.name, &error))
+    }
+
+    async fn put(&self, at: u64, bytes: Vec<u8>) -> Result<()> {
+        let written = match &self.sink {
+            Sink::Pipe(pipe) => pipe.write(at, bytes).await,
+            Sink::File(partial) => {
+                let partial = Arc::clone(partial);
+                let written = tokio::task::spawn_blocking(move || partial.write(&bytes, at));
+                written.await.map_err(io::Error::other).flatten()
+            }
+        };
+        written.map_err(|error| failed(&self.name, &error))
+    }
+}
+
+/// An archive that cannot be written is no image more than another's.
+fn failed(name: &str, error: &io::Error) -> Error {
+    Error::new(Kind::LocalIo, "write", name)
+        .because(error)
+        .hitting_all()
+}
+
+#[cfg(unix)]
+fn standard_output() -> io::Result<File> {
+    use std::os::fd::AsFd as _;
+    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+}
+
+#[cfg(windows)]
+fn standard_output() -> io::Result<File> {
+    use std::os::windows::io::AsHandle as _;
+    Ok(io::stdout().as_handle().try_clone_to_owned()?.into())
+}

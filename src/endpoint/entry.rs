@@ -1,0 +1,57 @@
+//! What the entries of layouts and archives are called, and which one is meant where none is named.
+
+use std::fmt;
+
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+
+/// Whether another repository's image may be replaced by one of the same REF.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overwrite {
+    /// That is an error.
+    #[default]
+    Never,
+    /// It is.
+    Always,
+}
+
+/// What the images that come to a layout or archive are called.
+#[derive(Clone, Debug, Default)]
+pub struct Labels {
+    /// The repository that they are of, where they are of one.
+    pub repository: Option<String>,
+    /// Whether they replace those of another.
+    pub overwrite: Overwrite,
+}
+
+/// The image of a place that holds just one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnlyImage {
+    /// Its REF, where it has one.
+    pub name: Option<String>,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+impl OnlyImage {
+    /// The one of `images`, all that `place` holds.
+    pub(super) fn among(mut images: Vec<Self>, place: &dyn fmt::Display) -> Result<Self> {
+        let error = |doing, cause: String| Error::new(Kind::NotFound, doing, place).because(cause);
+        match images.len() {
+            0 => Err(error("read", "it holds no image".to_owned())),
+            1 => Ok(images.remove(0)),
+            count => {
+                let names: Vec<String> = images
+                    .iter()
+                    .map(|image| match &image.name {
+                        Some(name) => format!("{place}:{name}"),
+                        None => format!("{place}@{}", image.digest),
+                    })
+                    .collect();
+                let cause = format!("it holds {count} images; name one of {}", names.join(", "));
+                Err(error("choose an image from", cause)
+                    .hint("name it as listed, or select several with --all-tags or --tags"))
+            }
+        }
+    }
+}

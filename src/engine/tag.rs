@@ -1,0 +1,223 @@
+//! One tag: what it is, what is to become of it, and its outcome.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::rollback::Staged;
+use super::{Changed, Shared, TagEnd, TagJob, bring, check, export, named, resolve};
+use crate::endpoint::{Endpoint, Head, Target};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Status, TagOutcome};
+use crate::options::Run;
+use crate::plan::{self, Choice, Verdict};
+use crate::reference::is_tag;
+
+/// How far a tag came by itself.
+pub(super) enum Step {
+    /// To its end; its failure is in the outcome.
+    Ended(Box<TagEnd>),
+    /// It is read, and goes into an archive with the others.
+    Ready(Box<export::Ready>),
+}
+
+/// One tag, as far as it comes by itself.
+pub(super) async fn one_tag(shared: Arc<Shared>, job: TagJob, place: usize) -> Step {
+    let mut tag = Tag {
+        started: Instant::now(),
+        outcome: named(&job, Status::Failed, None),
+        there: None,
+        staged: None,
+        tally: Mutex::default(),
+        pulls: AtomicU64::new(0),
+        shared,
+        job,
+        place,
+    };
+    match tag.copy().await {
+        Ok(Reached::Load(load)) => Step::Ready(Box::new(export::Ready::new(tag, *load))),
+        Ok(Reached::End(status)) => Step::Ended(Box::new(tag.end(Ok(status)))),
+        Err(error) => Step::Ended(Box::new(tag.end(Err(error)))),
+    }
+}
+
+/// How far a copy came.
+enum Reached {
+    /// Its end.
+    End(Status),
+    /// All is known that goes into an archive.
+    Load(Box<export::Load>),
+}
+
+/// What reading a tag came to.
+enum Chosen {
+    /// This is to be at the destination.
+    Choice(Box<Choice>),
+    /// Nothing more is to be done.
+    Ended(Status),
+}
+
+/// A tag on its way.
+pub(super) struct Tag {
+    pub(super) shared: Arc<Shared>,
+    pub(super) job: TagJob,
+    /// Its place among the tags of the run: earlier ones come first.
+    pub(super) place: usize,
+    pub(super) started: Instant,
+    pub(super) outcome: TagOutcome,
+    /// What the destination's tag points at.
+    pub(super) there: Option<Head>,
+    /// What was staged for it.
+    pub(super) staged: Option<Staged>,
+    /// What became of its blobs.
+    pub(super) tally: Mutex<bring::Tally>,
+    /// Manifests read from the source.
+    pub(super) pulls: AtomicU64,
+}
+
+impl Tag {
+    /// Its outcome, with all that is known of it.
+    pub(super) fn end(mut self, result: Result<Status>) -> TagEnd {
+        match result {
+            Ok(status) => self.outcome.status = status,
+            Err(error) => {
+                self.outcome.digest = None;
+                self.outcome.error = Some(error);
+            }
+        }
+        (self.outcome.blobs, self.outcome.bytes) = self.tally().counts();
+        self.outcome.source_pulls = self.pulls.load(Ordering::Relaxed);
+        self.outcome.elapsed = self.started.elapsed();
+        TagEnd {
+            job: self.job,
+            outcome: self.outcome,
+            staged: self.staged,
+        }
+    }
+
+    async fn copy(&mut self) -> Result<Reached> {
+        let choice = match self.choose().await? {
+            Chosen::Choice(choice) => *choice,
+            Chosen::Ended(status) => return Ok(Reached::End(status)),
+        };
+        let held = match self.check(&choice).await? {
+            check::Check::Current => {
+                self.mind_the_limit(0);
+                return Ok(Reached::End(Status::Current));
+            }
+            check::Check::Lacking(held) => held,
+        };
+        self.refuse_barred()?;
+        self.mind_the_limit(choice.filtered.kept.len().saturating_sub(held.len()));
+        self.refuse_known_sparse(&choice).await?;
+        if matches!(self.shared.destination, Endpoint::OciArchive(_)) {
+            return self
+                .load(&choice)
+                .await
+                .map(|load| Reached::Load(Box::new(load)));
+        }
+        let brought = self.bring(&choice, &held).await?;
+        let changed = self.publish(&choice, brought).await?;
+        Ok(Reached::End(match (self.shared.settings.run, changed) {
+            (_, Changed::Nothing) => Status::Current,
+            (Run::Real, Changed::Something) => Status::Copied,
+            (Run::Dry, Changed::Something) => Status::WouldCopy,
+        }))
+    }
+
+    /// What is to be at the destination.
+    async fn choose(&mut self) -> Result<Chosen> {
+        self.check_name()?;
+        let resolved = self.resolve().await?;
+        let choice = match resolved {
+            resolve::Resolved::Same(digest) => {
+                self.mind_the_limit(0);
+                self.outcome.source_digest = Some(digest.clone());
+                self.outcome.digest = Some(digest);
+                return Ok(Chosen::Ended(Status::Current));
+            }
+            resolve::Resolved::Choice(choice) => choice,
+        };
+        self.follow_digest(&choice).await?;
+        let settings = &self.shared.settings;
+        let verdict = plan::judge(
+            &choice,
+            settings.mode,
+            settings.missing,
+            &self.source_name(),
+        );
+        self.note(&choice);
+        match verdict {
+            Verdict::Copy => Ok(Chosen::Choice(choice)),
+            Verdict::Fail(error) => Err(error),
+            Verdict::Skip(error) => {
+                self.outcome.error = Some(error);
+                self.outcome.digest = None;
+                Ok(Chosen::Ended(Status::Skipped))
+            }
+        }
+    }
+
+    /// Says so when the source will not let the run come to its end; this tag reads `more` manifests.
+    fn mind_the_limit(&self, more: usize) {
+        let Shared { source, events, .. } = &*self.shared;
+        let (pulls, left) = (self.pulls.load(Ordering::Relaxed), source.pulls_left());
+        let needed = self.shared.allowance.exceeded(pulls, more as u64, left);
+        if let (Some(needed), Some(left)) = (needed, left) {
+            let warning = format!(
+                "{source} allows {left} more pulls, and this run needs about {needed}: it will meet the limit; \
+                 log in for a higher one, copy fewer tags or platforms, or run again later (what arrived is reused)"
+            );
+            events.send(Event::Warning(warning));
+        }
+    }
+
+    /// A REF of a layout can be any text; a registry's tag can't.
+    fn check_name(&self) -> Result<()> {
+        match (&self.job.destination, &self.shared.destination) {
+            (Target::Tag(name), Endpoint::Registry(_)) if !is_tag(name) => {
+                Err(Error::new(Kind::Unsupported, "copy", name)
+                    .because("this REF cannot be a tag in a registry")
+                    .hint("copy it by itself and name its tag: oci:PATH:REF DESTINATION:TAG"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A tag that somebody has to put back first is not written; a dry run writes none.
+    fn refuse_barred(&self) -> Result<()> {
+        match (&self.job.barred, self.shared.settings.run) {
+            (Some(error), Run::Real) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// A source by digest is pushed by digest alone: by that of what the filter made of it.
+    async fn follow_digest(&mut self, choice: &Choice) -> Result<()> {
+        let root = &choice.filtered.root.digest;
+        if matches!(&self.job.destination, Target::Digest(digest) if digest != root) {
+            self.job.destination = Target::Digest(root.clone());
+            self.there = self.destination_head().await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the report what is known of the tag now.
+    fn note(&mut self, choice: &Choice) {
+        let filtered = &choice.filtered;
+        self.outcome.source_digest = Some(choice.source.clone());
+        self.outcome.digest = Some(filtered.root.digest.clone());
+        self.outcome.platforms.clone_from(&filtered.platforms);
+        self.outcome
+            .omitted_platforms
+            .clone_from(&filtered.omitted_platforms);
+        self.outcome.missing_platforms.clone_from(&filtered.missing);
+    }
+
+    pub(super) fn source_name(&self) -> String {
+        match &self.job.source {
+            Target::Tag(tag) => format!("{}:{tag}", self.shared.source),
+            Target::Digest(digest) => format!("{}@{digest}", self.shared.source),
+        }
+    }
+}
