@@ -2,6 +2,7 @@
 //!
 //! Everything is derived from names and seeds, so the same specification always gives the same digests.
 
+pub(crate) mod archive;
 mod bundle;
 mod index;
 mod layer;

@@ -1,0 +1,139 @@
+//! An archive that is there already is added to, as a layout is, and what is another's stays.
+
+use serde_json::json;
+
+use super::{names, place, single, standard};
+use crate::support::barge::{copy, run};
+use crate::support::image::Layout;
+use crate::support::image::archive::{Archive, blob_name};
+use crate::support::registry::FakeRegistry;
+
+#[test]
+fn what_is_there_stays_and_is_not_fetched_again() {
+    let source = FakeRegistry::start();
+    for seed in [1, 2, 3] {
+        single(seed).push_to(&source, &format!("x:{seed}"));
+    }
+    let (directory, archive) = place();
+    let one = |tag: &str| {
+        copy(
+            &[],
+            &source.reference(&format!("x:{tag}")),
+            &archive.reference(""),
+        )
+        .exits(0)
+    };
+    one("1");
+    source.clear_log();
+    let tag = one("2").tag("2");
+    assert_eq!(
+        (&tag["blobs"]["copied"], &tag["blobs"]["existing"]),
+        (&json!(3), &json!(1))
+    );
+    assert_eq!(
+        source.count(|request| request.is("GET", &single(1).layers[0].digest())),
+        0
+    );
+    assert_eq!(archive.references(), ["1", "2"]);
+    for seed in [1, 2] {
+        assert_eq!(
+            archive.manifest(&seed.to_string()),
+            Some(single(seed).manifest.clone())
+        );
+        for layer in &single(seed).layers {
+            assert_eq!(archive.files()[&blob_name(&layer.digest())], layer.bytes);
+        }
+    }
+
+    let before = archive.bytes();
+    assert_eq!(one("2").tag("2")["status"], "current");
+    assert!(archive.bytes() == before, "a current archive is left alone");
+
+    // What no entry reaches any more is left behind.
+    copy(&[], &source.reference("x:3"), &archive.reference("1")).exits(0);
+    assert_eq!(archive.manifest("1"), Some(single(3).manifest.clone()));
+    let files = archive.files();
+    assert!(!files.contains_key(&blob_name(&single(1).layers[2].digest())));
+    assert!(files.contains_key(&blob_name(&single(2).layers[2].digest())));
+    assert_eq!(names(directory.path()), ["bundle.tar".to_owned()].into());
+}
+
+#[test]
+fn a_sparse_index_is_filled_up() {
+    let source = FakeRegistry::start();
+    let image = standard();
+    image.push_to(&source, "x:1");
+    let (_directory, archive) = place();
+    for arch in ["amd64", "arm64"] {
+        let options = ["--arch", arch, "--mode", "sparse-index"];
+        copy(&options, &source.reference("x:1"), &archive.reference("")).exits(0);
+    }
+    let inspected = run(&["inspect", &archive.reference("1")]).exits(0).stdout;
+    assert!(inspected.contains("2 of 3 present"), "{inspected}");
+    let files = archive.files();
+    for platform in ["amd64", "arm64"] {
+        assert!(files.contains_key(&blob_name(&image.image(platform).layers[0].digest())));
+    }
+}
+
+#[test]
+fn a_file_that_is_no_archive_is_left_alone() {
+    let source = FakeRegistry::start();
+    single(1).push_to(&source, "x:1");
+    let (_directory, archive) = place();
+    std::fs::write(archive.path(), "my diary").expect("a file");
+    let output = copy(&[], &source.reference("x:1"), &archive.reference("")).exits(1);
+    assert_eq!(output.json()["error"]["kind"], "protocol", "{output:#?}");
+    assert_eq!(archive.bytes(), b"my diary");
+}
+
+#[test]
+fn another_repositorys_image_is_replaced_only_by_force() {
+    let source = FakeRegistry::start();
+    single(1).push_to(&source, "ours/a:1");
+    single(2).push_to(&source, "theirs/a:1");
+    single(3).push_to(&source, "theirs/a:2");
+    let (directory, archive) = place();
+    let layout = Layout::at(&directory.path().join("layout"));
+    for destination in [archive.reference(""), layout.reference("")] {
+        copy(&[], &source.reference("ours/a:1"), &destination).exits(0);
+        let theirs = source.reference("theirs/a");
+        let output = copy(&["--all-tags"], &theirs, &destination).exits(3);
+        let refused = output.tag("1");
+        assert_eq!(refused["error"]["kind"], "conflict", "{refused:#}");
+        let message = refused["error"]["message"].as_str().expect("a message");
+        assert!(
+            message.contains("/ours/a ") && message.contains("/theirs/a"),
+            "{message}"
+        );
+        assert_eq!(output.tag("2")["status"], "copied");
+        let tags = run(&["list-tags", &destination]).exits(0).stdout;
+        assert_eq!(tags, "1\n2\n");
+        copy(&["--force"], &source.reference("theirs/a:1"), &destination).exits(0);
+        let inspected = run(&["inspect", "-o", "json", &format!("{destination}:1")]).exits(0);
+        assert_eq!(inspected.json()["digest"], single(2).manifest.digest());
+    }
+}
+
+/// The names that containerd and podman go by come along from file to file.
+#[test]
+fn names_survive_from_archive_to_archive() {
+    let source = FakeRegistry::start();
+    single(1).push_to(&source, "team/app:v1");
+    let (directory, archive) = place();
+    copy(
+        &[],
+        &source.reference("team/app:v1"),
+        &archive.reference(""),
+    )
+    .exits(0);
+    let second = Archive::at(&directory.path().join("second.tar"));
+    copy(&[], &archive.reference(""), &second.reference("")).exits(0);
+    assert_eq!(second.entries(), archive.entries());
+    copy(&[], &archive.reference("v1"), &second.reference("v2")).exits(0);
+    let name = format!("{}/team/app:v2", source.host());
+    assert_eq!(
+        second.entries()[1]["annotations"]["io.containerd.image.name"],
+        name
+    );
+}

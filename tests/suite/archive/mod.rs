@@ -1,0 +1,49 @@
+//! OCI archives: written as a stream of blobs in their places, read by position, and trusted in nothing.
+
+mod docker;
+mod existing;
+mod hostile;
+mod read;
+mod trouble;
+mod write;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use tempfile::{TempDir, tempdir};
+
+use crate::support::image::archive::Archive;
+use crate::support::image::{Attestations, Image, ImageSpec, Layer, MultiArch};
+
+fn standard() -> MultiArch {
+    let platforms = ["amd64", "arm64/v8", "arm/v7"];
+    MultiArch::standard(&platforms, Attestations::With, 71)
+}
+
+/// An image with a layer that all of these share, one of its own, and a large one.
+fn single(seed: u64) -> Image {
+    ImageSpec::new("linux", "arm64")
+        .seed(seed)
+        .layer(Layer::random(7, 20_000))
+        .layers(1, 3000)
+        .layer(Layer::random(1000 + seed, 700_000))
+        .build()
+}
+
+/// A directory, and an archive in it that is not there yet.
+fn place() -> (TempDir, Archive) {
+    let directory = tempdir().expect("a temporary directory");
+    let archive = Archive::at(&directory.path().join("bundle.tar"));
+    (directory, archive)
+}
+
+/// What is in a directory.
+fn names(directory: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        let name = entry.expect("an entry").file_name();
+        name.to_string_lossy().into_owned()
+    };
+    entries.map(name).collect()
+}

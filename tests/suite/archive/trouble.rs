@@ -1,0 +1,267 @@
+//! What goes wrong on the way: the archive appears whole or not at all, and what was there stays.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::{names, place, single};
+use crate::support::barge::{Running, barge, copy};
+use crate::support::image::archive::{Archive, blob_name};
+use crate::support::registry::FakeRegistry;
+use crate::support::wire::{Fault, times};
+
+/// Three tags.
+fn source() -> FakeRegistry {
+    let source = FakeRegistry::start();
+    for seed in [1, 2, 3] {
+        single(seed).push_to(&source, &format!("x:{seed}"));
+    }
+    source
+}
+
+fn large(seed: u64) -> String {
+    single(seed).layers[2].digest()
+}
+
+fn export(source: &FakeRegistry, archive: &Archive) -> crate::support::barge::Barge {
+    let options = ["--all-tags", "-o", "json"];
+    barge()
+        .args(["copy", &source.reference("x"), &archive.reference("")])
+        .args(options)
+}
+
+/// An export that waits in the middle of a layer, over an archive of another image.
+fn stalled(source: &FakeRegistry, archive: &Archive) -> Running {
+    copy(&[], &source.reference("x:1"), &archive.reference("0")).exits(0);
+    source.clear_log();
+    let stalls = large(2);
+    source.on({
+        let stalls = stalls.clone();
+        move |request| {
+            request
+                .is("GET", &stalls)
+                .then_some(Fault::StallBody(300_000))
+        }
+    });
+    let running = export(source, archive).spawn();
+    source.wait_for(1, |request| {
+        request.is("GET", &stalls) && request.answer_len == 300_000
+    });
+    running
+}
+
+#[test]
+fn a_kill_in_the_middle_leaves_what_was_there_and_nothing_else() {
+    let source = source();
+    let (directory, archive) = place();
+    let running = stalled(&source, &archive);
+    let before = archive.bytes();
+    running.signal("KILL");
+    assert_eq!(running.wait().code, None);
+    assert!(archive.bytes() == before);
+    assert_eq!(names(directory.path()), ["bundle.tar".to_owned()].into());
+}
+
+#[test]
+fn a_signal_leaves_what_was_there_and_tells_it() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let source = source();
+        let (directory, archive) = place();
+        let running = stalled(&source, &archive);
+        let before = archive.bytes();
+        running.signal(signal);
+        let report = running.wait().exits(code).json();
+        assert_eq!(report["outcome"], "interrupted");
+        for tag in report["tags"].as_array().expect("tags") {
+            assert_eq!(tag["error"]["kind"], "interrupted", "{tag:#}");
+        }
+        assert!(archive.bytes() == before);
+        assert_eq!(names(directory.path()), ["bundle.tar".to_owned()].into());
+    }
+}
+
+#[test]
+fn what_another_process_wrote_meanwhile_stays() {
+    let source = source();
+    let (_directory, archive) = place();
+    let running = stalled(&source, &archive);
+    let other = FakeRegistry::start();
+    single(9).push_to(&other, "y:9");
+    copy(&[], &other.reference("y:9"), &archive.reference("")).exits(0);
+    let theirs = archive.bytes();
+    source.release();
+    let report = running.wait().exits(1).json();
+    for tag in report["tags"].as_array().expect("tags") {
+        assert_eq!(tag["error"]["kind"], "conflict", "{tag:#}");
+    }
+    assert!(archive.bytes() == theirs);
+}
+
+#[test]
+fn a_disk_that_is_too_small_is_found_out_before_anything_is_fetched() {
+    let source = source();
+    let (directory, archive) = place();
+    // In blocks of 512 bytes: all three need more than 2 MB, one less than 1 MB.
+    let run = |limit: &str| {
+        export(&source, &archive)
+            .after(&format!("ulimit -f {limit}"))
+            .run()
+    };
+    let output = run("2000").exits(1);
+    assert_eq!(output.json()["totals"]["bytes"], json!(0), "{output:#?}");
+    for tag in output.json()["tags"].as_array().expect("tags") {
+        assert_eq!(tag["error"]["kind"], "local-io", "{tag:#}");
+    }
+    assert!(names(directory.path()).is_empty());
+    assert_eq!(
+        source.count(|request| request.reads_blob() && request.path.contains(&large(1))),
+        0
+    );
+    run("9000").exits(0);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_found_out_first() {
+    let source = source();
+    let (directory, _) = place();
+    let archive = Archive::at(&directory.path().join("none/bundle.tar"));
+    let output = export(&source, &archive).run().exits(1);
+    assert_eq!(output.json()["error"]["kind"], "local-io", "{output:#?}");
+    assert!(
+        output.stdout.contains("there is no directory"),
+        "{output:#?}"
+    );
+    let output = barge()
+        .args(["copy", &source.reference("x:1"), "oci-archive:/dev/full"])
+        .run()
+        .exits(1);
+    assert!(output.stdout.contains("No space left"), "{output:#?}");
+}
+
+/// The others come, in the very bytes that they have without it.
+#[test]
+fn a_tag_whose_blob_is_lost_is_left_out() {
+    for seed in [1, 2, 3] {
+        let source = source();
+        let (directory, archive) = place();
+        let expected = Archive::at(&directory.path().join("expected.tar"));
+        let others = format!("--exclude-tags={seed}");
+        let options = ["--all-tags", &others];
+        copy(&options, &source.reference("x"), &expected.reference("")).exits(0);
+
+        let lost = large(seed);
+        source.on(move |request| request.is("GET", &lost).then_some(Fault::status(404)));
+        let output = export(&source, &archive).run().exits(3);
+        let tag = output.tag(&seed.to_string());
+        assert_eq!(
+            (&tag["status"], &tag["error"]["kind"]),
+            (&json!("failed"), &json!("not-found"))
+        );
+        assert_eq!(output.json()["totals"]["copied"], json!(2));
+        assert!(archive.bytes() == expected.bytes(), "without {seed}");
+        let both = ["bundle.tar", "expected.tar"].map(str::to_owned);
+        assert_eq!(names(directory.path()), both.into());
+    }
+}
+
+/// What a failed tag would have taken the place of is there as before, bytes and all.
+#[test]
+fn a_tag_that_fails_leaves_what_it_had_in_an_archive() {
+    let source = source();
+    let (_directory, archive) = place();
+    copy(&[], &source.reference("x:3"), &archive.reference("1")).exits(0);
+    let lost = large(1);
+    source.on(move |request| request.is("GET", &lost).then_some(Fault::status(404)));
+    let output = export(&source, &archive).run().exits(3);
+    assert_eq!(output.tag("2")["status"], "copied");
+    assert_eq!(archive.manifest("1"), Some(single(3).manifest.clone()));
+    assert_eq!(archive.manifest("2"), Some(single(2).manifest.clone()));
+    let files = archive.files();
+    for layer in single(3).layers.iter().chain(&single(2).layers) {
+        assert_eq!(files[&blob_name(&layer.digest())], layer.bytes);
+    }
+    let again = Archive::at(archive.path());
+    assert_eq!(again.references(), ["1", "2", "3"]);
+}
+
+#[test]
+fn damaged_bytes_are_fetched_once_more_and_never_kept() {
+    let source = source();
+    let (_directory, archive) = place();
+    let digest = large(2);
+    let is_it = move |request: &crate::support::wire::Request| request.is("GET", &digest);
+    source.on(times(1, is_it.clone(), Fault::FlipBit));
+    export(&source, &archive).run().exits(0);
+    assert_eq!(
+        archive.files()[&blob_name(&large(2))],
+        single(2).layers[2].bytes
+    );
+
+    let (directory, archive) = place();
+    source.on(move |request| is_it(request).then_some(Fault::FlipBit));
+    let output = export(&source, &archive).run().exits(3);
+    assert_eq!(output.tag("2")["error"]["kind"], "digest-mismatch");
+    assert_eq!(archive.references(), ["1", "3"]);
+    assert!(!archive.files().contains_key(&blob_name(&large(2))));
+    assert_eq!(names(directory.path()).len(), 1);
+}
+
+/// A stream cannot be taken back: it ends without its end mark, so that no reader takes it for whole.
+#[test]
+fn a_stream_that_loses_a_blob_is_no_archive() {
+    let source = source();
+    let lost = large(2);
+    source.on(move |request| request.is("GET", &lost).then_some(Fault::status(404)));
+    let (directory, archive) = place();
+    let stream = archive.path().display();
+    let output = barge()
+        .args([
+            "copy",
+            "--all-tags",
+            &source.reference("x"),
+            "oci-archive:-",
+        ])
+        .after(&format!("exec > {stream}"))
+        .run()
+        .exits(1);
+    assert!(output.stderr.contains("3 tags: 3 failed"), "{output:#?}");
+    assert!(fs::metadata(archive.path()).expect("what was sent").len() > 0);
+    let inspected = barge()
+        .args(["list-tags", &archive.reference("")])
+        .run()
+        .exits(1);
+    assert!(inspected.stderr.contains("cut off"), "{inspected:#?}");
+    assert_eq!(names(directory.path()).len(), 1);
+}
+
+#[test]
+fn under_rollback_all_tags_come_into_it_or_none() {
+    let source = source();
+    let (directory, archive) = place();
+    copy(&[], &source.reference("x:1"), &archive.reference("0")).exits(0);
+    let before = archive.bytes();
+    let all = || {
+        let run = export(&source, &archive).args(["--policy", "rollback"]);
+        run.args(["--retry-times", "0"]).run()
+    };
+    let manifest = format!("/manifests/{}", 2);
+    for broken in [large(2), manifest] {
+        source.on(move |request| {
+            let hit = request.is("GET", &broken);
+            hit.then(|| Fault::status(404))
+        });
+        let report = all().exits(4).json();
+        assert_eq!(report["outcome"], "rolled-back");
+        let of = |tag: usize| report["tags"][tag]["status"].clone();
+        assert_eq!(
+            [of(0), of(1), of(2)],
+            ["rolled-back", "failed", "rolled-back"]
+        );
+        assert_eq!(archive.bytes(), before);
+        assert_eq!(names(directory.path()).len(), 1);
+        source.behave();
+    }
+    let report = all().exits(0).json();
+    assert_eq!(report["outcome"], "success");
+    assert_ne!(archive.bytes(), before);
+}
