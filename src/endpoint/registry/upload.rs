@@ -20,8 +20,8 @@ use crate::endpoint::{BlobStream, Endpoint};
 use crate::error::{Error, Kind, Result};
 use crate::image::manifest::Descriptor;
 
-/// A registry that has every byte may take this many stall times to store them.
-const COMMIT_PATIENCE: u32 = 10;
+/// A registry that has every byte reads them once more, or moves them to where they stay: so many a second.
+const STORED_A_SECOND: u64 = 20 << 20;
 
 impl Repository {
     /// Uploads until it is done or has failed too often; `opened` is an upload that waits already.
@@ -245,12 +245,12 @@ impl Repository {
                 Duration::ZERO
             };
             seen = beat;
-            let patience = self.stall
-                * if watch.is_complete() {
-                    COMMIT_PATIENCE
-                } else {
-                    1
-                };
+            let storing = if watch.is_complete() {
+                Duration::from_secs(watch.blob.size / STORED_A_SECOND)
+            } else {
+                Duration::ZERO
+            };
+            let patience = self.stall + storing;
             if quiet >= patience {
                 return Err(stalled(call, quiet).into());
             }
