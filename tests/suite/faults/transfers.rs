@@ -181,3 +181,18 @@ fn uploads_go_where_the_registry_says() {
         assert_eq!(destination.store.open_uploads(), 0);
     }
 }
+
+#[test]
+fn a_registry_that_has_every_byte_of_a_small_blob_is_not_waited_for_long() {
+    let (source, destination) = (source(&single()), FakeRegistry::start());
+    destination.fail(2, |request| request.is("PUT", "/uploads/"), Fault::Stall);
+    let run = copy(&source.reference("x:1"), &destination.reference("y:1"));
+    let began = std::time::Instant::now();
+    run.args(["--stall-timeout", "1"]).run().exits(0);
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(9), "{took:?}");
+    assert_eq!(
+        destination.store.manifest("y", "1"),
+        Some(single().manifest)
+    );
+}
