@@ -264,18 +264,11 @@ async fn one(
     if !undone
         .left
         .iter()
-        .any(|left| is_worth_another_try(&left.error))
+        .any(|left| rollback::is_worth_another_try(&left.error))
     {
         rollback::close(job, &undone)?;
     }
     Ok(undone)
-}
-
-/// Whether a tag was left since the registry could not be reached, or wants to know who asks: the journal
-/// stays as it is then.
-fn is_worth_another_try(error: &Error) -> bool {
-    let kind = error.kind();
-    kind.retryable() || matches!(kind, Kind::Unauthorized | Kind::Denied)
 }
 
 fn interrupted(place: &Reference) -> Error {

@@ -127,7 +127,7 @@ async fn settle(job: UndoJob<'_>, (events, stop): (&Events, &Stop)) -> Result<()
     let undone = rollback::saying_so(stop, events, work).await;
     let mut left = undone.left.iter().map(|left| &left.error);
     let hindrance = left
-        .find(|error| error.kind().retryable() || error.kind() == Kind::Interrupted)
+        .find(|error| rollback::is_worth_another_try(error))
         .cloned();
     let closed = match &hindrance {
         Some(_) => Ok(()),

@@ -57,10 +57,12 @@ impl Tag {
         if self.shared.settings.run == Run::Dry {
             return Ok(());
         }
-        let done = self.shared.images.run(
-            &manifest.digest,
-            self.shared.destination.put_manifest(manifest),
-        );
+        let done = self.shared.images.run(&manifest.digest, async {
+            if self.shared.showing == Showing::Later {
+                self.lacked(&manifest.digest).await?;
+            }
+            self.shared.destination.put_manifest(manifest).await
+        });
         done.await.map(|_| ())
     }
 

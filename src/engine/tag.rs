@@ -108,6 +108,9 @@ impl Tag {
             check::Check::Lacking(held) => held,
         };
         self.refuse_barred()?;
+        if let Endpoint::Layout(layout) = &self.shared.destination {
+            layout.check_owner(&self.job.destination)?;
+        }
         self.mind_the_limit(choice.filtered.kept.len().saturating_sub(held.len()));
         self.refuse_known_sparse(&choice).await?;
         if matches!(self.shared.destination, Endpoint::OciArchive(_)) {

@@ -217,7 +217,12 @@ fn standing(text: &mut String, summary: &Summary) {
         }
         (Outcome::Success, None) => format!("no tag of {place} had to move"),
         (Outcome::RolledBack | Outcome::Interrupted(_), None) => {
-            format!("ROLLED BACK: no tag of {place} was touched")
+            let by_whom = summary
+                .rollback
+                .settled
+                .as_ref()
+                .map_or("", |_| " by this run itself");
+            format!("ROLLED BACK: no tag of {place} was touched{by_whom}")
         }
         (Outcome::RolledBack | Outcome::Interrupted(_), Some(_)) => {
             format!("ROLLED BACK: every tag of {place} is as it was before")

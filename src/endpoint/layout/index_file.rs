@@ -330,11 +330,8 @@ pub(super) fn enter(
             reference: name.as_deref(),
             repository: labels.repository.as_deref(),
         };
-        index.check_owner(
-            names,
-            labels.overwrite,
-            &format_args!("oci:{}", path.display()),
-        )?;
+        let place = format_args!("oci:{}", path.display());
+        index.check_owner(names, labels.overwrite, &place)?;
         let entered = index.enter(manifest, names);
         changed |= entered.map_err(|error| failed(&error))?;
     }

@@ -225,6 +225,22 @@ impl Layout {
         self.enter(vec![(manifest.clone(), target.clone())]).await
     }
 
+    /// Refuses to enter an image under a REF that another repository's image has.
+    ///
+    /// # Errors
+    ///
+    /// `conflict`, or `local-io` when `index.json` cannot be read.
+    pub fn check_owner(&self, target: &Target) -> Result<()> {
+        let (Target::Tag(name), Some(index)) = (target, IndexFile::read(&self.path)?) else {
+            return Ok(());
+        };
+        let names = index_file::Names {
+            reference: Some(name),
+            repository: self.labels.repository.as_deref(),
+        };
+        index.check_owner(names, self.labels.overwrite, self)
+    }
+
     /// Enters manifests that are stored into `index.json`, all at once.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ mod stage;
 mod undo;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use self::flip::{Flip, Moving};
 use self::record::Recorded;
@@ -83,8 +83,7 @@ impl Rollback<'_> {
         let shared = Arc::clone(self.shared);
         let ended = match (&shared.destination, keeping) {
             (Endpoint::Layout(layout), _) => self.flip_layout(layout).await,
-            // It has its name already: all tags came into it.
-            (Endpoint::OciArchive(_) | Endpoint::DockerArchive(_), _) => Ok(Ended::Flipped),
+            (Endpoint::OciArchive(_) | Endpoint::DockerArchive(_), _) => Ok(self.flipped_archive()),
             (
                 Endpoint::Registry(repository),
                 Keeping::Journal {
@@ -139,6 +138,21 @@ impl Rollback<'_> {
         }
     }
 
+    /// Why the run failed: the first tag's error.
+    fn reason(&self) -> Option<Error> {
+        self.ends.iter().find_map(|end| end.outcome.error.clone())
+    }
+
+    /// It has its name already, by one rename: all tags came into it.
+    fn flipped_archive(&self) -> Ended {
+        let copied = |end: &TagEnd| end.outcome.status == Status::Copied;
+        if !self.ends.iter().any(copied) {
+            return Ended::Tags;
+        }
+        self.shared.events.send(Event::Flipped(Duration::ZERO));
+        Ended::Flipped
+    }
+
     async fn flip_layout(&mut self, layout: &Layout) -> Result<Ended> {
         let staged = |end: &mut TagEnd| {
             let staged = end.staged.take()?;
@@ -177,6 +191,9 @@ impl Rollback<'_> {
                 self.shared.events.send(Event::Warning(error.to_string()));
                 self.shared.events.send(Event::Journal(path));
             }
+            if let Err(error) = self.drop_overtaken(directory) {
+                self.shared.events.send(Event::Warning(error.to_string()));
+            }
             return Ok(Ended::Flipped);
         }
         let job = UndoJob {
@@ -187,6 +204,23 @@ impl Rollback<'_> {
         };
         self.take_back(job, flip).await;
         Ok(Ended::Tags)
+    }
+
+    /// Drops the closed journals of earlier runs all of whose tags this run has moved: to put those back
+    /// would undo this run.
+    fn drop_overtaken(&self, directory: &StateDirectory) -> Result<()> {
+        let place = format!("docker://{}", self.shared.destination);
+        for stored in directory.journals_of(&place)? {
+            let Ok(journal) = &stored.journal else {
+                continue;
+            };
+            let mut moved = journal.tags.iter();
+            let overtaken = moved.all(|moved| self.ends.iter().any(|end| end.writes(&moved.tag)));
+            if journal.state == State::Closed && overtaken {
+                state::remove(&stored.path)?;
+            }
+        }
+        Ok(())
     }
 
     /// What has to be known right before the flip. `None`: a tag failed, or a signal came.
@@ -237,14 +271,21 @@ impl Rollback<'_> {
         }
         let work = undo(job, self.stop);
         let undone = saying_so(self.stop, &self.shared.events, work).await;
+        let reason = self.reason();
         for left in &undone.left {
-            self.fail(&left.tag, left.error.clone());
+            self.fail(&left.tag, with_reason(&left.error, reason.as_ref()));
             let end = self.ends.iter_mut().find(|end| end.writes(&left.tag));
             if let Some(end) = end {
                 end.outcome.left = true;
             }
         }
-        let kept = close(job, &undone).unwrap_or_else(|error| {
+        let mut left = undone.left.iter();
+        let kept = if left.any(|left| is_worth_another_try(&left.error)) {
+            Ok(Kept::Yes)
+        } else {
+            close(job, &undone)
+        };
+        let kept = kept.unwrap_or_else(|error| {
             self.shared.events.send(Event::Warning(error.to_string()));
             Kept::Yes
         });
@@ -253,6 +294,17 @@ impl Rollback<'_> {
             self.shared.events.send(Event::Journal(path));
         }
     }
+}
+
+/// The error of a tag that could not be put back, which also tells why it had to be.
+fn with_reason(error: &Error, reason: Option<&Error>) -> Error {
+    let Some(reason) = reason else {
+        return error.clone();
+    };
+    error.clone().because(format!(
+        "{}; it was to be put back since the run {reason}",
+        error.cause()
+    ))
 }
 
 /// Does `work` to its end, and says what a signal means that comes meanwhile.
@@ -278,6 +330,15 @@ pub enum Kept {
     No,
     /// It holds what could not be put back.
     Yes,
+}
+
+/// Whether a tag was left since the registry could not be reached, or wants to know who asks, or a signal
+/// came: the journal stays as it is then, and the next run or `barge undo` may do better.
+#[must_use]
+pub fn is_worth_another_try(error: &Error) -> bool {
+    let kind = error.kind();
+    let passing = matches!(kind, Kind::Unauthorized | Kind::Denied | Kind::Interrupted);
+    kind.retryable() || passing
 }
 
 /// Does with a journal what its undo came to.

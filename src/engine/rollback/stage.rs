@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use super::super::{Tag, TagEnd, TagJob, work};
 use super::{AT_ONCE, Rollback};
 use crate::endpoint::registry::Repository;
-use crate::endpoint::{Head, Target};
+use crate::endpoint::{Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
@@ -33,14 +33,30 @@ pub struct Staged {
 }
 
 impl Tag {
+    /// Whether the destination had no such manifest before this run put it there. Asked before it is put,
+    /// by whichever tag comes first: what is one tag's child may be another's root.
+    pub(in super::super) async fn lacked(&self, digest: &Digest) -> Result<bool> {
+        let destination = &self.shared.destination;
+        let target = Target::Digest(digest.clone());
+        let lacked = self.shared.lacked.run(digest, async {
+            let Endpoint::Registry(repository) = destination else {
+                return Ok(destination.head(&target).await?.is_none());
+            };
+            match repository.head_for_certain(&target).await {
+                Ok(head) => Ok(head.is_none()),
+                // Who may not look does not know.
+                Err(error) if matches!(error.kind(), Kind::Denied | Kind::Unauthorized) => {
+                    Ok(false)
+                }
+                Err(error) => Err(error),
+            }
+        });
+        Ok(lacked.await?.into_inner())
+    }
+
     /// Puts `root` by its digest, in place of showing it.
     pub(in super::super) async fn stage(&mut self, root: &Manifest) -> Result<()> {
-        let destination = &self.shared.destination;
-        let target = Target::Digest(root.digest.clone());
-        let lacked = self.shared.lacked.run(&root.digest, async {
-            Ok(destination.head(&target).await?.is_none())
-        });
-        let pushed = lacked.await?.into_inner();
+        let pushed = self.lacked(&root.digest).await?;
         self.put(root).await?;
         self.staged = Some(Staged {
             before: self.there.clone().map(|Head { digest, .. }| digest),

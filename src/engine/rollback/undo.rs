@@ -254,11 +254,13 @@ impl Undo<'_> {
     async fn delete(&self, tag: &str) -> Result<End> {
         let target = Target::Tag(tag.to_owned());
         let absent = match self.job.repository.delete(&target).await? {
-            Deletion::Done => return Ok(End::Deleted),
+            Deletion::Done => Error::new(Kind::Unsupported, "delete", self.name(tag))
+                .because("the registry said that it did, but the tag is still there"),
             Deletion::Absent(error) => error,
             Deletion::Impossible(error) => return Ok(End::Undeletable(error)),
         };
-        // Somebody else was quicker, an answer was lost, or this registry means something else by 404.
+        // What counts is what is there: somebody else was quicker, an answer was lost, or this registry
+        // means something else by what it said.
         match self.job.repository.head_for_certain(&target).await? {
             None => Ok(End::Deleted),
             Some(_) => Ok(End::Undeletable(absent)),
