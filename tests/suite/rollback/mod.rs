@@ -1,6 +1,7 @@
 //! `--policy rollback`: all tags or none, whatever happens in between.
 
 mod accept;
+mod honest;
 mod keeping;
 mod kill;
 mod many;
