@@ -40,6 +40,9 @@ _barge() {
             barge,undo)
                 cmd="barge__subcmd__undo"
                 ;;
+            barge,verify)
+                cmd="barge__subcmd__verify"
+                ;;
             barge__subcmd__help,completions)
                 cmd="barge__subcmd__help__subcmd__completions"
                 ;;
@@ -64,6 +67,9 @@ _barge() {
             barge__subcmd__help,undo)
                 cmd="barge__subcmd__help__subcmd__undo"
                 ;;
+            barge__subcmd__help,verify)
+                cmd="barge__subcmd__help__subcmd__verify"
+                ;;
             *)
                 ;;
         esac
@@ -71,7 +77,7 @@ _barge() {
 
     case "${cmd}" in
         barge)
-            opts="-h -V --help --version inspect list-tags login logout undo completions copy help"
+            opts="-h -V --help --version inspect list-tags login logout undo completions copy verify help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -99,7 +105,7 @@ _barge() {
             return 0
             ;;
         barge__subcmd__copy)
-            opts="-a -j -o -v -q -h --platform --arch --mode --all --require-arch --missing-arch --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --policy --state-dir --jobs --recheck --dry-run --force --src-creds --dest-creds --src-creds-file --dest-creds-file --src-no-creds --dest-no-creds --src-registry-token --dest-registry-token --src-authfile --dest-authfile --src-cert-dir --dest-cert-dir --src-tls-verify --dest-tls-verify --retry-times --stall-timeout --output --verbose --quiet --report --digestfile --progress --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
+            opts="-a -j -o -v -q -h --platform --arch --mode --all --require-arch --missing-arch --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --policy --state-dir --jobs --recheck --dry-run --force --src-creds --src-creds-file --src-no-creds --src-registry-token --src-authfile --src-cert-dir --src-tls-verify --dest-creds --dest-creds-file --dest-no-creds --dest-registry-token --dest-authfile --dest-cert-dir --dest-tls-verify --retry-times --stall-timeout --output --verbose --quiet --report --digestfile --progress --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -165,15 +171,7 @@ _barge() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --dest-creds)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --src-creds-file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --dest-creds-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -181,15 +179,7 @@ _barge() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --dest-registry-token)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --src-authfile)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --dest-authfile)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -197,12 +187,28 @@ _barge() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --dest-cert-dir)
+                --src-tls-verify)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --dest-creds)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --src-tls-verify)
-                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                --dest-creds-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-registry-token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-cert-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --dest-tls-verify)
@@ -269,7 +275,7 @@ _barge() {
             return 0
             ;;
         barge__subcmd__help)
-            opts="inspect list-tags login logout undo completions copy help"
+            opts="inspect list-tags login logout undo completions copy verify help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -381,6 +387,20 @@ _barge() {
             return 0
             ;;
         barge__subcmd__help__subcmd__undo)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        barge__subcmd__help__subcmd__verify)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -655,6 +675,124 @@ _barge() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        barge__subcmd__verify)
+            opts="-j -o -v -q -h --against --deep --jobs --platform --arch --require-arch --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --src-creds --src-creds-file --src-no-creds --src-registry-token --src-authfile --src-cert-dir --src-tls-verify --retry-times --stall-timeout --output --verbose --quiet --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --against)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -j)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --arch)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --platform)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --require-arch)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tags)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude-tags)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tag-glob)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude-tag-glob)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-creds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-creds-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-registry-token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-cert-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-tls-verify)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --retry-times)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stall-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --creds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --creds-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cert-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-verify)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
                     return 0
                     ;;
                 *)

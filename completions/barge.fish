@@ -33,6 +33,7 @@ complete -c barge -n "__fish_barge_needs_command" -f -a "logout" -d 'Forget a lo
 complete -c barge -n "__fish_barge_needs_command" -f -a "undo" -d 'Put back tags that a rollback run which was killed left half-way'
 complete -c barge -n "__fish_barge_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
 complete -c barge -n "__fish_barge_needs_command" -f -a "copy" -d 'Copy one tag of a repository, or many'
+complete -c barge -n "__fish_barge_needs_command" -f -a "verify" -d 'Check that all is there that a tag lists, or many'
 complete -c barge -n "__fish_barge_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c barge -n "__fish_barge_using_subcommand inspect" -l creds -d 'User and password' -r
 complete -c barge -n "__fish_barge_using_subcommand inspect" -l creds-file -d 'A file with USER:PASS; - is standard input' -r -F
@@ -132,17 +133,17 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -l recheck -d 'How far
 children\t'Its wanted children, where the index is the source\'s own'
 blobs\t'Every blob of them too: repairs a damaged mirror'"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-creds -d 'User and password for the source' -r
-complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-creds -d 'User and password for the destination' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-creds-file -d 'A file with USER:PASS for the source; - is standard input' -r -F
-complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-creds-file -d 'A file with USER:PASS for the destination; - is standard input' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-registry-token -d 'A bearer token for the source' -r
-complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-registry-token -d 'A bearer token for the destination' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-authfile -d 'A file with credentials for the source' -r -F
-complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-authfile -d 'A file with credentials for the destination' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-cert-dir -d 'Certificates for the source' -r -F
-complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-cert-dir -d 'Certificates for the destination' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-tls-verify -d 'Verify the source\'s TLS certificate' -r -f -a "true\t''
 false\t''"
+complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-creds -d 'User and password for the destination' -r
+complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-creds-file -d 'A file with USER:PASS for the destination; - is standard input' -r -F
+complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-registry-token -d 'A bearer token for the destination' -r
+complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-authfile -d 'A file with credentials for the destination' -r -F
+complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-cert-dir -d 'Certificates for the destination' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-tls-verify -d 'Verify the destination\'s TLS certificate' -r -f -a "true\t''
 false\t''"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l retry-times -d 'Failures in a row that one request may have' -r
@@ -173,11 +174,46 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -s v -l verbose -d 'Sa
 complete -c barge -n "__fish_barge_using_subcommand copy" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l no-creds -d 'Ask as nobody (both sides)'
 complete -c barge -n "__fish_barge_using_subcommand copy" -s h -l help -d 'Print help'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "inspect" -d 'Show what a reference holds: digest, platforms, which of them are present'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "list-tags" -d 'List the tags that the tag options select, one a line'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "login" -d 'Log in to a registry, for barge, podman and skopeo'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "logout" -d 'Forget a login'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "undo" -d 'Put back tags that a rollback run which was killed left half-way'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "completions" -d 'Print a completion script for a shell'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "copy" -d 'Copy one tag of a repository, or many'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c barge -n "__fish_barge_using_subcommand verify" -l against -d 'Compare the digest of each tag with what SOURCE has' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -s j -l jobs -d 'Blobs that --deep reads at once' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l arch -l platform -d 'Platforms that have to be whole: arm64, linux/arm64, arm/v7' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l require-arch -d 'A platform that every tag has to have' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l tags -d 'Tags that match as a whole' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l exclude-tags -d 'Tags to leave out' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l tag-glob -d 'Tags that match: latest,3.[789].?,*-slim' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l exclude-tag-glob -d 'Tags to leave out' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l src-creds -d 'User and password for the source' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l src-creds-file -d 'A file with USER:PASS for the source; - is standard input' -r -F
+complete -c barge -n "__fish_barge_using_subcommand verify" -l src-registry-token -d 'A bearer token for the source' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l src-authfile -d 'A file with credentials for the source' -r -F
+complete -c barge -n "__fish_barge_using_subcommand verify" -l src-cert-dir -d 'Certificates for the source' -r -F
+complete -c barge -n "__fish_barge_using_subcommand verify" -l src-tls-verify -d 'Verify the source\'s TLS certificate' -r -f -a "true\t''
+false\t''"
+complete -c barge -n "__fish_barge_using_subcommand verify" -l retry-times -d 'Failures in a row that one request may have' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
+json\t'For scripts'"
+complete -c barge -n "__fish_barge_using_subcommand verify" -l creds -d 'User and password (both sides)' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l creds-file -d 'A file with USER:PASS; - is standard input (both sides)' -r -F
+complete -c barge -n "__fish_barge_using_subcommand verify" -l registry-token -d 'A bearer token (both sides)' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l authfile -d 'A file with credentials, as Docker\'s config.json (both sides)' -r -F
+complete -c barge -n "__fish_barge_using_subcommand verify" -l cert-dir -d 'A directory with *.crt, and *.cert with *.key (both sides)' -r -F
+complete -c barge -n "__fish_barge_using_subcommand verify" -l tls-verify -d 'Verify TLS certificates [default: true, on loopback HTTP too] (both sides)' -r -f -a "true\t''
+false\t''"
+complete -c barge -n "__fish_barge_using_subcommand verify" -l deep -d 'Read and hash every blob, instead of asking for its size'
+complete -c barge -n "__fish_barge_using_subcommand verify" -l all-tags -d 'Every tag'
+complete -c barge -n "__fish_barge_using_subcommand verify" -l include-digest-tags -d 'Do not leave out digest tags (sha256-…, with .sig, .att, .sbom)'
+complete -c barge -n "__fish_barge_using_subcommand verify" -l src-no-creds -d 'Ask the source as nobody'
+complete -c barge -n "__fish_barge_using_subcommand verify" -s v -l verbose -d 'Say more on standard error (-vv: every request)'
+complete -c barge -n "__fish_barge_using_subcommand verify" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c barge -n "__fish_barge_using_subcommand verify" -l no-creds -d 'Ask as nobody (both sides)'
+complete -c barge -n "__fish_barge_using_subcommand verify" -s h -l help -d 'Print help'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "inspect" -d 'Show what a reference holds: digest, platforms, which of them are present'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "list-tags" -d 'List the tags that the tag options select, one a line'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "login" -d 'Log in to a registry, for barge, podman and skopeo'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "logout" -d 'Forget a login'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "undo" -d 'Put back tags that a rollback run which was killed left half-way'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "copy" -d 'Copy one tag of a repository, or many'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "verify" -d 'Check that all is there that a tag lists, or many'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod finding;
 pub mod image;
 pub mod journal;
 pub mod options;

@@ -9,7 +9,7 @@ use barge::error::{Error, Kind};
 use barge::report;
 use barge::request::{
     CopyRequest, Environment, InspectRequest, ListTagsRequest, LoginRequest, LogoutRequest,
-    UndoRequest,
+    UndoRequest, VerifyRequest,
 };
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -77,6 +77,10 @@ async fn run(verb: Verb) -> anyhow::Result<Code> {
         Verb::Undo(arguments) => {
             log(arguments.output.verbose);
             commands::undo::run(UndoRequest::new(arguments, &environment)?).await
+        }
+        Verb::Verify(arguments) => {
+            log(arguments.output.verbose);
+            commands::verify::run(VerifyRequest::new(*arguments, &environment)?).await
         }
         Verb::Completions(arguments) => commands::completions(&arguments),
     }

@@ -31,6 +31,15 @@ pub enum MissingArch {
     Skip,
 }
 
+/// How far blobs are looked into when a place is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Whether they are there, in their right size.
+    Presence,
+    /// Every byte is read and hashed.
+    Content,
+}
+
 /// How far a tag whose digest is already right is looked into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Recheck {

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Ranks of the modules, as DESIGN.md has them.
-const RANKS: [(&str, u8); 16] = [
+const RANKS: [(&str, u8); 17] = [
     ("error", 0),
     ("printable", 0),
     ("image", 1),
     ("reference", 2),
     ("event", 3),
+    ("finding", 3),
     ("journal", 3),
     ("options", 3),
     ("select", 3),
@@ -25,13 +26,14 @@ const RANKS: [(&str, u8); 16] = [
 ];
 
 /// Modules that decide and do not do.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "image",
     "journal",
     "reference",
     "select",
     "plan",
     "event",
+    "finding",
     "error",
     "printable",
 ];

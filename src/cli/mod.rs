@@ -7,6 +7,7 @@ mod access;
 mod conflicts;
 mod login;
 mod undo;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,9 +18,10 @@ use clap::{
     ValueEnum,
 };
 
-pub use self::access::{AccessArgs, CopyAccessArgs};
+pub use self::access::{AccessArgs, CopyAccessArgs, SourceAccessArgs};
 pub use self::login::{LoginArgs, LogoutArgs};
 pub use self::undo::UndoArgs;
+pub use self::verify::VerifyArgs;
 use crate::options::{MissingArch, Mode, Policy, Recheck};
 
 /// Copy container images between registries, OCI layouts and archives
@@ -96,6 +98,9 @@ pub enum Verb {
     /// Put back tags that a rollback run which was killed left half-way
     #[command(after_help = undo::HELP)]
     Undo(UndoArgs),
+    /// Check that all is there that a tag lists, or many
+    #[command(after_help = verify::HELP)]
+    Verify(Box<VerifyArgs>),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -326,18 +331,9 @@ pub struct CompletionsArgs {
 /// The command without its environment, as man pages and completions show it.
 #[must_use]
 pub fn command() -> Command {
-    let command = Cli::command().mut_subcommand("copy", |copy| {
-        // What the commands with one reference call the same is for both sides here.
-        BOTH_SIDES.iter().fold(copy, |copy, id| {
-            copy.mut_arg(id, |argument| {
-                let help = argument
-                    .get_help()
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                argument.help(format!("{help} (both sides)"))
-            })
-        })
-    });
+    let command = Cli::command()
+        .mut_subcommand("copy", with_both_sides)
+        .mut_subcommand("verify", with_both_sides);
     let verbs: Vec<String> = command
         .get_subcommands()
         .map(|verb| verb.get_name().to_owned())
@@ -347,6 +343,19 @@ pub fn command() -> Command {
         .fold(with_short_help(command), |command, verb| {
             command.mut_subcommand(verb, with_short_help)
         })
+}
+
+/// What the commands with one reference call the same is for both sides here.
+fn with_both_sides(verb: Command) -> Command {
+    BOTH_SIDES.iter().fold(verb, |verb, id| {
+        verb.mut_arg(id, |argument| {
+            let help = argument
+                .get_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            argument.help(format!("{help} (both sides)"))
+        })
+    })
 }
 
 /// One screenful of help, whichever of its flags was typed.

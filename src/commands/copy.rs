@@ -17,7 +17,7 @@ use crate::report::{self, json, text};
 use crate::request::CopyRequest;
 
 /// The tag of a registry where none is named.
-const DEFAULT_TAG: &str = "latest";
+pub(super) const DEFAULT_TAG: &str = "latest";
 
 /// Copies what `request` asks for, and tells what came of it.
 ///
@@ -152,7 +152,7 @@ async fn start(
     })
 }
 
-fn nothing_selected(source: &Reference, looked_at: usize) -> Error {
+pub(super) fn nothing_selected(source: &Reference, looked_at: usize) -> Error {
     Error::new(Kind::NotFound, "select tags of", source)
         .because(format!("none of its {looked_at} tags is selected"))
         .hint("`barge list-tags` with the same tag options shows what they select")

@@ -11,6 +11,7 @@ mod prompt;
 mod signals;
 pub mod undo;
 mod unfinished;
+pub mod verify;
 
 use anyhow::Context as _;
 

@@ -8,7 +8,7 @@ mod entry;
 pub mod layout;
 pub mod registry;
 mod trail;
-mod transfer;
+pub(crate) mod transfer;
 pub mod turns;
 
 use std::fmt;
@@ -214,13 +214,8 @@ impl Endpoint {
     /// What the place does by itself.
     #[must_use]
     pub fn caps(&self) -> Caps {
-        match self {
-            Self::Registry(_) => Caps {
-                checks_content: true,
-            },
-            Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => Caps {
-                checks_content: false,
-            },
+        Caps {
+            checks_content: !self.is_local(),
         }
     }
 
@@ -266,17 +261,26 @@ impl Endpoint {
         }
     }
 
-    /// Whether the blob is there.
+    /// Whether the blob is there, in its right size.
     ///
     /// # Errors
     ///
     /// When it could not be found out.
     pub async fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+        Ok(self.blob_size(blob).await? == Some(blob.size))
+    }
+
+    /// The size of `blob` as it is stored, in bytes; `None` where it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be found out.
+    pub async fn blob_size(&self, blob: &Descriptor) -> Result<Option<u64>> {
         match self {
-            Self::Registry(repository) => repository.has_blob(blob).await,
-            Self::Layout(layout) => layout.has_blob(blob),
-            Self::OciArchive(archive) => archive.has_blob(blob).await,
-            Self::DockerArchive(archive) => archive.has_blob(blob).await,
+            Self::Registry(repository) => repository.blob_size(blob).await,
+            Self::Layout(layout) => layout.blob_size(blob),
+            Self::OciArchive(archive) => archive.blob_size(blob).await,
+            Self::DockerArchive(archive) => archive.blob_size(blob).await,
         }
     }
 

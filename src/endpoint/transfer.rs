@@ -311,6 +311,20 @@ impl Reading {
     }
 }
 
+/// Reads all of a blob and keeps nothing: an error unless its bytes are what its digest and size say.
+pub(crate) async fn read_through(
+    source: &Endpoint,
+    blob: &Descriptor,
+    events: &Events,
+) -> Result<()> {
+    let watch = Watch::new(blob, events);
+    once_more(&watch, || async {
+        let stream = verified(source.clone(), Arc::clone(&watch), Start::default()).await?;
+        stream.try_for_each(|_| std::future::ready(Ok(()))).await
+    })
+    .await
+}
+
 /// The whole of a blob of at most `longest` bytes, checked, taken up again where it broke off.
 pub(crate) async fn whole(source: &Endpoint, blob: &Descriptor, longest: u64) -> Result<Bytes> {
     let name = format!("{source}@{}", blob.digest);

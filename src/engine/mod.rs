@@ -11,6 +11,7 @@ mod publish;
 mod resolve;
 pub mod rollback;
 mod tag;
+pub mod verify;
 
 use std::sync::Arc;
 

@@ -234,6 +234,6 @@ fn totals(totals: &Totals, dry: bool) -> TotalsReport {
 }
 
 /// Seconds to the millisecond.
-fn rounded(elapsed: std::time::Duration) -> f64 {
+pub(super) fn rounded(elapsed: std::time::Duration) -> f64 {
     (elapsed.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -6,6 +6,7 @@ pub mod json;
 pub mod progress;
 pub mod summary;
 pub mod text;
+pub mod verify;
 
 use std::io::{self, Write};
 

@@ -155,6 +155,12 @@ impl Tally {
         }
     }
 
+    /// How many requests went out, and how many of them, or transfers, were tried again.
+    #[must_use]
+    pub fn traffic(&self) -> (u64, u64) {
+        (self.requests, self.retries)
+    }
+
     /// The summary of the run that ended so, after `elapsed`.
     #[must_use]
     pub fn finish(mut self, asked: Asked, end: End, elapsed: Duration) -> Summary {

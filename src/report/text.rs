@@ -41,7 +41,7 @@ pub fn error(error: &Error) -> String {
     text
 }
 
-fn line(text: &mut String, content: &str) {
+pub(super) fn line(text: &mut String, content: &str) {
     text.push_str(content.trim_end());
     text.push('\n');
 }
@@ -50,8 +50,13 @@ fn table(text: &mut String, tags: &[TagOutcome]) {
     let mut rows =
         vec![["TAG", "STATUS", "PLATFORMS", "DIGEST", "BYTES", "TIME"].map(str::to_owned)];
     rows.extend(tags.iter().map(row));
-    let mut widths = [0; 6];
-    for row in &rows {
+    aligned(text, &rows);
+}
+
+/// Rows whose cells stand below one another.
+pub(super) fn aligned<const CELLS: usize>(text: &mut String, rows: &[[String; CELLS]]) {
+    let mut widths = [0; CELLS];
+    for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -66,17 +71,19 @@ fn table(text: &mut String, tags: &[TagOutcome]) {
     }
 }
 
+/// A cell that is never empty.
+pub(super) fn or_dash(text: String) -> String {
+    if text.is_empty() {
+        "-".to_owned()
+    } else {
+        text
+    }
+}
+
 fn row(tag: &TagOutcome) -> [String; 6] {
     let name = match &tag.destination_tag {
         Some(destination) => format!("{} -> {destination}", short_name(&tag.tag)),
         None => short_name(&tag.tag),
-    };
-    let or_dash = |text: String| {
-        if text.is_empty() {
-            "-".to_owned()
-        } else {
-            text
-        }
     };
     let moved = matches!(tag.status, Status::Copied | Status::WouldCopy);
     [
@@ -94,7 +101,7 @@ fn row(tag: &TagOutcome) -> [String; 6] {
 }
 
 /// The platforms, an operating system written once where it repeats: `linux/amd64,arm64`.
-fn platforms(names: &[String]) -> String {
+pub(super) fn platforms(names: &[String]) -> String {
     let mut system = "";
     let parts = names.iter().map(|name| match name.split_once('/') {
         Some((own, rest)) if own == system => rest,
@@ -108,14 +115,14 @@ fn platforms(names: &[String]) -> String {
 }
 
 /// A tag that is a digest is cut as digests are.
-fn short_name(name: &str) -> String {
+pub(super) fn short_name(name: &str) -> String {
     match name.parse::<Digest>() {
         Ok(digest) => short(&digest),
         Err(_) => name.to_owned(),
     }
 }
 
-fn short(digest: &Digest) -> String {
+pub(super) fn short(digest: &Digest) -> String {
     digest.as_str().chars().take(SHORT_DIGEST).collect()
 }
 
@@ -260,7 +267,7 @@ pub fn what_was_done(undone: &Undone) -> String {
     }
 }
 
-fn plural(count: usize, noun: &str) -> String {
+pub(super) fn plural(count: usize, noun: &str) -> String {
     let end = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{end}")
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::environment::Environment;
-use crate::cli::{AccessArgs, CopyAccessArgs, NetworkArgs};
+use crate::cli::{AccessArgs, CopyAccessArgs, NetworkArgs, SourceAccessArgs};
 use crate::endpoint::backoff::Backoff;
 use crate::endpoint::registry::credentials::{CredentialSource, Credentials, Secret};
 use crate::endpoint::registry::{RegistriesConf, RegistryOptions, Tls};
@@ -75,15 +75,6 @@ impl Access {
 /// The options of each side: its own, else those for both.
 pub(super) fn sides(arguments: CopyAccessArgs) -> (AccessArgs, AccessArgs) {
     let both = arguments.both;
-    let source = AccessArgs {
-        creds: arguments.src_creds,
-        creds_file: arguments.src_creds_file,
-        no_creds: arguments.src_no_creds,
-        registry_token: arguments.src_registry_token,
-        authfile: arguments.src_authfile,
-        cert_dir: arguments.src_cert_dir,
-        tls_verify: arguments.src_tls_verify,
-    };
     let destination = AccessArgs {
         creds: arguments.dest_creds,
         creds_file: arguments.dest_creds_file,
@@ -93,7 +84,21 @@ pub(super) fn sides(arguments: CopyAccessArgs) -> (AccessArgs, AccessArgs) {
         cert_dir: arguments.dest_cert_dir,
         tls_verify: arguments.dest_tls_verify,
     };
-    (over(source, &both), over(destination, &both))
+    (source(arguments.source, &both), over(destination, &both))
+}
+
+/// The options of the source: its own, else those for both.
+pub(super) fn source(arguments: SourceAccessArgs, both: &AccessArgs) -> AccessArgs {
+    let own = AccessArgs {
+        creds: arguments.src_creds,
+        creds_file: arguments.src_creds_file,
+        no_creds: arguments.src_no_creds,
+        registry_token: arguments.src_registry_token,
+        authfile: arguments.src_authfile,
+        cert_dir: arguments.src_cert_dir,
+        tls_verify: arguments.src_tls_verify,
+    };
+    over(own, both)
 }
 
 fn over(own: AccessArgs, both: &AccessArgs) -> AccessArgs {

@@ -4,6 +4,7 @@ mod access;
 mod environment;
 mod login;
 mod undo;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use self::access::{resolve, sides};
 pub use self::environment::Environment;
 pub use self::login::{LoginRequest, LoginWish, LogoutRequest};
 pub use self::undo::{Task, UndoRequest, homeless};
+pub use self::verify::VerifyRequest;
 pub use crate::cli::{Form, Progress};
 
 /// What to print.
@@ -200,7 +202,7 @@ impl ListTagsRequest {
 
 /// Standard input holds one login, and nothing says whose it would be.
 fn check_standard_input(access: &CopyAccessArgs) -> Result<()> {
-    let files = [&access.src_creds_file, &access.dest_creds_file];
+    let files = [&access.source.src_creds_file, &access.dest_creds_file];
     let is_stdin =
         |file: &Option<PathBuf>| file.as_ref().is_some_and(|path| path.as_os_str() == "-");
     if files.into_iter().all(is_stdin) {

@@ -206,8 +206,17 @@ impl DockerArchive {
     ///
     /// When the archive cannot be read.
     pub async fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+        Ok(self.blob_size(blob).await? == Some(blob.size))
+    }
+
+    /// The size of `blob` as it would be read, in bytes, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// When the archive cannot be read.
+    pub async fn blob_size(&self, blob: &Descriptor) -> Result<Option<u64>> {
         let found = self.opened().await?.find(&blob.digest);
-        Ok(found.is_some_and(|found| found.size() == blob.size))
+        Ok(found.map(|found| found.size()))
     }
 
     /// The bytes of `blob` from `offset` on.

@@ -118,9 +118,18 @@ impl OciArchive {
     ///
     /// When the archive cannot be read.
     pub async fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+        Ok(self.blob_size(blob).await? == Some(blob.size))
+    }
+
+    /// The size of `blob` as it is stored, in bytes, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// When the archive cannot be read.
+    pub async fn blob_size(&self, blob: &Descriptor) -> Result<Option<u64>> {
         let opened = self.opened().await?;
         let span = opened.and_then(|opened| opened.span(&blob.digest));
-        Ok(span.is_some_and(|span| span.size == blob.size))
+        Ok(span.map(|span| span.size))
     }
 
     /// The bytes of `blob` from `offset` on.

@@ -124,9 +124,18 @@ impl Layout {
     ///
     /// When it could not be found out.
     pub fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+        Ok(self.blob_size(blob)? == Some(blob.size))
+    }
+
+    /// The size of `blob` as it is stored, in bytes, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// When the layout cannot be read.
+    pub fn blob_size(&self, blob: &Descriptor) -> Result<Option<u64>> {
         match std::fs::metadata(self.blob_path(&blob.digest)) {
-            Ok(metadata) => Ok(metadata.is_file() && metadata.len() == blob.size),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.blob_error("look for blob", &blob.digest, &error)),
         }
     }

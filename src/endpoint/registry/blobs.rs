@@ -51,15 +51,25 @@ impl Repository {
     ///
     /// When it could not be found out.
     pub async fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+        Ok(self.blob_size(blob).await? == Some(blob.size))
+    }
+
+    /// The size of `blob` as it is stored, in bytes, if the repository has it; the one that is asked for
+    /// where the registry does not tell.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be found out.
+    pub async fn blob_size(&self, blob: &Descriptor) -> Result<Option<u64>> {
         let call = self.blob_call(Method::HEAD, blob, "look for blob").await?;
         let reply = self.small(call.clone()).await?;
         if reply.is_absent(self.side) {
-            return Ok(false);
+            return Ok(None);
         }
         if !reply.status.is_success() {
             return Err(reply.error(&call, self.auth.is_anonymous()));
         }
-        Ok(content_length(&reply.headers).is_none_or(|size| size == blob.size))
+        Ok(content_length(&reply.headers).or(Some(blob.size)))
     }
 
     /// The bytes of `blob` from `offset` on, as they come; one try, nothing is checked.

@@ -1,0 +1,160 @@
+//! `barge verify`.
+
+use std::time::Instant;
+
+use super::copy::{DEFAULT_TAG, nothing_selected};
+use super::listener::Listener;
+use super::signals::Signals;
+use super::{Code, print};
+use crate::cli::Form;
+use crate::endpoint::{Endpoint, Target};
+use crate::engine::Stop;
+use crate::engine::verify::{self, Job, TagJob, Verified};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Events, Side};
+use crate::reference::Reference;
+use crate::report::progress::Style;
+use crate::report::verify::{Effort, Verification, json, render};
+use crate::request::VerifyRequest;
+
+/// Looks at what `request` names, and tells what is missing.
+///
+/// # Errors
+///
+/// When the report cannot be written. What is wrong with a tag is in the report.
+pub async fn run(request: VerifyRequest) -> anyhow::Result<Code> {
+    let started = Instant::now();
+    let signals = Signals::listen();
+    let listener = Listener::new(if request.output.quiet {
+        Style::Quiet
+    } else {
+        Style::Silent
+    });
+    let worked = work(&request, &listener.events(), &signals.stop).await;
+    let (requests, retries) = listener.finish().traffic();
+    let (findings, error, (blobs, bytes)) = match worked {
+        Ok(verified) => (verified.findings, None, (verified.blobs, verified.bytes)),
+        Err(error) => (Vec::new(), Some(error), (0, 0)),
+    };
+    let verification = Verification {
+        reference: request.reference.to_string(),
+        against: request.against.as_ref().map(ToString::to_string),
+        depth: request.depth,
+        findings,
+        error,
+        signal: signals.came(),
+        effort: Effort {
+            blobs,
+            bytes,
+            requests,
+            retries,
+            elapsed: started.elapsed(),
+        },
+    };
+    print(&match request.output.form {
+        Form::Json => json(&verification),
+        Form::Text => render(&verification),
+    })?;
+    Ok(verification.outcome().exit_code())
+}
+
+async fn work(request: &VerifyRequest, events: &Events, stop: &Stop) -> Result<Verified> {
+    let job = tokio::select! {
+        biased;
+        () = stop.soon.cancelled() => {
+            return Err(Error::new(Kind::Interrupted, "verify", &request.reference)
+                .because("a signal ended the run")
+                .hint("run the same command again"));
+        }
+        job = prepare(request, events) => job?,
+    };
+    Ok(verify::run(job, stop).await)
+}
+
+/// Both places talked to, the tags known.
+async fn prepare(request: &VerifyRequest, events: &Events) -> Result<Job> {
+    // Neither side is written, so both are read as a source is.
+    let place = Endpoint::new(
+        &request.reference,
+        request.access.options(Side::Source, events),
+    )?;
+    place.contact(Side::Source).await?;
+    let source = match &request.against {
+        None => None,
+        Some(reference) => {
+            let access = request.source_access.options(Side::Source, events);
+            let source = Endpoint::new(reference, access)?;
+            source.contact(Side::Source).await?;
+            Some(source)
+        }
+    };
+    let tags = match &request.selection {
+        None => vec![one_tag(request, &place, source.as_ref()).await?],
+        Some(selection) => {
+            // A tag that the source has and the place lacks is what a comparison is to find.
+            let all = source.as_ref().unwrap_or(&place).tags().await?;
+            let selected = selection.select(&all);
+            if selected.is_empty() {
+                let looked_at = request.against.as_ref().unwrap_or(&request.reference);
+                return Err(nothing_selected(looked_at, all.len()));
+            }
+            let job = |name: &String| TagJob {
+                name: name.clone(),
+                target: Target::Tag(name.clone()),
+                source: source.is_some().then(|| Target::Tag(name.clone())),
+            };
+            selected.into_iter().map(job).collect()
+        }
+    };
+    Ok(Job {
+        place,
+        source,
+        tags,
+        wanted: request.wanted.clone(),
+        depth: request.depth,
+        jobs: request.jobs,
+        events: events.clone(),
+    })
+}
+
+/// The one image that the references name; one that names none means what the other names.
+async fn one_tag(
+    request: &VerifyRequest,
+    place: &Endpoint,
+    source: Option<&Endpoint>,
+) -> Result<TagJob> {
+    let by_source = request.against.as_ref().and_then(named);
+    let target = match (named(&request.reference), by_source.clone()) {
+        (Some(target), _) | (None, Some(target)) => target,
+        (None, None) => only_image(place).await?,
+    };
+    let source = match (source, by_source) {
+        (None, _) => None,
+        (Some(_), Some(named)) => Some(named),
+        (Some(source), None) => Some(match &target {
+            Target::Tag(tag) => Target::Tag(tag.clone()),
+            Target::Digest(_) => only_image(source).await?,
+        }),
+    };
+    Ok(TagJob {
+        name: target.to_string(),
+        target,
+        source,
+    })
+}
+
+fn named(reference: &Reference) -> Option<Target> {
+    let digest = reference.digest().cloned().map(Target::Digest);
+    digest.or_else(|| reference.tag().map(|tag| Target::Tag(tag.to_owned())))
+}
+
+/// What is meant where nothing is named.
+async fn only_image(place: &Endpoint) -> Result<Target> {
+    let Some(image) = place.only_image().await? else {
+        return Ok(Target::Tag(DEFAULT_TAG.into()));
+    };
+    Ok(match image.name {
+        Some(name) => Target::Tag(name),
+        None => Target::Digest(image.digest),
+    })
+}

@@ -1,0 +1,235 @@
+//! Looking into one place: its manifests and blobs, each asked for once a run.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::future::try_join_all;
+use tokio::sync::Semaphore;
+
+use super::super::once::Once;
+use crate::endpoint::{Endpoint, Target, transfer};
+use crate::error::{Error, Kind, Result};
+use crate::event::Events;
+use crate::image::filter::{self, Known, Need};
+use crate::image::manifest::{Content, Descriptor, MAX_MANIFEST_BYTES, Manifest};
+use crate::image::media_type;
+use crate::image::platform::Platform;
+use crate::options::{Depth, Mode};
+
+/// A place, and what is known of it.
+pub(super) struct Place {
+    pub(super) endpoint: Endpoint,
+    depth: Depth,
+    events: Events,
+    manifests: Once<Manifest>,
+    blobs: Once<Held>,
+    /// Blobs that are read at once.
+    reading: Semaphore,
+    looked_at: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// A blob that is there and, as far as it was read, is what its digest says.
+#[derive(Clone)]
+struct Held {
+    size: u64,
+    /// The platform that it names, where it is the config of an image.
+    platform: Option<Platform>,
+}
+
+/// What is known of an index, and what of it is not there or not what it should be.
+pub(super) struct Learnt {
+    pub(super) known: Known,
+    pub(super) lost: Vec<(Descriptor, Error)>,
+}
+
+/// Parts what is wrong with the content of a place from what keeps it from being looked at.
+pub(super) fn part<T>(looked: Result<T>) -> Result<std::result::Result<T, Error>> {
+    match looked {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) => match error.kind() {
+            Kind::NotFound | Kind::DigestMismatch | Kind::InvalidManifest | Kind::LocalIo => {
+                Ok(Err(error))
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+impl Place {
+    pub(super) fn new(endpoint: Endpoint, depth: Depth, (jobs, events): (usize, &Events)) -> Self {
+        Self {
+            endpoint,
+            depth,
+            events: events.clone(),
+            manifests: Once::default(),
+            blobs: Once::default(),
+            reading: Semaphore::new(jobs),
+            looked_at: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// How many blobs were looked at, and their bytes.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.looked_at), count(&self.bytes))
+    }
+
+    /// `target` as errors name it.
+    pub(super) fn name(&self, target: &Target) -> String {
+        match target {
+            Target::Tag(tag) => format!("{}:{tag}", self.endpoint),
+            Target::Digest(digest) => format!("{}@{digest}", self.endpoint),
+        }
+    }
+
+    /// The manifest that a tag points at.
+    pub(super) async fn root(&self, target: &Target) -> Result<Manifest> {
+        let found = self.endpoint.manifest(target).await?;
+        found.ok_or_else(|| {
+            Error::new(Kind::NotFound, "read manifest", self.name(target))
+                .because("it is not there")
+        })
+    }
+
+    /// The manifest that an entry of an index lists, in the size that it says.
+    pub(super) async fn child(&self, entry: &Descriptor) -> Result<Manifest> {
+        let target = Target::Digest(entry.digest.clone());
+        let error = |kind| Error::new(kind, "read manifest", self.name(&target));
+        let read = self.manifests.run(&entry.digest, async {
+            let found = self.endpoint.manifest(&target).await?;
+            found.ok_or_else(|| {
+                error(Kind::NotFound).because("the index lists it, but it is not there")
+            })
+        });
+        let manifest = read.await?.into_inner();
+        let size = manifest.bytes.len() as u64;
+        if size != entry.size {
+            let cause = format!("its index says {} bytes, it has {size}", entry.size);
+            return Err(error(Kind::DigestMismatch).because(cause));
+        }
+        if manifest.is_index() != entry.is_index() {
+            let cause = "its index lists an image as an index, or an index as an image";
+            return Err(error(Kind::InvalidManifest).because(cause));
+        }
+        Ok(manifest)
+    }
+
+    /// Looks at a blob. The config of an image is read, since it is small and names the platform.
+    pub(super) async fn blob(&self, blob: &Descriptor) -> Result<Option<Platform>> {
+        let held = self.blobs.run(&blob.digest, self.look(blob)).await?;
+        let Held { size, platform } = held.into_inner();
+        if size == blob.size {
+            return Ok(platform);
+        }
+        let cause = format!("its manifest says {} bytes, {size} are there", blob.size);
+        Err(self.blob_error(Kind::DigestMismatch, blob).because(cause))
+    }
+
+    async fn look(&self, blob: &Descriptor) -> Result<Held> {
+        self.looked_at.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(blob.size, Ordering::Relaxed);
+        let longest = MAX_MANIFEST_BYTES as u64;
+        if media_type::is_config(&blob.media_type) && blob.size <= longest {
+            let bytes = transfer::whole(&self.endpoint, blob, longest).await?;
+            return Ok(Held {
+                size: blob.size,
+                platform: Platform::from_config(&bytes),
+            });
+        }
+        let size = match self.depth {
+            Depth::Presence => {
+                let size = self.endpoint.blob_size(blob).await?;
+                size.ok_or_else(|| {
+                    self.blob_error(Kind::NotFound, blob)
+                        .because("its manifest lists it, but it is not there")
+                })?
+            }
+            Depth::Content => {
+                let turn = self.reading.acquire().await;
+                let _turn = turn
+                    .map_err(|closed| self.blob_error(Kind::Interrupted, blob).because(closed))?;
+                transfer::read_through(&self.endpoint, blob, &self.events).await?;
+                blob.size
+            }
+        };
+        Ok(Held {
+            size,
+            platform: None,
+        })
+    }
+
+    fn blob_error(&self, kind: Kind, blob: &Descriptor) -> Error {
+        let name = self.name(&Target::Digest(blob.digest.clone()));
+        Error::new(kind, "read blob", name)
+    }
+
+    /// Reads what the filter has to know of an index, as far as it is there.
+    pub(super) async fn learn(&self, root: &Manifest, mode: Mode) -> Result<Learnt> {
+        let (mut known, mut lost) = (Known::default(), Vec::new());
+        loop {
+            let mut needs = filter::needs(root, &known)?;
+            if mode == Mode::All {
+                needs.retain(|need| matches!(need, Need::Index(_)));
+            }
+            if needs.is_empty() {
+                return Ok(Learnt { known, lost });
+            }
+            let read = needs.iter().map(async |need| part(self.read(need).await));
+            for (need, read) in needs.iter().zip(try_join_all(read).await?) {
+                let (Need::Index(entry) | Need::Platform(entry)) = need;
+                let read = read.unwrap_or_else(|error| {
+                    lost.push((entry.clone(), error));
+                    Read::default()
+                });
+                match need {
+                    Need::Index(_) => {
+                        let index = read.index.map_or_else(empty_index, Ok)?;
+                        known.manifests.insert(entry.digest.clone(), index);
+                    }
+                    Need::Platform(_) => {
+                        known.platforms.insert(entry.digest.clone(), read.platform);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn read(&self, need: &Need) -> Result<Read> {
+        match need {
+            Need::Index(entry) => Ok(Read {
+                index: Some(self.child(entry).await?),
+                platform: None,
+            }),
+            Need::Platform(entry) => {
+                let image = self.child(entry).await?;
+                Ok(Read {
+                    index: None,
+                    platform: self.platform(&image).await?,
+                })
+            }
+        }
+    }
+
+    /// The platform that the config of an image names.
+    pub(super) async fn platform(&self, image: &Manifest) -> Result<Option<Platform>> {
+        match &image.content {
+            Content::Image { config, .. } if media_type::is_config(&config.media_type) => {
+                self.blob(config).await
+            }
+            Content::Image { .. } | Content::Index { .. } => Ok(None),
+        }
+    }
+}
+
+/// What was read of an entry.
+#[derive(Default)]
+struct Read {
+    index: Option<Manifest>,
+    platform: Option<Platform>,
+}
+
+/// Stands for a nested index that is not there: nothing is known to be in it.
+fn empty_index() -> Result<Manifest> {
+    Manifest::parse(r#"{"schemaVersion":2,"manifests":[]}"#.into(), None)
+}

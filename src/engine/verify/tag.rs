@@ -1,0 +1,351 @@
+//! One tag: what it lists, what of that is not there, and whether the source has the same.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::place::{Learnt, Place, part};
+use super::{Shared, TagJob};
+use crate::endpoint::Target;
+use crate::error::{Error, Kind, Result};
+use crate::finding::{Finding, Lack, Part, Verdict};
+use crate::image::digest::Digest;
+use crate::image::filter::{Filtered, Known};
+use crate::image::manifest::{Content, Descriptor, Manifest};
+use crate::options::Mode;
+use crate::plan;
+
+/// Images, and blobs of one image, that are looked at together.
+const AT_ONCE: usize = 16;
+
+/// What is found out about `job`.
+pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {
+    let started = Instant::now();
+    let mut tag = Tag {
+        mode: if shared.wanted.selectors().next().is_none() {
+            Mode::All
+        } else {
+            Mode::SparseIndex
+        },
+        finding: Finding::new(&job.name),
+        shared: &shared,
+        job: &job,
+    };
+    let looked = tag.look().await;
+    let mut finding = tag.finding;
+    finding.lacks.sort_by_key(|lack| lack.platform.clone());
+    match looked {
+        Err(error) => finding.error = Some(error),
+        Ok(differs) => {
+            let lacking = lacking(&finding.lacks, &shared.place.name(&job.target));
+            finding.error = lacking.or(differs);
+            finding.verdict = match finding.error {
+                None => Verdict::Complete,
+                Some(_) => Verdict::Incomplete,
+            };
+        }
+    }
+    finding.elapsed = started.elapsed();
+    finding
+}
+
+/// The error of a tag of which this is missing or damaged.
+fn lacking(lacks: &[Lack], name: &str) -> Option<Error> {
+    let first = lacks.first()?;
+    let missing = lacks
+        .iter()
+        .filter(|lack| lack.error.kind() == Kind::NotFound)
+        .count();
+    let (kind, hint) = if missing > 0 {
+        (
+            Kind::NotFound,
+            "copy it again with --recheck blobs, which brings what is missing",
+        )
+    } else {
+        (
+            first.error.kind(),
+            "delete what is damaged, then copy it again with --recheck blobs",
+        )
+    };
+    let cause = match (missing, lacks.len() - missing) {
+        (missing, 0) => format!("parts missing: {missing}"),
+        (0, damaged) => format!("parts damaged: {damaged}"),
+        (missing, damaged) => format!("parts missing: {missing}, damaged: {damaged}"),
+    };
+    Some(
+        Error::new(kind, "find all of", name)
+            .because(cause)
+            .hint(hint),
+    )
+}
+
+struct Tag<'a> {
+    shared: &'a Shared,
+    job: &'a TagJob,
+    /// `All`, or `SparseIndex` where platforms are asked for: what may be left out then.
+    mode: Mode,
+    finding: Finding,
+}
+
+/// What looking at one image found.
+#[derive(Default)]
+struct Looked {
+    blobs: u64,
+    bytes: u64,
+    lacks: Vec<Lack>,
+}
+
+impl Tag<'_> {
+    /// Looks at everything, then compares; the error is how the source differs.
+    async fn look(&mut self) -> Result<Option<Error>> {
+        let root = self.shared.place.root(&self.job.target).await?;
+        self.finding.digest = Some(root.digest.clone());
+        self.finding.manifests = 1;
+        if root.is_index() {
+            self.look_at_index(&root).await?;
+        } else {
+            self.look_at_image(&root).await?;
+        }
+        match (&self.shared.source, &self.job.source) {
+            (Some(source), Some(target)) => self.compare(source, target, &root.digest).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn look_at_index(&mut self, root: &Manifest) -> Result<()> {
+        let Learnt { known, lost } = self.shared.place.learn(root, self.mode).await?;
+        let choice = plan::choose_index(root, &known, self.mode, &self.shared.wanted)?;
+        let filtered = choice.filtered;
+        let read = known.manifests.len() as u64;
+        let unread = lost.iter().filter(|(entry, _)| entry.is_index()).count() as u64;
+        self.finding.manifests += read - unread;
+        // What cannot be looked into may be what is asked for, unless all of that was found.
+        let matters = self.mode == Mode::All || !filtered.missing.is_empty();
+        let lost = if matters { lost } else { Vec::new() };
+        if lost.is_empty() {
+            self.judge(&filtered)?;
+        }
+        self.note(&filtered);
+        let lost: Vec<Lack> = lost
+            .into_iter()
+            .map(|(entry, error)| lack(&entry, error))
+            .collect();
+        self.look_at_children(&filtered, &known).await?;
+        self.look_for_omitted(&filtered, &lost).await?;
+        self.finding.lacks.extend(lost);
+        Ok(())
+    }
+
+    async fn look_at_image(&mut self, root: &Manifest) -> Result<()> {
+        let place = &self.shared.place;
+        let platform = part(place.platform(root).await)?.unwrap_or_default();
+        let name = platform.as_ref().map(ToString::to_string);
+        let looked = self.look_at_blobs(root, name.as_deref()).await?;
+        let choice = plan::choose_image(root, platform.as_ref(), self.mode, &self.shared.wanted);
+        if looked.lacks.is_empty() {
+            self.judge(&choice.filtered)?;
+        }
+        self.note(&choice.filtered);
+        self.add(looked);
+        Ok(())
+    }
+
+    /// Fails a tag that does not list what is asked for.
+    fn judge(&self, filtered: &Filtered) -> Result<()> {
+        let (kind, what, names) = if !filtered.missing_required.is_empty() {
+            (
+                Kind::RequiredArch,
+                "it lacks the required",
+                &filtered.missing_required,
+            )
+        } else if self.mode != Mode::All && filtered.platforms.is_empty() {
+            (
+                Kind::MissingPlatform,
+                "it has none of the platforms asked for:",
+                &filtered.missing,
+            )
+        } else {
+            return Ok(());
+        };
+        let present = filtered.platforms.iter().chain(&filtered.omitted_platforms);
+        let present: Vec<&str> = present.map(String::as_str).collect();
+        let cause = format!(
+            "{what} {}; it lists {}",
+            names.join(", "),
+            present.join(", ")
+        );
+        let name = self.shared.place.name(&self.job.target);
+        Err(Error::new(kind, "select platforms of", name)
+            .because(cause)
+            .hint("`barge inspect` lists the platforms"))
+    }
+
+    fn note(&mut self, filtered: &Filtered) {
+        self.finding.platforms.clone_from(&filtered.platforms);
+        self.finding.missing_platforms.clone_from(&filtered.missing);
+    }
+
+    fn add(&mut self, looked: Looked) {
+        self.finding.blobs += looked.blobs;
+        self.finding.bytes += looked.bytes;
+        self.finding.lacks.extend(looked.lacks);
+    }
+
+    async fn look_at_children(&mut self, filtered: &Filtered, known: &Known) -> Result<()> {
+        let shared = self.shared;
+        let children = filtered.kept.iter().map(async |entry| {
+            let platform = platform_of(entry, known);
+            let image = match part(shared.place.child(entry).await)? {
+                Ok(image) => image,
+                Err(error) => {
+                    let mut lack = lack(entry, error);
+                    lack.platform = platform;
+                    return Ok((
+                        0,
+                        Looked {
+                            lacks: vec![lack],
+                            ..Looked::default()
+                        },
+                    ));
+                }
+            };
+            let looked = look_at_blobs(&shared.place, &image, platform.as_deref()).await?;
+            Ok((1, looked))
+        });
+        let children: Vec<_> = children.collect();
+        let mut children = stream::iter(children).buffered(AT_ONCE);
+        // What was found stays found where another child cannot be looked at.
+        while let Some((manifests, looked)) = children.try_next().await? {
+            self.finding.manifests += manifests;
+            self.add(looked);
+        }
+        Ok(())
+    }
+
+    async fn look_at_blobs(&self, image: &Manifest, platform: Option<&str>) -> Result<Looked> {
+        look_at_blobs(&self.shared.place, image, platform).await
+    }
+
+    /// Lists what nobody asked for and the index lacks.
+    async fn look_for_omitted(&mut self, filtered: &Filtered, lost: &[Lack]) -> Result<()> {
+        let lost: BTreeSet<&Digest> = lost.iter().map(|lack| &lack.digest).collect();
+        let omitted = filtered.omitted.iter();
+        let omitted =
+            omitted.filter(|entry| !entry.is_attestation() && !lost.contains(&entry.digest));
+        let endpoint = &self.shared.place.endpoint;
+        let looked = omitted.map(async |entry| {
+            let target = Target::Digest(entry.digest.clone());
+            Ok::<_, Error>((entry, endpoint.head(&target).await?.is_some()))
+        });
+        let looked: Vec<_> = looked.collect();
+        let looked: Vec<_> = stream::iter(looked).buffered(AT_ONCE).try_collect().await?;
+        for (entry, _) in looked.into_iter().filter(|(_, is_there)| !is_there) {
+            let name = entry
+                .platform
+                .as_ref()
+                .map_or_else(|| entry.digest.to_string(), ToString::to_string);
+            if !self.finding.absent_platforms.contains(&name) {
+                self.finding.absent_platforms.push(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// How the source's tag differs: its digest has to be here, or that of the index which a copy of these
+    /// platforms makes of it.
+    async fn compare(
+        &mut self,
+        source: &Place,
+        target: &Target,
+        here: &Digest,
+    ) -> Result<Option<Error>> {
+        let Some(head) = source.endpoint.head(target).await? else {
+            let error = Error::new(Kind::NotFound, "compare with", source.name(target))
+                .because("the source does not have it");
+            return Ok(Some(error));
+        };
+        self.finding.source_digest = Some(head.digest.clone());
+        if head.digest == *here {
+            return Ok(None);
+        }
+        let mut expected = head.digest;
+        if self.mode != Mode::All {
+            let root = source.root(target).await?;
+            if root.is_index() {
+                let learnt = source.learn(&root, Mode::FilteredIndex).await?;
+                let wanted = &self.shared.wanted;
+                let choice = plan::choose_index(&root, &learnt.known, Mode::FilteredIndex, wanted)?;
+                expected = choice.filtered.root.digest;
+            }
+        }
+        if expected == *here {
+            return Ok(None);
+        }
+        let cause = format!(
+            "{} makes it {expected}, but here it is {here}",
+            source.name(target)
+        );
+        let name = self.shared.place.name(&self.job.target);
+        Ok(Some(
+            Error::new(Kind::DigestMismatch, "compare", name)
+                .because(cause)
+                .hint("one of them moved on; `barge copy` brings what the source has now"),
+        ))
+    }
+}
+
+/// The platform of an image, as its entry writes it or its config names it.
+fn platform_of(entry: &Descriptor, known: &Known) -> Option<String> {
+    let by_config = || known.platforms.get(&entry.digest)?.as_ref();
+    let platform = entry.platform.as_ref().or_else(by_config)?;
+    (!entry.is_attestation()).then(|| platform.to_string())
+}
+
+/// An entry of an index that is not there, or not what it should be.
+fn lack(entry: &Descriptor, error: Error) -> Lack {
+    let part = if entry.is_index() {
+        Part::Index
+    } else if entry.is_attestation() {
+        Part::Attestation
+    } else {
+        Part::Manifest
+    };
+    Lack {
+        part,
+        digest: entry.digest.clone(),
+        size: entry.size,
+        platform: entry.platform.as_ref().map(ToString::to_string),
+        error,
+    }
+}
+
+async fn look_at_blobs(place: &Place, image: &Manifest, platform: Option<&str>) -> Result<Looked> {
+    let config = match &image.content {
+        Content::Image { config, .. } => Some(&config.digest),
+        Content::Index { .. } => None,
+    };
+    let blobs = image.blobs();
+    let looked = blobs.iter().map(async |blob| {
+        let found = part(place.blob(blob).await)?;
+        Ok::<_, Error>(found.err().map(|error| Lack {
+            part: if config == Some(&blob.digest) {
+                Part::Config
+            } else {
+                Part::Layer
+            },
+            digest: blob.digest.clone(),
+            size: blob.size,
+            platform: platform.map(str::to_owned),
+            error,
+        }))
+    });
+    let looked: Vec<_> = looked.collect();
+    let lacks: Vec<Option<Lack>> = stream::iter(looked).buffered(AT_ONCE).try_collect().await?;
+    Ok(Looked {
+        blobs: blobs.len() as u64,
+        bytes: blobs.iter().map(|blob| blob.size).sum(),
+        lacks: lacks.into_iter().flatten().collect(),
+    })
+}

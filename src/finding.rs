@@ -1,0 +1,137 @@
+//! What verifying a tag came to: the language between the engine, which looks, and the report.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::image::digest::Digest;
+
+/// What verifying a tag came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All is there, as it should be.
+    Complete,
+    /// Something is missing or damaged, or the source has something else.
+    Incomplete,
+    /// It could not be found out, or there is nothing to look at.
+    Failed,
+}
+
+impl Verdict {
+    /// The name in the report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Incomplete => "incomplete",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What a part of an image is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A nested index.
+    Index,
+    /// The manifest of an image.
+    Manifest,
+    /// The manifest of an attestation.
+    Attestation,
+    /// The config of an image.
+    Config,
+    /// A layer of an image.
+    Layer,
+}
+
+impl Part {
+    /// The name in the report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Index => "index",
+            Self::Manifest => "manifest",
+            Self::Attestation => "attestation",
+            Self::Config => "config",
+            Self::Layer => "layer",
+        }
+    }
+}
+
+/// A part that is not there, or is not what it should be.
+#[derive(Clone, Debug)]
+pub struct Lack {
+    /// What it is.
+    pub part: Part,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes, as whatever lists it says.
+    pub size: u64,
+    /// The platform of the image that it is of, where that is known.
+    pub platform: Option<String>,
+    /// What is wrong: `not-found` where it is missing, `digest-mismatch` or `invalid-manifest` where it is
+    /// damaged, `local-io` where its file cannot be read.
+    pub error: Error,
+}
+
+/// What was found out about one tag.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The tag or REF; the digest, for a reference by digest.
+    pub tag: String,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// What the tag points at, once known.
+    pub digest: Option<Digest>,
+    /// What the source's tag points at, where that was asked for.
+    pub source_digest: Option<Digest>,
+    /// The platforms that were looked at, as the index writes them.
+    pub platforms: Vec<String>,
+    /// The platforms asked for that the tag does not list.
+    pub missing_platforms: Vec<String>,
+    /// What nobody asked for, and the index lists without its being there: the platforms, or the digest of
+    /// what has none.
+    pub absent_platforms: Vec<String>,
+    /// What is missing or damaged.
+    pub lacks: Vec<Lack>,
+    /// Manifests of the tag that were looked at, its root among them.
+    pub manifests: u64,
+    /// Blobs of the tag that were looked at, each of an image once.
+    pub blobs: u64,
+    /// Their bytes, as manifests say.
+    pub bytes: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Why it is not complete.
+    pub error: Option<Error>,
+}
+
+impl Finding {
+    /// Nothing is known of `tag` but its name.
+    #[must_use]
+    pub fn new(tag: impl Into<String>) -> Self {
+        Self {
+            tag: tag.into(),
+            verdict: Verdict::Failed,
+            digest: None,
+            source_digest: None,
+            platforms: Vec::new(),
+            missing_platforms: Vec::new(),
+            absent_platforms: Vec::new(),
+            lacks: Vec::new(),
+            manifests: 0,
+            blobs: 0,
+            bytes: 0,
+            elapsed: Duration::ZERO,
+            error: None,
+        }
+    }
+
+    /// `tag` could not be looked at.
+    #[must_use]
+    pub fn failed(tag: impl Into<String>, error: Error) -> Self {
+        Self {
+            error: Some(error),
+            ..Self::new(tag)
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! What `verify` tells: a line a tag, everything that is missing, the totals; and the same for scripts.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use indicatif::DecimalBytes;
+use serde::Serialize;
+
+use super::json::{ErrorReport, rounded};
+use super::summary::{Outcome, Signal};
+use super::text::{self, aligned, line, or_dash, plural, short, short_name};
+use crate::error::{Error, Kind};
+use crate::finding::{Finding, Lack, Verdict};
+use crate::image::digest::Digest;
+use crate::options::Depth;
+use crate::printable::{self, clean};
+
+/// All that there is to tell.
+#[derive(Debug)]
+pub struct Verification {
+    /// What was looked at.
+    pub reference: String,
+    /// What it was compared with.
+    pub against: Option<String>,
+    /// How far blobs were looked into.
+    pub depth: Depth,
+    /// What was found, sorted by tag.
+    pub findings: Vec<Finding>,
+    /// Why nothing was looked at.
+    pub error: Option<Error>,
+    /// The signal that ended it.
+    pub signal: Option<Signal>,
+    /// What it took.
+    pub effort: Effort,
+}
+
+/// What verifying took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Effort {
+    /// Blobs that were looked at, each once.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// HTTP requests.
+    pub requests: u64,
+    /// Requests and transfers that were tried again.
+    pub retries: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Verification {
+    /// How it came out.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let complete = self.count(Verdict::Complete);
+        match self.signal {
+            Some(signal) => Outcome::Interrupted(signal),
+            None if self.error.is_some() || complete == 0 => Outcome::Failed,
+            None if complete < self.findings.len() => Outcome::Partial,
+            None => Outcome::Success,
+        }
+    }
+
+    fn count(&self, verdict: Verdict) -> usize {
+        let same = self
+            .findings
+            .iter()
+            .filter(|finding| finding.verdict == verdict);
+        same.count()
+    }
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: u32,
+    barge: &'static str,
+    reference: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against: Option<&'a str>,
+    deep: bool,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorReport<'a>>,
+    tags: Vec<TagReport<'a>>,
+    totals: TotalsReport,
+}
+
+#[derive(Serialize)]
+struct TagReport<'a> {
+    tag: &'a str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
+    platforms: &'a [String],
+    missing_platforms: &'a [String],
+    absent_platforms: &'a [String],
+    missing: Vec<LackReport<'a>>,
+    manifests: u64,
+    blobs: u64,
+    bytes: u64,
+    seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct LackReport<'a> {
+    part: &'static str,
+    digest: &'a str,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<&'a str>,
+    kind: &'static str,
+    message: String,
+}
+
+#[derive(Serialize)]
+struct TotalsReport {
+    tags: usize,
+    complete: usize,
+    incomplete: usize,
+    failed: usize,
+    blobs: u64,
+    bytes: u64,
+    requests: u64,
+    retries: u64,
+    seconds: f64,
+}
+
+/// The JSON text of `verification`, with a line end.
+#[must_use]
+pub fn json(verification: &Verification) -> String {
+    let effort = &verification.effort;
+    printable::json(&Report {
+        schema: 1,
+        barge: env!("CARGO_PKG_VERSION"),
+        reference: &verification.reference,
+        against: verification.against.as_deref(),
+        deep: verification.depth == Depth::Content,
+        outcome: verification.outcome().name(),
+        error: verification.error.as_ref().map(ErrorReport::new),
+        tags: verification.findings.iter().map(tag).collect(),
+        totals: TotalsReport {
+            tags: verification.findings.len(),
+            complete: verification.count(Verdict::Complete),
+            incomplete: verification.count(Verdict::Incomplete),
+            failed: verification.count(Verdict::Failed),
+            blobs: effort.blobs,
+            bytes: effort.bytes,
+            requests: effort.requests,
+            retries: effort.retries,
+            seconds: rounded(effort.elapsed),
+        },
+    })
+}
+
+fn tag(finding: &Finding) -> TagReport<'_> {
+    TagReport {
+        tag: &finding.tag,
+        status: finding.verdict.name(),
+        source_digest: finding.source_digest.as_ref().map(Digest::as_str),
+        digest: finding.digest.as_ref().map(Digest::as_str),
+        platforms: &finding.platforms,
+        missing_platforms: &finding.missing_platforms,
+        absent_platforms: &finding.absent_platforms,
+        missing: finding.lacks.iter().map(lack).collect(),
+        manifests: finding.manifests,
+        blobs: finding.blobs,
+        bytes: finding.bytes,
+        seconds: rounded(finding.elapsed),
+        error: finding.error.as_ref().map(ErrorReport::new),
+    }
+}
+
+fn lack(lack: &Lack) -> LackReport<'_> {
+    LackReport {
+        part: lack.part.name(),
+        digest: lack.digest.as_str(),
+        size: lack.size,
+        platform: lack.platform.as_deref(),
+        kind: lack.error.kind().name(),
+        message: lack.error.to_string(),
+    }
+}
+
+/// The text of `verification`.
+#[must_use]
+pub fn render(verification: &Verification) -> String {
+    let mut told = String::new();
+    let findings = &verification.findings;
+    if !findings.is_empty() {
+        let head = [
+            "TAG",
+            "STATUS",
+            "PLATFORMS",
+            "DIGEST",
+            "BLOBS",
+            "BYTES",
+            "TIME",
+        ];
+        let rows = std::iter::once(head.map(str::to_owned)).chain(findings.iter().map(row));
+        aligned(&mut told, &rows.collect::<Vec<_>>());
+    }
+    for finding in findings {
+        notes(&mut told, finding);
+    }
+    if let Some(error) = &verification.error {
+        line(&mut told, &format!("error: {}", text::error(error)));
+    }
+    if verification.outcome() == Outcome::Partial {
+        let bad = findings.len() - verification.count(Verdict::Complete);
+        let all = findings.len();
+        line(
+            &mut told,
+            &format!("PARTIAL: {bad} of {all} tags are not complete"),
+        );
+    }
+    for finding in findings {
+        problems(&mut told, finding);
+    }
+    line(&mut told, &closing(verification));
+    told
+}
+
+fn row(finding: &Finding) -> [String; 7] {
+    [
+        clean(&short_name(&finding.tag)),
+        finding.verdict.name().to_owned(),
+        or_dash(clean(&text::platforms(&finding.platforms))),
+        or_dash(finding.digest.as_ref().map(short).unwrap_or_default()),
+        finding.blobs.to_string(),
+        DecimalBytes(finding.bytes).to_string(),
+        format!("{:.1}s", finding.elapsed.as_secs_f64()),
+    ]
+}
+
+fn notes(told: &mut String, finding: &Finding) {
+    let tag = clean(&finding.tag);
+    for (names, words) in [
+        (&finding.missing_platforms, "does not list"),
+        (&finding.absent_platforms, "is sparse: it lacks"),
+    ] {
+        if !names.is_empty() {
+            let names = clean(&names.join(", "));
+            line(told, &format!("note: {tag} {words} {names}"));
+        }
+    }
+}
+
+fn problems(told: &mut String, finding: &Finding) {
+    let Some(error) = &finding.error else { return };
+    let (tag, kind) = (clean(&finding.tag), error.kind().name());
+    line(told, &format!("{tag}: {kind}: {}", text::error(error)));
+    for lack in &finding.lacks {
+        let word = match lack.error.kind() {
+            Kind::NotFound => "missing",
+            Kind::LocalIo => "unreadable",
+            _ => "damaged",
+        };
+        let mut what = format!("{word} {} {}", lack.part.name(), lack.digest);
+        let size = DecimalBytes(lack.size);
+        let _ = match &lack.platform {
+            Some(platform) => write!(what, " ({}, {size})", clean(platform)),
+            None => write!(what, " ({size})"),
+        };
+        if lack.error.kind() != Kind::NotFound {
+            let _ = write!(what, ": {}", clean(lack.error.cause()));
+        }
+        line(told, &format!("  {what}"));
+    }
+}
+
+fn closing(verification: &Verification) -> String {
+    let said = match verification.signal {
+        Some(Signal::Interrupt) => "interrupted: ",
+        Some(Signal::Terminate) => "terminated: ",
+        None => "",
+    };
+    let counts = [Verdict::Complete, Verdict::Incomplete, Verdict::Failed]
+        .map(|verdict| (verification.count(verdict), verdict.name()));
+    let some = counts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = some
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let colon = if parts.is_empty() { "" } else { ": " };
+    let Effort {
+        blobs,
+        bytes,
+        requests,
+        retries,
+        elapsed,
+    } = verification.effort;
+    let looked = match verification.depth {
+        Depth::Presence => "looked for",
+        Depth::Content => "read",
+    };
+    let retries = match retries {
+        0 => String::new(),
+        some => format!(", {some} retries"),
+    };
+    let noun = if blobs == 1 { "blob" } else { "blobs" };
+    format!(
+        "{said}{}{colon}{}; {blobs} {noun} with {} {looked}, {requests} requests{retries}, {:.1}s",
+        plural(verification.findings.len(), "tag"),
+        parts.join(", "),
+        DecimalBytes(bytes),
+        elapsed.as_secs_f64()
+    )
+}
