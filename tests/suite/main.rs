@@ -62,3 +62,5 @@ mod support;
 mod tags;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod verify;
