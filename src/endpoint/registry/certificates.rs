@@ -76,8 +76,25 @@ fn identity(path: &Path) -> Result<CertifiedKey> {
         unreadable(&key_path, &why)
     })?;
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| unreadable(&key_path, &error))?;
-    CertifiedKey::from_der(chain(path)?, key, &ring::default_provider())
-        .map_err(|error| unreadable(path, &error))
+    let loaded = ring::default_provider().key_provider.load_private_key(key);
+    let key = loaded.map_err(|error| unreadable(&key_path, &error))?;
+    let identity = CertifiedKey::new(chain(path)?, key);
+    if belong_together(&identity) == Some(false) {
+        let why = format!(
+            "the key in {} is not that of the certificate",
+            key_path.display()
+        );
+        return Err(unreadable(path, &why));
+    }
+    Ok(identity)
+}
+
+/// Whether certificate and key have the same public key, where that can be told. rustls tells it of X.509
+/// v3 alone, and what a client shows is the server's to judge.
+fn belong_together(identity: &CertifiedKey) -> Option<bool> {
+    let certificate = Certificate::from_der(identity.cert.first()?).ok()?;
+    let key = certificate.tbs_certificate().subject_public_key_info();
+    Some(identity.key.public_key()?.as_ref() == key.to_der().ok()?)
 }
 
 fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {
