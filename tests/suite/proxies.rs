@@ -5,7 +5,7 @@ use tempfile::{TempDir, tempdir};
 use crate::support::barge::{Barge, barge};
 use crate::support::forward::ForwardProxy;
 use crate::support::image::{Attestations, MultiArch};
-use crate::support::registry::FakeRegistry;
+use crate::support::registry::{Auth, Bearer, Blobs, FakeRegistry};
 use crate::support::secrets;
 use crate::support::tls::{Authority, Lifetime, TlsServer};
 
@@ -61,14 +61,51 @@ fn https_goes_through_a_tunnel() {
 }
 
 #[test]
-fn socks_is_spoken_too() {
+fn socks_is_spoken_too_and_the_proxy_looks_names_up() {
+    for scheme in ["socks5h", "socks5"] {
+        let inside = inside();
+        let proxy = format!("{scheme}://{}", inside.proxy.host());
+        inspect(&inside).env("HTTPS_PROXY", proxy).run().exits(0);
+        let asked = inside.proxy.asked();
+        assert_eq!(asked[0].how, "SOCKS5");
+        assert_eq!(asked[0].target, "registry.test:443");
+        assert!(!inside.registry.log().is_empty());
+    }
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_told() {
     let inside = inside();
-    let proxy = format!("socks5h://{}", inside.proxy.host());
-    inspect(&inside).env("HTTPS_PROXY", proxy).run().exits(0);
-    let asked = inside.proxy.asked();
-    assert_eq!(asked[0].how, "SOCKS5");
-    assert_eq!(asked[0].target, "registry.test:443");
-    assert!(!inside.registry.log().is_empty());
+    for proxy in ["socks5://127.0.0.1:1", "http://127.0.0.1:1"] {
+        for verify in ["--tls-verify=true", "--tls-verify=false"] {
+            let run = inspect(&inside).arg(verify).env("ALL_PROXY", proxy);
+            let said = run.run().exits(1).stderr;
+            let told = proxy.replace("socks5:", "socks5h:");
+            let told = format!("(through the proxy {told}/)");
+            assert!(said.contains(&told), "{said}");
+            for wrong in ["dns", "plain HTTP"] {
+                assert!(!said.contains(wrong), "{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_variable_that_names_no_proxy_is_told() {
+    secrets::note("proxy-Pa55");
+    let inside = inside();
+    for (variable, value) in [
+        ("HTTPS_PROXY", "ht!tp://carol:proxy-Pa55@127.0.0.1:1"),
+        ("https_proxy", "ftp://carol:proxy-Pa55@127.0.0.1:1"),
+        ("HTTP_PROXY", "http://carol:proxy-Pa55@"),
+        ("ALL_PROXY", "127.0.0.1:port"),
+    ] {
+        let said = inspect(&inside).env(variable, value).run().exits(1).stderr;
+        assert!(
+            said.contains(&format!("{variable} names no proxy")),
+            "{said}"
+        );
+    }
 }
 
 #[test]
@@ -116,6 +153,8 @@ fn no_proxy_names_hosts_and_suffixes() {
         ".test",
         "test",
         "other.io, registry.test",
+        "registry.test:443",
+        "*.test",
         "*",
     ] {
         let inside = inside();
@@ -127,7 +166,13 @@ fn no_proxy_names_hosts_and_suffixes() {
         let told = "proxy for registry.test: none";
         assert!(output.stderr.contains(told), "{output:#?}");
     }
-    for other in ["other.test", "egistry.test", "10.0.0.0/8"] {
+    for other in [
+        "other.test",
+        "egistry.test",
+        "10.0.0.0/8",
+        "registry.test:80",
+        "*.registry.test",
+    ] {
         let inside = inside();
         let proxy = format!("http://{}", inside.proxy.host());
         let run = inspect(&inside).env("HTTPS_PROXY", proxy);
@@ -143,7 +188,15 @@ fn no_proxy_names_networks() {
     let image = MultiArch::standard(&["amd64"], Attestations::With, 6);
     image.push_to(&registry, "x:1");
     let reference = registry.reference("x:1").replace("127.0.0.1", "0.0.0.0");
-    for (spared, through) in [("0.0.0.0/8", false), ("1.0.0.0/8", true)] {
+    let with_port = reference
+        .trim_start_matches("docker://")
+        .replace("/x:1", "");
+    for (spared, through) in [
+        ("0.0.0.0/8", false),
+        ("1.0.0.0/8", true),
+        (&with_port, false),
+        ("0.0.0.0:1", true),
+    ] {
         let proxy = ForwardProxy::start(&registry.host());
         let address = format!("http://{}", proxy.host());
         let run = barge().args(["inspect", "--tls-verify=false", &reference]);
@@ -161,4 +214,47 @@ fn loopback_needs_no_proxy() {
     let run = barge().args(["inspect", &registry.reference("x:1")]);
     let run = run.env("HTTP_PROXY", "http://127.0.0.1:1");
     run.env("HTTPS_PROXY", "http://127.0.0.1:1").run().exits(0);
+}
+
+/// 0.0.0.0 is this machine, and no loopback address.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_proxy_of_plain_http_is_told() {
+    let registry = FakeRegistry::start();
+    let image = MultiArch::standard(&["amd64"], Attestations::With, 6);
+    image.push_to(&registry, "x:1");
+    let host = registry.host().replace("127.0.0.1", "0.0.0.0");
+    let proxy = ForwardProxy::start(&registry.host());
+    let address = format!("http://{}", proxy.host());
+    let reference = format!("docker://{host}/x:1");
+    let run = barge().args(["inspect", "-v", "--tls-verify=false", &reference]);
+    let said = run.env("HTTP_PROXY", &address).run().exits(0).stderr;
+    let secure = format!("proxy for {host}: none");
+    let plain = format!("proxy for {host} over plain HTTP: {address}/");
+    assert!(said.contains(&secure) && said.contains(&plain), "{said}");
+    assert!(!proxy.asked().is_empty());
+}
+
+#[test]
+fn where_a_loopback_registry_leads_to_goes_through_the_proxy() {
+    let registry = FakeRegistry::start();
+    let image = MultiArch::standard(&["amd64"], Attestations::With, 6);
+    image.push_to(&registry, "x:1");
+    let storage = registry.redirect_blobs();
+    let proxy = ForwardProxy::start(&storage.host());
+    registry.configure(|settings| {
+        settings.blobs = Blobs::Redirected("http://storage.test/storage".into());
+        settings.auth = Auth::Bearer(Bearer {
+            realm: Some("http://tokens.test/token".into()),
+            ..Bearer::default()
+        });
+    });
+    let run = barge().args(["copy", &registry.reference("x:1"), "oci:y"]);
+    let address = format!("http://{}", proxy.host());
+    run.env("HTTP_PROXY", &address).run().exits(0);
+    let asked = proxy.asked();
+    let went = |start: &str| asked.iter().any(|one| one.target.starts_with(start));
+    assert!(went("http://tokens.test/token"), "{asked:#?}");
+    assert!(went("http://storage.test/storage"), "{asked:#?}");
+    assert!(!went("http://127.0.0.1"), "{asked:#?}");
 }

@@ -1,17 +1,16 @@
 //! The first contact with a registry: which scheme it speaks, how it wants to be asked, and what it
 //! says of itself on `GET /v2/` (distribution-spec, "Determining Support").
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, Proxy, Response, Url};
 
 use super::certificates::AskedFor;
 use super::challenge::{self, Challenge};
 use super::failure;
+use super::proxies::{Proxies, is_loopback};
 use super::trust::Tls;
 use crate::error::{Error, Kind, Result};
 
@@ -32,8 +31,7 @@ pub(crate) struct Session {
 pub(crate) async fn connect(host: &str, tls: &Tls, patience: Duration) -> Result<Session> {
     let door = Door::new(host, tls, patience)?;
     let target = format!("registry {host}");
-    let contact = ping(&door.client, host, tls, patience).await;
-    let (response, base) = contact.map_err(|error| door.explain(error, &target))?;
+    let (response, base) = door.ping(tls.verify).await?;
     let status = response.status();
     if status.is_server_error() || matches!(status.as_u16(), 408 | 429) {
         let refusal = failure::refused(status, response.headers(), &[]);
@@ -68,57 +66,22 @@ fn sparse_support(headers: &HeaderMap) -> Option<bool> {
     }
 }
 
-/// `GET /v2/` over HTTPS, and over plain HTTP where the rules allow it.
-async fn ping(
-    client: &Client,
-    host: &str,
-    tls: &Tls,
-    patience: Duration,
-) -> Result<(Response, Url)> {
-    let target = format!("registry {host}");
-    let unverified = tls.verify == Some(false);
-    let plain_allowed = unverified || tls.verify.is_none() && is_loopback(host);
-    let secure = base("https", host)?;
-    let error = match get(client, &secure, patience).await? {
-        Ok(response) => return Ok((response, secure)),
-        Err(error) => error,
-    };
-    let speaks_plain = failure::is_not_tls(&error) || unverified && failure::is_refused(&error);
-    if !(plain_allowed && speaks_plain) {
-        // An answer in plain is certain, and the same next time; a hang-up may be an accident.
-        if failure::is_plain_answer(&error) {
-            let error = Error::new(Kind::Protocol, "contact", target);
-            return Err(error.because("it answers without TLS").hint(PLAIN_HINT));
-        }
-        let failed = failure::unanswered(&error, "contact", &target);
-        return Err(if failure::is_not_tls(&error) {
-            failed.hint(PLAIN_HINT)
-        } else {
-            failed
-        });
+/// The error of a registry that does not answer over TLS.
+fn without_tls(error: &reqwest::Error, target: &str) -> Error {
+    // An answer in plain is certain, and the same next time; a hang-up may be an accident.
+    if failure::is_plain_answer(error) {
+        let error = Error::new(Kind::Protocol, "contact", target);
+        return error.because("it answers without TLS").hint(PLAIN_HINT);
     }
-    let plain = base("http", host)?;
-    match get(client, &plain, patience).await? {
-        Ok(response) => Ok((response, plain)),
-        Err(error) => Err(failure::unanswered(&error, "contact", &target)),
+    let failed = failure::unanswered(error, "contact", target);
+    if failure::is_not_tls(error) {
+        failed.hint(PLAIN_HINT)
+    } else {
+        failed
     }
 }
 
 const PLAIN_HINT: &str = "if it is a plain HTTP registry that you trust, add --src-tls-verify=false or --dest-tls-verify=false (--tls-verify=false for one reference)";
-
-/// The outer error is a timeout; the inner one is what the client saw.
-async fn get(client: &Client, base: &Url, patience: Duration) -> Result<reqwest::Result<Response>> {
-    let url = base
-        .join("v2/")
-        .map_err(|why| Error::usage(format!("invalid host `{base}`: {why}")))?;
-    let host = base.host_str().unwrap_or_default();
-    tokio::time::timeout(patience, client.get(url).send())
-        .await
-        .map_err(|_| {
-            Error::new(Kind::Unavailable, "contact", format!("registry {host}"))
-                .because(format!("no answer within {} s", patience.as_secs()))
-        })
-}
 
 /// The address of a registry's API; Docker Hub's is not its name.
 fn base(scheme: &str, host: &str) -> Result<Url> {
@@ -131,23 +94,13 @@ fn base(scheme: &str, host: &str) -> Result<Url> {
         .map_err(|why| Error::usage(format!("invalid registry host `{host}`: {why}")))
 }
 
-/// `localhost`, 127/8 or `::1`, with or without a port.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    name == "localhost"
-        || name
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
 /// The client for every request to a registry, and what explains that it does not get through.
 struct Door {
+    host: String,
     client: Client,
     asked: Arc<AskedFor>,
-    proxy: Option<String>,
+    proxies: Proxies,
+    patience: Duration,
 }
 
 impl Door {
@@ -159,25 +112,78 @@ impl Door {
         let told = extra.map_or_else(|| ": the system's alone".into(), |it| format!(" from {it}"));
         tracing::info!("certificates for {host}{told}");
         let (config, asked) = tls.config(host, directory.as_deref())?;
-        let proxy = proxy(host)?;
-        tracing::info!("proxy for {host}: {}", proxy.as_deref().unwrap_or("none"));
+        let proxies = Proxies::from_environment()?;
+        let builder = builder(config, patience).proxy(through(proxies.clone()));
+        let client = builder.build().map_err(|error| {
+            let target = format!("registry {host}");
+            Error::new(Kind::LocalIo, "set up a client for", target).because(failure::chain(&error))
+        })?;
         Ok(Self {
-            client: client(host, config, patience)?,
+            host: host.to_owned(),
+            client,
             asked,
-            proxy,
+            proxies,
+            patience,
         })
     }
 
-    /// `error` with what the door knows of its cause.
-    fn explain(&self, error: Error, target: &str) -> Error {
+    /// `GET /v2/` over HTTPS, and over plain HTTP where the rules allow it.
+    async fn ping(&self, verify: Option<bool>) -> Result<(Response, Url)> {
+        let host = &self.host;
+        let target = format!("registry {host}");
+        let unverified = verify == Some(false);
+        let plain_allowed = unverified || verify.is_none() && is_loopback(host);
+        let secure = base("https", host)?;
+        let proxy = self.proxies.shown(&secure);
+        tracing::info!("proxy for {host}: {}", proxy.as_deref().unwrap_or("none"));
+        let error = match self.get(&secure).await? {
+            Ok(response) => return Ok((response, secure)),
+            Err(error) => error,
+        };
+        // What refuses where there is a proxy is the proxy.
+        let refused = proxy.is_none() && failure::is_refused(&error);
+        let speaks_plain = failure::is_not_tls(&error) || unverified && refused;
+        if !(plain_allowed && speaks_plain) {
+            return Err(self.explain(without_tls(&error, &target), &secure));
+        }
+        let plain = base("http", host)?;
+        let proxy = self.proxies.shown(&plain);
+        let proxy = proxy.as_deref().unwrap_or("none");
+        tracing::info!("proxy for {host} over plain HTTP: {proxy}");
+        match self.get(&plain).await? {
+            Ok(response) => Ok((response, plain)),
+            Err(error) => {
+                let error = failure::unanswered(&error, "contact", &target);
+                Err(self.explain(error, &plain))
+            }
+        }
+    }
+
+    /// The outer error is a timeout; the inner one is what the client saw.
+    async fn get(&self, base: &Url) -> Result<reqwest::Result<Response>> {
+        let url = base
+            .join("v2/")
+            .map_err(|why| Error::usage(format!("invalid host `{base}`: {why}")))?;
+        let answer = tokio::time::timeout(self.patience, self.client.get(url).send()).await;
+        answer.map_err(|_| {
+            let host = base.host_str().unwrap_or_default();
+            let error = Error::new(Kind::Unavailable, "contact", format!("registry {host}"));
+            let seconds = self.patience.as_secs();
+            self.explain(error.because(format!("no answer within {seconds} s")), base)
+        })
+    }
+
+    /// The error of a request to `base`, with what the door knows of its cause.
+    fn explain(&self, error: Error, base: &Url) -> Error {
         if error.kind() != Kind::Unavailable {
             return error;
         }
         let cause = error.cause().to_owned();
-        match (self.asked.verdict(), &self.proxy) {
+        match (self.asked.verdict(), self.proxies.shown(base)) {
             (Some(verdict), _) => {
                 let cause = format!("{verdict} ({cause})");
-                failure::no_client_certificate("contact", target, &cause)
+                let target = format!("registry {}", self.host);
+                failure::no_client_certificate("contact", &target, &cause)
             }
             (None, Some(proxy)) => error.because(format!("{cause} (through the proxy {proxy})")),
             (None, None) => error,
@@ -185,62 +191,23 @@ impl Door {
     }
 }
 
-fn client(host: &str, config: rustls::ClientConfig, patience: Duration) -> Result<Client> {
-    let mut builder = Client::builder()
+fn builder(config: rustls::ClientConfig, patience: Duration) -> reqwest::ClientBuilder {
+    Client::builder()
         .user_agent(concat!("barge/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(patience)
         .tls_backend_preconfigured(config)
-        .referer(false);
-    if is_loopback(host) {
-        builder = builder.no_proxy();
-    }
-    builder.build().map_err(|error| {
-        let target = format!("registry {host}");
-        Error::new(Kind::LocalIo, "set up a client for", target).because(failure::chain(&error))
-    })
+        .referer(false)
 }
 
-/// The proxy that the client takes by itself for `host`, without its user and password.
-fn proxy(host: &str) -> Result<Option<String>> {
-    if is_loopback(host) {
-        return Ok(None);
-    }
-    let address = base("https", host)?;
-    let address = address
-        .as_str()
-        .parse()
-        .map_err(|why| Error::usage(format!("invalid registry host `{host}`: {why}")))?;
-    let proxy = Matcher::from_system().intercept(&address);
-    Ok(proxy.map(|proxy| proxy.uri().to_string()))
+/// Every request by its own URL: a registry may send it on, and its token server is elsewhere.
+fn through(proxies: Proxies) -> Proxy {
+    Proxy::custom(move |url| proxies.of(url).cloned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn loopback_is_a_host_not_a_prefix() {
-        for host in [
-            "localhost",
-            "localhost:5000",
-            "127.0.0.1:1",
-            "127.8.9.1",
-            "[::1]",
-            "[::1]:5000",
-        ] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in [
-            "localhost.example.com",
-            "128.0.0.1",
-            "[::2]:5000",
-            "example.com:127",
-            "127.0.0.1.nip.io",
-        ] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
 
     #[test]
     fn docker_hub_answers_elsewhere() {

@@ -14,6 +14,7 @@ pub(crate) mod failure;
 pub mod login;
 mod manifests;
 mod pieces;
+mod proxies;
 mod registries;
 mod request;
 mod session;
