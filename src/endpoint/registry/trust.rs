@@ -133,13 +133,33 @@ impl Verifier {
         Ok(verifier)
     }
 
-    fn explain(&self, error: rustls::Error, certificate: &CertificateDer<'_>) -> rustls::Error {
+    fn explain(
+        &self,
+        error: rustls::Error,
+        certificate: &CertificateDer<'_>,
+        server_name: &ServerName<'_>,
+    ) -> rustls::Error {
         match error {
             rustls::Error::InvalidCertificate(why) => {
-                let refused = Refused::new(&self.host, &why, (certificate, &self.sources));
+                let hosts = Hosts {
+                    shown: self.host_of(server_name),
+                    registry: &self.host,
+                };
+                let refused = Refused::new(&hosts, &why, (certificate, &self.sources));
                 CertificateError::Other(OtherError(Arc::new(refused))).into()
             }
             other => other,
+        }
+    }
+
+    /// Who was spoken to: the registry, or where it led to, whose port is not known here.
+    fn host_of(&self, server_name: &ServerName<'_>) -> String {
+        let name = server_name.to_str();
+        let rest = self.host.trim_start_matches('[').strip_prefix(&*name);
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', ']'])) {
+            self.host.clone()
+        } else {
+            name.into_owned()
         }
     }
 }
@@ -169,7 +189,7 @@ impl ServerCertVerifier for Verifier {
             Trust::Anyone => return Ok(ServerCertVerified::assertion()),
             Trust::Nobody => {
                 let nobody = CertificateError::UnknownIssuer.into();
-                return Err(self.explain(nobody, end_entity));
+                return Err(self.explain(nobody, end_entity, server_name));
             }
             Trust::Known { webpki, own } => (webpki, own),
         };
@@ -186,7 +206,7 @@ impl ServerCertVerifier for Verifier {
                     Err(error)
                 }
             })
-            .map_err(|error| self.explain(error, end_entity))
+            .map_err(|error| self.explain(error, end_entity, server_name))
     }
 
     fn verify_tls12_signature(
@@ -255,9 +275,15 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// Whose certificate it is, and for which registry, whose directories hold what is trusted.
+struct Hosts<'a> {
+    shown: String,
+    registry: &'a str,
+}
+
 impl Refused {
     fn new(
-        host: &str,
+        hosts: &Hosts<'_>,
         why: &CertificateError,
         (certificate, sources): (&CertificateDer<'_>, &str),
     ) -> Self {
@@ -278,11 +304,11 @@ impl Refused {
                 format!("it is not for this host, but for {}", names(presented))
             }
             CertificateError::UnknownIssuer => {
-                hint = authority_hint(host);
+                hint = authority_hint(hosts.registry);
                 format!("nobody that is trusted has signed it ({sources})")
             }
             CertificateError::BadSignature => {
-                hint = authority_hint(host);
+                hint = authority_hint(hosts.registry);
                 format!(
                     "an authority of that name is trusted, but another key signed it ({sources})"
                 )
@@ -290,7 +316,10 @@ impl Refused {
             why => clean(&why.to_string()),
         };
         Self {
-            cause: format!("the certificate of {host}{whose} is not accepted: {reason}"),
+            cause: format!(
+                "the certificate of {}{whose} is not accepted: {reason}",
+                hosts.shown
+            ),
             hint,
         }
     }

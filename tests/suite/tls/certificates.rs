@@ -9,7 +9,7 @@ use tempfile::{TempDir, tempdir};
 use super::{contains, copy, image, not_started, secured, source};
 use crate::support::barge::{Barge, barge};
 use crate::support::docker_registry::{Config, DockerRegistry, Login, OwnTls};
-use crate::support::registry::FakeRegistry;
+use crate::support::registry::{Auth, Bearer, Blobs, FakeRegistry};
 use crate::support::skopeo;
 use crate::support::tls::{Authority, Clients, Lifetime, TlsServer};
 
@@ -243,6 +243,33 @@ fn an_unknown_authority_is_told_with_the_places_that_were_looked_in() {
     contains(&error["hint"], &format!("certs.d/{}", server.host()));
     contains(&error["hint"], "SSL_CERT_FILE");
     assert_eq!(registry.log().len(), 0);
+}
+
+/// A registry with a login that leads to a server with TLS of its own, named `localhost`.
+#[test]
+fn a_certificate_of_another_host_is_told_as_that_hosts() {
+    for leads in ["blobs", "tokens"] {
+        let registry = source();
+        let storage = registry.redirect_blobs();
+        let identity = Authority::new().identity("localhost", Lifetime::Now);
+        let server = TlsServer::start_as(&storage.host(), &identity);
+        let elsewhere = server.host().replace("127.0.0.1", "https://localhost");
+        registry.configure(|settings| {
+            if leads == "blobs" {
+                settings.blobs = Blobs::Redirected(format!("{elsewhere}/storage"));
+            } else {
+                settings.auth = Auth::Bearer(Bearer {
+                    realm: Some(format!("{elsewhere}/token")),
+                    ..Bearer::default()
+                });
+            }
+        });
+        let run = copy(&registry.reference("x:1"), "oci:y").run().exits(1);
+        let said = run.stdout;
+        assert!(said.contains("the certificate of localhost (CN="), "{said}");
+        let directory = format!("certs.d/{}", registry.host());
+        assert!(said.contains(&directory), "{said}");
+    }
 }
 
 #[test]
