@@ -201,6 +201,14 @@ fn a_configuration_that_cannot_be_understood_is_named() {
         ("[[registry]\n", "line 1"),
         ("\n[[registry]]\nlocation = 5\n", "line 3"),
         ("[[registry]]\ninsecure = true\n", "neither"),
+        (
+            "[[registry]]\nlocation = \"https://a.io\"\n",
+            "the location `https://a.io` of a [[registry]] has a scheme",
+        ),
+        (
+            "[[registry]]\nprefix = \"http://a.io\"\nlocation = \"b.io\"\n",
+            "the prefix `http://a.io` of a [[registry]] has a scheme",
+        ),
     ] {
         let run = barge().args(["inspect", &registry.reference("x:1")]);
         let output = with_conf(run, text).run().exits(1);

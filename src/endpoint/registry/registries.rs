@@ -91,7 +91,7 @@ impl RegistriesConf {
             return Ok(place);
         }
         let (host, path) = moved.split_once('/').unwrap_or((&moved, ""));
-        if host.is_empty() || host.contains("://") || path.is_empty() != place.path.is_empty() {
+        if host.is_empty() || path.is_empty() != place.path.is_empty() {
             return Err(unreadable(
                 file,
                 &format!("`{}` is no place for {name}", rule.location),
@@ -164,10 +164,19 @@ fn parse(text: &str) -> std::result::Result<Vec<Rule>, String> {
             .map_or(1, |before| before.matches('\n').count() + 1);
         format!("line {line}: {}", error.message())
     })?;
-    match config.registry.iter().find(|rule| rule.key().is_empty()) {
-        Some(_) => Err("a [[registry]] has neither `prefix` nor `location`".into()),
-        None => Ok(config.registry),
+    for rule in &config.registry {
+        if rule.key().is_empty() {
+            return Err("a [[registry]] has neither `prefix` nor `location`".into());
+        }
+        for (key, name) in [("prefix", &rule.prefix), ("location", &rule.location)] {
+            if name.contains("://") {
+                return Err(format!(
+                    "the {key} `{name}` of a [[registry]] has a scheme: write HOST[:PORT][/PATH] alone, with `insecure = true` for plain HTTP"
+                ));
+            }
+        }
     }
+    Ok(config.registry)
 }
 
 /// The `*.conf` files of a directory, by name; none of one that is not there.
