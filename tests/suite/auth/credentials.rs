@@ -6,7 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{LOGIN, PASSWORD, USER, auth_file, bearer, copy, guarded, image, open_source};
+use super::{
+    LOGIN, PASSWORD, USER, auth_file, bearer, copy, guarded, guarded_source, image, inspect,
+    open_source, users,
+};
 use crate::support::barge::{Barge, Output};
 use crate::support::docker_registry::{Config, DockerRegistry, Login};
 use crate::support::registry::{Anonymous, Auth, Bearer, FakeRegistry};
@@ -255,4 +258,22 @@ fn an_auth_file_that_cannot_be_understood_is_named_and_not_shown() {
     let message = error["message"].as_str().expect("a message");
     assert!(message.contains("config.json"), "{message}");
     keeps_secrets(&output);
+}
+
+#[test]
+fn the_names_of_hosts_have_no_case() {
+    // Loopback speaks plain HTTP, and the key of the host, or of the repository, is found.
+    for form in [
+        "Localhost:PORT",
+        "LOCALHOST:PORT/x",
+        "https://LocalHost:PORT/v1/",
+    ] {
+        let source = guarded_source();
+        let port = source.host().replace("127.0.0.1:", "");
+        let run = inspect(&format!("docker://LOCALHOST:{port}/x:1"));
+        let file = run.home().join("variable.json");
+        auth_file(&file, &[(&form.replace("PORT", &port), LOGIN)]);
+        run.env("REGISTRY_AUTH_FILE", &file).run().exits(0);
+        assert_eq!(users(&source), ["alice"], "{form}");
+    }
 }

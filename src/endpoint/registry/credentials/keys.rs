@@ -16,7 +16,7 @@ pub(super) fn best<'a>(
         format!("{host}/{path}")
     };
     loop {
-        if let Some(key) = keys.clone().find(|key| *key == scope) {
+        if let Some(key) = keys.clone().find(|key| is_same(key, &scope)) {
             return Some(key);
         }
         match scope.rfind('/') {
@@ -25,6 +25,17 @@ pub(super) fn best<'a>(
         }
     }
     keys.clone().find(|key| names_host(key, host))
+}
+
+/// Whether two names are one: hosts have no case, repositories have.
+fn is_same(key: &str, scope: &str) -> bool {
+    let length = scope.find('/').unwrap_or(scope.len());
+    match (key.split_at_checked(length), scope.split_at_checked(length)) {
+        (Some((host, path)), Some((other, rest))) => {
+            host.eq_ignore_ascii_case(other) && path == rest
+        }
+        _ => false,
+    }
 }
 
 /// Whether `key` means the whole of `host`, in whatever form.
@@ -36,7 +47,7 @@ pub(super) fn names_host(key: &str, host: &str) -> bool {
     let whole_host = bare
         .strip_prefix(name)
         .is_some_and(|path| matches!(path, "" | "/" | "/v1" | "/v1/" | "/v2" | "/v2/"));
-    whole_host && (name == host || is_hub(name) && is_hub(host))
+    whole_host && (name.eq_ignore_ascii_case(host) || is_hub(name) && is_hub(host))
 }
 
 /// Whether `host` is one of the names of Docker Hub.
@@ -75,6 +86,9 @@ mod tests {
         assert_eq!(best("path.io", "x"), None);
         assert_eq!(best("none.io", "x"), None);
         assert_eq!(best("q.io:5000", "x"), None);
+        assert_eq!(best("Q.io", "ns/repo"), Some("q.io/ns/repo"));
+        assert_eq!(best("Q.io", "NS/repo"), Some("q.io"));
+        assert_eq!(best("Old.IO", "x"), Some("https://old.io"));
     }
 
     #[test]
