@@ -57,12 +57,13 @@ impl Tag {
         if self.shared.settings.run == Run::Dry {
             return Ok(());
         }
-        let done = self.shared.images.run(&manifest.digest, async {
+        let work = Box::pin(async {
             if self.shared.showing == Showing::Later {
                 self.lacked(&manifest.digest).await?;
             }
             self.shared.destination.put_manifest(manifest).await
         });
+        let done = self.shared.images.run(&manifest.digest, work);
         done.await.map(|_| ())
     }
 
