@@ -222,9 +222,22 @@ impl Authenticator {
         if let Some(basic) = self.basic() {
             request = request.header(AUTHORIZATION, basic);
         }
+        self.answer(request, doing, target).await
+    }
+
+    /// The head of the answer to `request`, which is not waited for longer than for anything else.
+    pub(super) async fn answer(
+        &self,
+        request: RequestBuilder,
+        doing: &str,
+        target: &str,
+    ) -> Result<Response> {
         match tokio::time::timeout(self.limits.stall, request.send()).await {
             Ok(answer) => answer.map_err(|error| failure::unanswered(&error, doing, target)),
-            Err(_) => Err(Error::new(Kind::Unavailable, doing, target).because("no answer")),
+            Err(_) => {
+                let cause = format!("no answer within {} s", self.limits.stall.as_secs());
+                Err(Error::new(Kind::Unavailable, doing, target).because(cause))
+            }
         }
     }
 

@@ -65,10 +65,7 @@ async fn enter(session: &Session, auth: &Authenticator, host: &str) -> Result<()
         .join("v2/")
         .map_err(|why| Error::new(Kind::Protocol, "log in to", &target).because(why))?;
     let request = session.client.get(base).header(AUTHORIZATION, header);
-    let response = request
-        .send()
-        .await
-        .map_err(|error| failure::unanswered(&error, "log in to", &target))?;
+    let response = auth.answer(request, "log in to", &target).await?;
     let status = response.status();
     let refusal = failure::refused(status, response.headers(), &[]);
     match status {

@@ -17,6 +17,7 @@ use crate::support::docker_registry::{Config, DockerRegistry, Login};
 use crate::support::helper::Helpers;
 use crate::support::registry::{Auth, Bearer, FakeRegistry};
 use crate::support::skopeo;
+use crate::support::wire::{Fault, Request};
 
 /// `barge login -u alice --password-stdin` of this registry, the password given.
 fn login(registry: &str) -> Barge {
@@ -284,6 +285,24 @@ fn a_registry_that_does_not_take_the_token_it_sent_for_is_told_of() {
         "{output:#?}"
     );
     assert!(!output.stdout.contains("stored"), "{output:#?}");
+}
+
+#[test]
+fn a_registry_that_does_not_answer_the_login_is_given_up() {
+    let source = guarded(Auth::Bearer(bearer()));
+    let shows_token = |request: &Request| {
+        let header = request.header("authorization").unwrap_or_default();
+        request.path == "/v2/" && header.starts_with("Bearer ")
+    };
+    source.fail(usize::MAX, shows_token, Fault::Stall);
+    let run = login(&source.host()).args(["--stall-timeout", "1", "--retry-times", "0"]);
+    let output = run.run().exits(1);
+    assert!(
+        output.stderr.contains("no answer within 1 s"),
+        "{output:#?}"
+    );
+    assert!(!output.stdout.contains("stored"), "{output:#?}");
+    source.release();
 }
 
 #[test]
