@@ -71,9 +71,7 @@ async fn who(request: &LoginRequest) -> Result<LoggedIn> {
     let registry = &request.registry;
     let options = request.access.options(Side::Source, &Events::ignored());
     let sources = options.credentials;
-    let found = sources
-        .find(&registry.host, &registry.namespace, options.stall)
-        .await?;
+    let found = sources.find(&registry.host, &registry.namespace).await?;
     let missing = |why: String| {
         Error::new(Kind::NotFound, "find a login for", registry)
             .because(why)

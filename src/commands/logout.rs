@@ -79,6 +79,6 @@ async fn elsewhere(request: &LogoutRequest, registry: &RegistryScope) -> Result<
     };
     let options = access.options(Side::Source, &Events::ignored());
     let (host, path) = (&registry.host, &registry.namespace);
-    let found = options.credentials.find(host, path, options.stall).await?;
+    let found = options.credentials.find(host, path).await?;
     Ok((found.credentials != Credentials::Anonymous).then_some(found.origin))
 }

@@ -1,12 +1,11 @@
 //! `barge login` and `barge logout`, resolved.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::access::{Access, resolve};
 use super::environment::Environment;
 use super::{Output, output};
-use crate::cli::{AccessArgs, LoginArgs, LogoutArgs, NetworkArgs};
+use crate::cli::{AccessArgs, LoginArgs, LogoutArgs};
 use crate::endpoint::registry::credentials::login_file::LoginFile;
 use crate::error::{Error, Result};
 use crate::reference::RegistryScope;
@@ -85,7 +84,7 @@ impl LoginRequest {
             registry: RegistryScope::parse(&arguments.registry)?,
             user: arguments.username,
             wish,
-            file: login_file(arguments.authfile, &arguments.network, environment)?,
+            file: login_file(arguments.authfile, environment)?,
             access: resolve(access, &arguments.network, environment, "--")?,
             output: output(&arguments.output),
         })
@@ -105,23 +104,16 @@ impl LogoutRequest {
         let elsewhere = arguments.authfile.is_none().then(elsewhere).transpose()?;
         Ok(Self {
             registry: registry.map(RegistryScope::parse).transpose()?,
-            file: login_file(arguments.authfile, &arguments.network, environment)?,
+            file: login_file(arguments.authfile, environment)?,
             elsewhere,
             output: output(&arguments.output),
         })
     }
 }
 
-fn login_file(
-    named: Option<PathBuf>,
-    network: &NetworkArgs,
-    environment: &Environment,
-) -> Result<LoginFile> {
+fn login_file(named: Option<PathBuf>, environment: &Environment) -> Result<LoginFile> {
     let path = environment.login_file(named).ok_or_else(|| {
         Error::usage("there is no home directory to keep logins in; name a file with --authfile")
     })?;
-    Ok(LoginFile {
-        path,
-        patience: Duration::from_secs(network.stall_timeout),
-    })
+    Ok(LoginFile { path })
 }

@@ -196,7 +196,7 @@ impl Repository {
     /// The first contact, made once; its failure is everyone's.
     async fn session(&self) -> Result<&Session> {
         let contacted = self.session.get_or_init(|| async {
-            let found = self.credentials.find(&self.host, &self.name, self.stall);
+            let found = self.credentials.find(&self.host, &self.name);
             let found = Box::pin(found).await?;
             tracing::info!("credentials for {self}: {found}");
             self.auth.identify_as(found.credentials);

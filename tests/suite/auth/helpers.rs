@@ -138,11 +138,52 @@ fn a_helper_that_fails_is_named_with_its_words() {
 fn a_helper_that_hangs_is_ended() {
     let started = Instant::now();
     let said = broken(Some("#!/bin/sh\nexec sleep 600\n")).stderr;
-    assert!(
-        started.elapsed() < Duration::from_secs(25),
-        "it was waited for"
+    // Whatever --stall-timeout says: a helper may ask a person.
+    let waited = started.elapsed();
+    assert!(waited >= Duration::from_secs(30), "{waited:?}");
+    assert!(waited < Duration::from_secs(55), "{waited:?}");
+    assert!(said.contains("within 30 s"), "{said}");
+}
+
+#[test]
+fn a_helper_that_prints_without_end_is_ended() {
+    for output in ["", " >&2"] {
+        let started = Instant::now();
+        let said = broken(Some(&format!("#!/bin/sh\nexec yes nonsense{output}\n"))).stderr;
+        assert!(said.contains("more than 64 KiB"), "{said}");
+        assert!(started.elapsed() < Duration::from_secs(25), "{said}");
+    }
+}
+
+#[test]
+fn a_helper_that_leaves_a_program_running_is_taken_by_its_exit() {
+    let source = guarded_source();
+    let script = format!(
+        "#!/bin/sh\nsleep 60 &\necho '{}'\n",
+        json!({"Username": USER, "Secret": PASSWORD})
     );
-    assert!(said.contains("within 1 s"), "{said}");
+    let helpers = Helpers::new().script("one", &script);
+    let started = Instant::now();
+    run(&source, &helpers, &json!({"credsStore": "one"}))
+        .run()
+        .exits(0);
+    assert!(started.elapsed() < Duration::from_secs(25));
+    assert_eq!(users(&source), [USER]);
+}
+
+#[test]
+fn json_without_credentials_is_nonsense() {
+    for printed in [
+        "{}",
+        "[]",
+        "[1]",
+        "null",
+        r#"{"Username": "u"}"#,
+        r#"{"Username": "", "Secret": ""}"#,
+    ] {
+        let said = broken(Some(&format!("#!/bin/sh\necho '{printed}'\n"))).stderr;
+        assert!(said.contains("it printed"), "{printed}: {said}");
+    }
 }
 
 #[test]
@@ -156,11 +197,15 @@ fn a_helper_that_prints_nonsense_is_named_and_its_words_are_not_shown() {
         assert!(!said.contains("hidden-Pa55"), "{said}");
         assert!(said.contains("not the JSON expected"), "{said}");
     }
-    let script = r#"#!/bin/sh
-echo '{"Username": "u", "Secret": "hidden-Pa55"}'
-exit 1
-"#;
-    assert!(!broken(Some(script)).stderr.contains("hidden-Pa55"));
+    for printed in [
+        r#"{"Username": "u", "Secret": "hidden-Pa55"}"#,
+        "hidden-Pa55",
+    ] {
+        let script = format!("#!/bin/sh\necho '{printed}'\necho locked >&2\nexit 1\n");
+        let said = broken(Some(&script)).stderr;
+        assert!(!said.contains("hidden-Pa55"), "{said}");
+        assert!(said.contains("exit status: 1: locked"), "{said}");
+    }
 }
 
 #[test]

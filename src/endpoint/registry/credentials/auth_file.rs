@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use base64::Engine as _;
 use serde::Deserialize;
@@ -53,12 +52,7 @@ pub(super) struct InCharge<'a> {
 impl AuthFile {
     /// The credentials for `path` at `host`, if there are any: an entry for a part of the host, then the
     /// host's own helper, then the host's entry, then the helper for every host.
-    pub(super) async fn find(
-        &self,
-        host: &str,
-        path: &str,
-        patience: Duration,
-    ) -> Result<Option<Found>> {
+    pub(super) async fn find(&self, host: &str, path: &str) -> Result<Option<Found>> {
         let Some(config) = self.read()? else {
             return Ok(None);
         };
@@ -68,7 +62,7 @@ impl AuthFile {
             .is_some_and(|(key, _)| !keys::names_host(key, host));
         let own = config.own_helper(host);
         if let Some(helper) = own.as_ref().filter(|own| !own.name.is_empty() && !of_part)
-            && let Some(found) = self.ask(helper, host, patience).await?
+            && let Some(found) = self.ask(helper, host).await?
         {
             return Ok(Some(found));
         }
@@ -79,21 +73,15 @@ impl AuthFile {
             }));
         }
         match (own, config.any_helper()) {
-            (None, Some(helper)) => self.ask(&helper, host, patience).await,
+            (None, Some(helper)) => self.ask(&helper, host).await,
             _ => Ok(None),
         }
     }
 
-    async fn ask(
-        &self,
-        helper: &InCharge<'_>,
-        host: &str,
-        patience: Duration,
-    ) -> Result<Option<Found>> {
+    async fn ask(&self, helper: &InCharge<'_>, host: &str) -> Result<Option<Found>> {
         let asked = Helper {
             name: helper.name,
             file: &self.path,
-            patience,
         };
         for server in servers(host) {
             if let Some(credentials) = asked.get(server).await? {

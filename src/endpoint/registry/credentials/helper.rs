@@ -2,13 +2,14 @@
 //! run a question, with a limit; what goes wrong is told with the name of the helper, never with what
 //! it printed where that may hold a secret.
 
+use std::io;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{ChildStdin, Command};
 
 use super::{Credentials, Secret};
 use crate::error::{Error, Kind, Result};
@@ -20,6 +21,12 @@ const IDENTITY_USER: &str = "<token>";
 const NOT_FOUND: &str = "credentials not found";
 /// How much of a helper's words goes into a message.
 const LONGEST_WORDS: usize = 300;
+/// How long one answer may take. Some ask a person first, so it is not the time of a connection.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes that a helper may print on one output; a login has a few thousand at most.
+const LONGEST_OUTPUT: u64 = 64 << 10;
+/// How long a helper that has ended may leave its outputs open to programs that it started.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// A helper that a configuration file names.
 pub(super) struct Helper<'a> {
@@ -27,8 +34,13 @@ pub(super) struct Helper<'a> {
     pub(super) name: &'a str,
     /// The file that names it.
     pub(super) file: &'a Path,
-    /// How long one answer may take.
-    pub(super) patience: Duration,
+}
+
+/// How a helper ended, and what it wrote on each output.
+struct Answer {
+    status: ExitStatus,
+    printed: Vec<u8>,
+    complained: Vec<u8>,
 }
 
 /// What `get` prints and `store` reads.
@@ -61,14 +73,18 @@ impl Helper<'_> {
                 error.column()
             ))
         })?;
-        Ok(match (stored.username.as_str(), stored.secret) {
-            ("", secret) if secret.is_empty() => None,
-            (IDENTITY_USER, secret) => Some(Credentials::Identity(Secret::new(secret))),
-            (user, secret) => Some(Credentials::Password {
+        if stored.secret.is_empty() {
+            let cause = "it printed JSON without a secret; a helper that keeps none says `credentials not found`";
+            return Err(self.failed(doing).because(cause));
+        }
+        let secret = Secret::new(stored.secret);
+        Ok(Some(match stored.username.as_str() {
+            IDENTITY_USER => Credentials::Identity(secret),
+            user => Credentials::Password {
                 user: user.to_owned(),
-                password: Secret::new(secret),
-            }),
-        })
+                password: secret,
+            },
+        }))
     }
 
     /// Lets it keep a login for `server`.
@@ -96,36 +112,36 @@ impl Helper<'_> {
 
     /// What it prints for `verb`; `None` where it has no such credentials.
     async fn ask(&self, verb: &str, input: &str, doing: &str) -> Result<Option<Vec<u8>>> {
-        let run = tokio::time::timeout(self.patience, self.run(verb, input));
-        let output = run.await.map_err(|_| {
-            let cause = format!("it did not answer within {} s", self.patience.as_secs());
+        let run = tokio::time::timeout(PATIENCE, self.run(verb, input));
+        let answer = run.await.map_err(|_| {
+            let cause = format!("it did not answer within {} s", PATIENCE.as_secs());
             self.failed(doing).because(cause)
         })?;
-        let output = output.map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => self
+        let answer = answer.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => self
                 .failed(doing)
                 .because("there is no such program in PATH"),
             _ => self.failed(doing).because(error),
         })?;
-        if output.status.success() {
-            return Ok(Some(output.stdout));
+        if answer.status.success() {
+            return Ok(Some(answer.printed));
         }
-        let words = words(&output);
-        if words.contains(NOT_FOUND) {
+        if answer.finds_nothing() {
             return Ok(None);
         }
-        // `store` was given a secret, and `get` may have printed one.
-        let telling = if words.is_empty() || words.contains('{') || verb == "store" {
+        let words = excerpt(&String::from_utf8_lossy(&answer.complained), LONGEST_WORDS);
+        // `store` was given a secret.
+        let telling = if words.is_empty() || verb == "store" {
             String::new()
         } else {
             format!(": {words}")
         };
         Err(self
             .failed(doing)
-            .because(format!("it ended with {}{telling}", output.status)))
+            .because(format!("it ended with {}{telling}", answer.status)))
     }
 
-    async fn run(&self, verb: &str, input: &str) -> std::io::Result<Output> {
+    async fn run(&self, verb: &str, input: &str) -> io::Result<Answer> {
         let mut child = Command::new(self.program())
             .arg(verb)
             .stdin(Stdio::piped())
@@ -133,14 +149,38 @@ impl Helper<'_> {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            match stdin.write_all(input.as_bytes()).await {
-                // It may know without reading, or have failed already, which its status tells.
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-                written => written?,
+        let (mut printed, mut complained) = (Vec::new(), Vec::new());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let status = {
+            let talk = async {
+                tokio::try_join!(
+                    tell(stdin, input),
+                    hear(stdout, &mut printed),
+                    hear(stderr, &mut complained)
+                )
+            };
+            tokio::pin!(talk);
+            tokio::select! {
+                talked = &mut talk => {
+                    talked?;
+                    child.wait().await?
+                }
+                ended = child.wait() => {
+                    // What the helper itself has written is there; a program that it left running may
+                    // hold its outputs open for as long as that likes.
+                    if let Ok(talked) = tokio::time::timeout(GRACE, talk).await {
+                        talked?;
+                    }
+                    ended?
+                }
             }
-        }
-        child.wait_with_output().await
+        };
+        Ok(Answer {
+            status,
+            printed,
+            complained,
+        })
     }
 
     fn failed(&self, doing: &str) -> Error {
@@ -153,8 +193,35 @@ impl Helper<'_> {
     }
 }
 
-/// What it said: helpers tell their errors on either output.
-fn words(output: &Output) -> String {
-    let both = [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text));
-    excerpt(&both.join(" "), LONGEST_WORDS)
+impl Answer {
+    /// Whether it says that it has no such credentials; helpers tell that on either output.
+    fn finds_nothing(&self) -> bool {
+        [&self.printed, &self.complained]
+            .into_iter()
+            .any(|bytes| String::from_utf8_lossy(bytes).contains(NOT_FOUND))
+    }
+}
+
+async fn tell(stdin: Option<ChildStdin>, input: &str) -> io::Result<()> {
+    let Some(mut stdin) = stdin else {
+        return Ok(());
+    };
+    match stdin.write_all(input.as_bytes()).await {
+        // It may know without reading, or have failed already, which its status tells.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Everything that comes from `output`; more than a helper has to say is an error.
+async fn hear(output: Option<impl AsyncRead + Unpin>, said: &mut Vec<u8>) -> io::Result<()> {
+    let Some(output) = output else {
+        return Ok(());
+    };
+    let read = output.take(LONGEST_OUTPUT + 1).read_to_end(said).await?;
+    if read as u64 > LONGEST_OUTPUT {
+        let cause = format!("it printed more than {} KiB", LONGEST_OUTPUT >> 10);
+        return Err(io::Error::other(cause));
+    }
+    Ok(())
 }

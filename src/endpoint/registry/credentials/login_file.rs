@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use base64::Engine as _;
 use serde_json::{Map, Value};
@@ -28,8 +27,6 @@ const SECRETS: [&str; 5] = [
 pub struct LoginFile {
     /// The file.
     pub path: PathBuf,
-    /// How long a credential helper may take to answer.
-    pub patience: Duration,
 }
 
 /// What a login is for.
@@ -159,7 +156,6 @@ impl LoginFile {
         Helper {
             name,
             file: &self.path,
-            patience: self.patience,
         }
     }
 

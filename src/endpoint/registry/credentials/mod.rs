@@ -9,7 +9,6 @@ pub mod login_file;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 
@@ -128,14 +127,13 @@ impl fmt::Display for Found {
 }
 
 impl CredentialSource {
-    /// The credentials for `host` and a path in it (a repository, a namespace, or nothing). A credential
-    /// helper has so long to answer.
+    /// The credentials for `host` and a path in it (a repository, a namespace, or nothing).
     ///
     /// # Errors
     ///
     /// `local-io` when a file cannot be read or understood, or a credential helper fails; the message
     /// names it.
-    pub async fn find(&self, host: &str, path: &str, patience: Duration) -> Result<Found> {
+    pub async fn find(&self, host: &str, path: &str) -> Result<Found> {
         match self {
             Self::Given(credentials) => Ok(Found {
                 credentials: credentials.clone(),
@@ -144,7 +142,7 @@ impl CredentialSource {
             Self::File(path) => read_login(path).await,
             Self::Files(files) => {
                 for file in files {
-                    if let Some(found) = file.find(host, path, patience).await? {
+                    if let Some(found) = file.find(host, path).await? {
                         return Ok(found);
                     }
                 }
