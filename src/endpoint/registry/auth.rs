@@ -15,6 +15,7 @@ use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use super::body::{self, Limits};
 use super::challenge::{Bearer, Challenge};
 use super::connect::Session;
+use super::credentials::concealed::{self, conceal};
 use super::credentials::{Credentials, Secret};
 use super::failure;
 use super::token::{Asked, Token, bearer, secret_header};
@@ -110,6 +111,7 @@ impl Authenticator {
 
     /// Whom to be from now on; nobody until then. The first to say so is obeyed.
     pub(crate) fn identify_as(&self, credentials: Credentials) {
+        concealed::note_credentials(&credentials);
         // Fails where it is known already.
         let _ = self.credentials.set(credentials);
     }
@@ -121,6 +123,11 @@ impl Authenticator {
     /// Whether there is anything to show.
     pub(crate) fn is_anonymous(&self) -> bool {
         *self.credentials() == Credentials::Anonymous
+    }
+
+    /// Whether a token is shown that the user has given, which no token server granted to this run.
+    pub(crate) fn is_token(&self) -> bool {
+        matches!(self.credentials(), Credentials::Token(_))
     }
 
     /// Remembers what the registry asks for.
@@ -149,7 +156,7 @@ impl Authenticator {
         if let Credentials::Token(token) = self.credentials() {
             return Ok(Authorization {
                 header: bearer(token.expose()),
-                granted: true,
+                granted: false,
             });
         }
         match self.challenge() {
@@ -276,7 +283,7 @@ impl Authenticator {
         scope: &Scope,
     ) -> Result<bool> {
         self.learn(challenge);
-        if matches!(self.credentials(), Credentials::Token(_)) {
+        if self.is_token() {
             return Ok(false);
         }
         match self.challenge() {
@@ -339,7 +346,11 @@ impl Authenticator {
 
     /// The token server's address; one that would leak the password is refused.
     fn realm(&self, base: &Url, bearer: &Bearer) -> Result<Url> {
-        let target = format!("{} from token server `{}`", self.host, clean(&bearer.realm));
+        let target = format!(
+            "{} from token server `{}`",
+            self.host,
+            clean(&conceal(&bearer.realm))
+        );
         let realm = base
             .join(&bearer.realm)
             .map_err(|why| Error::new(Kind::Protocol, DOING, &target).because(why))?;

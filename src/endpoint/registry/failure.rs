@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use rustls::{AlertDescription, CertificateError};
 
+use super::credentials::concealed::conceal;
 use super::trust::Refused;
 use crate::error::{Error, Kind};
 use crate::printable::{clean, excerpt};
@@ -15,17 +16,18 @@ use crate::printable::{clean, excerpt};
 /// How much of a registry's words goes into a message.
 const LONGEST_WORDS: usize = 600;
 
-/// What a registry said in an error's body: OCI's envelope, `{"error": …}`, or text.
+/// What a registry said in an error's body: OCI's envelope, `{"error": …}`, or text. Without the secrets
+/// that it may have been shown.
 pub(crate) fn words(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
+    excerpt(&conceal(&told(body)), LONGEST_WORDS)
+}
+
+fn told(body: &[u8]) -> String {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else {
+        let text = String::from_utf8_lossy(body);
         // A proxy's HTML page tells a person nothing.
         let html = text.trim_start().starts_with('<');
-        return if html {
-            String::new()
-        } else {
-            excerpt(&text, LONGEST_WORDS)
-        };
+        return if html { String::new() } else { text.into() };
     };
     let errors = value.get("errors").and_then(|errors| errors.as_array());
     if let Some(errors) = errors {
@@ -36,14 +38,15 @@ pub(crate) fn words(body: &[u8]) -> String {
         } else {
             String::new()
         };
-        return excerpt(&format!("{}{tail}", lines.join("; ")), LONGEST_WORDS);
+        return format!("{}{tail}", lines.join("; "));
     }
     for key in ["error_description", "details", "message", "error"] {
         if let Some(text) = value.get(key).and_then(|text| text.as_str()) {
-            return excerpt(text, LONGEST_WORDS);
+            return text.to_owned();
         }
     }
-    excerpt(&text, LONGEST_WORDS)
+    // Written anew, so that no letter of a secret is hidden behind an escape.
+    value.to_string()
 }
 
 fn one_error(error: &serde_json::Value) -> String {

@@ -1,4 +1,4 @@
-//! What a token server answers (distribution's token specification, `OAuth2`), and how long it is good. Pure.
+//! What a token server answers (distribution's token specification, `OAuth2`), and how long it is good.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -6,6 +6,8 @@ use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use super::credentials::concealed;
 
 /// What a token server grants when it does not say for how long.
 const DEFAULT_LIFE: Duration = Duration::from_mins(1);
@@ -58,6 +60,7 @@ impl Token {
             .flatten()
             .find(|token| !token.is_empty())
             .ok_or("the answer holds no token")?;
+        concealed::note(&given);
         let header = bearer(&given).ok_or("the token has characters that no header may hold")?;
         // Renewed a little early: a request takes time, and clocks differ.
         let margin = (life / 5).min(Duration::from_secs(15));

@@ -3,6 +3,7 @@
 mod challenges;
 mod credentials;
 mod creds_file;
+mod echoes;
 mod files;
 mod helpers;
 mod identity;
@@ -28,6 +29,11 @@ const USER: &str = crate::support::docker_registry::USER;
 const PASSWORD: &str = crate::support::docker_registry::PASSWORD;
 /// What `--creds` takes.
 const LOGIN: &str = "alice:s3cret-Pa55";
+
+/// The same as a header shows it.
+fn login_in_base64() -> String {
+    STANDARD.encode(LOGIN)
+}
 
 fn image() -> MultiArch {
     MultiArch::standard(&["amd64", "arm64"], Attestations::With, 1)

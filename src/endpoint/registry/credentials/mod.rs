@@ -3,6 +3,7 @@
 //! errors or logs.
 
 mod auth_file;
+pub(super) mod concealed;
 mod helper;
 mod keys;
 pub mod login_file;
@@ -72,6 +73,20 @@ impl Credentials {
             user: user.to_owned(),
             password: Secret::new(password),
         })
+    }
+
+    /// A token to be sent as it is; `None` where it is empty or no header can carry it.
+    ///
+    /// ```
+    /// use barge::endpoint::registry::credentials::Credentials;
+    ///
+    /// assert!(Credentials::token("a.b-c_d~e+f/g==").is_some());
+    /// assert!(Credentials::token("a\n").is_none());
+    /// ```
+    #[must_use]
+    pub fn token(text: &str) -> Option<Self> {
+        let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| Self::Token(Secret::new(text)))
     }
 
     /// The name of the user, where there is one.
