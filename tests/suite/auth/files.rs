@@ -157,16 +157,50 @@ fn a_registry_token_in_a_file_is_sent_as_it_is() {
 }
 
 #[test]
+fn what_is_odd_elsewhere_in_a_file_disables_nothing() {
+    let source = guarded_source();
+    let login = json!({"auth": "YWxpY2U6czNjcmV0LVBhNTU=", "email": 5});
+    for odd in [
+        json!(null),
+        json!(5),
+        json!(["a"]),
+        json!({"auth": 5}),
+        json!({"auth": "not base64", "identitytoken": {}}),
+    ] {
+        let run = inspect(&source.reference("x:1"));
+        let config = json!({
+            "auths": {"other.io": odd, source.host(): login},
+            "credHelpers": {"other.io": odd, source.host(): null},
+            "credsStore": odd,
+        });
+        write(&run.home().join("config.json"), &config);
+        run.run().exits(0);
+    }
+    assert_eq!(users(&source), ["alice"; 5]);
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let source = guarded_source();
     let host = source.host();
-    let cases: [(&str, String, &str); 3] = [
+    let cases: [(&str, String, &str); 6] = [
         ("broken", "{\"auths\":".into(), "line 1"),
         (
             "wrong-type",
             format!(r#"{{"auths": {{"{host}": {{"auth": 5}}}}}}"#),
-            "line 1",
+            &host,
         ),
+        (
+            "no-entry",
+            format!(r#"{{"auths": {{"{host}": ["hidden-Pa55"]}}}}"#),
+            &host,
+        ),
+        (
+            "no-name",
+            format!(r#"{{"credHelpers": {{"{host}": 5}}}}"#),
+            "credHelpers",
+        ),
+        ("no-store", r#"{"credsStore": 5}"#.into(), "credsStore"),
         (
             "not-base64",
             format!(r#"{{"auths": {{"{host}": {{"auth": "hidden-Pa55!"}}}}}}"#),

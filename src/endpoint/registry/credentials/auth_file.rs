@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::helper::Helper;
 use super::{Credentials, Found, Secret, keys};
 use crate::error::{Error, Kind, Result};
+use crate::printable::clean;
 
 /// A configuration file with an `auths` object.
 #[derive(Clone, Debug)]
@@ -31,15 +33,16 @@ struct Entry {
     registrytoken: Option<String>,
 }
 
-/// What of the file is about credentials.
+/// What of the file is about credentials. Each value is judged when it is the one that counts: what an
+/// odd tool wrote for another registry disables nothing.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Config {
     #[serde(default)]
-    auths: Option<BTreeMap<String, Entry>>,
+    auths: Option<BTreeMap<String, Value>>,
     #[serde(default, rename = "credHelpers")]
-    helpers: Option<BTreeMap<String, String>>,
+    helpers: Option<BTreeMap<String, Value>>,
     #[serde(default, rename = "credsStore")]
-    store: Option<String>,
+    store: Option<Value>,
 }
 
 /// The helper that is in charge of a host.
@@ -60,7 +63,7 @@ impl AuthFile {
         let of_part = entry
             .as_ref()
             .is_some_and(|(key, _)| !keys::names_host(key, host));
-        let own = config.own_helper(host);
+        let own = config.own_helper(host, &self.path)?;
         if let Some(helper) = own.as_ref().filter(|own| !own.name.is_empty() && !of_part)
             && let Some(found) = self.ask(helper, host).await?
         {
@@ -72,9 +75,12 @@ impl AuthFile {
                 origin: format!("{}, key {key}", self.path.display()),
             }));
         }
-        match (own, config.any_helper()) {
-            (None, Some(helper)) => self.ask(&helper, host).await,
-            _ => Ok(None),
+        if own.is_some() {
+            return Ok(None);
+        }
+        match config.any_helper(&self.path)? {
+            Some(helper) => self.ask(&helper, host).await,
+            None => Ok(None),
         }
     }
 
@@ -143,41 +149,58 @@ impl Config {
     fn entry(&self, host: &str, path: &str, file: &Path) -> Result<Option<(&str, Credentials)>> {
         let telling = self.auths.iter().flatten();
         let keys = telling
-            .filter(|(_, entry)| entry.says_something())
+            .filter(|(_, entry)| says_something(entry))
             .map(|(key, _)| key.as_str());
         let Some(key) = keys::best(&keys, host, path) else {
             return Ok(None);
         };
-        let entry = self.auths.iter().find_map(|auths| auths.get(key));
-        let credentials = entry.map(|entry| entry.decode(file)).transpose()?;
-        Ok(credentials.map(|credentials| (key, credentials)))
+        let Some(entry) = self.auths.iter().find_map(|auths| auths.get(key)) else {
+            return Ok(None);
+        };
+        let fields = entry.is_object().then(|| Entry::deserialize(entry).ok());
+        let entry = fields
+            .flatten()
+            .ok_or_else(|| wrong_type(file, "auths", key))?;
+        Ok(Some((key, entry.decode(file)?)))
     }
 
     /// The helper of `credHelpers` for `host`. An empty name is Docker's way to want none.
-    fn own_helper(&self, host: &str) -> Option<InCharge<'_>> {
-        let helpers = self.helpers.as_ref()?;
-        let keys = helpers.keys().map(String::as_str);
-        let key = keys::best(&keys, host, "")?;
-        Some(InCharge {
-            name: helpers.get(key)?,
+    fn own_helper(&self, host: &str, file: &Path) -> Result<Option<InCharge<'_>>> {
+        let helpers = self.helpers.iter().flatten();
+        let keys = helpers
+            .filter(|(_, name)| !name.is_null())
+            .map(|(key, _)| key.as_str());
+        let Some(key) = keys::best(&keys, host, "") else {
+            return Ok(None);
+        };
+        let name = self.helpers.iter().find_map(|helpers| helpers.get(key));
+        let name = name.and_then(Value::as_str);
+        Ok(Some(InCharge {
+            name: name.ok_or_else(|| wrong_type(file, "credHelpers", key))?,
             origin: format!("credHelpers {key}"),
-        })
+        }))
     }
 
     /// The helper of `credsStore`.
-    fn any_helper(&self) -> Option<InCharge<'_>> {
-        let name = self.store.as_deref().filter(|name| !name.is_empty())?;
-        Some(InCharge {
+    fn any_helper(&self, file: &Path) -> Result<Option<InCharge<'_>>> {
+        let name = match &self.store {
+            None | Some(Value::Null) => "",
+            Some(Value::String(name)) => name,
+            Some(_) => return Err(unreadable(file, "its `credsStore` is not a name".into())),
+        };
+        Ok((!name.is_empty()).then(|| InCharge {
             name,
             origin: "credsStore".into(),
-        })
+        }))
     }
 
     /// The helper that keeps new credentials for `host`, if any does.
-    pub(super) fn keeper(&self, host: &str) -> Option<InCharge<'_>> {
-        self.own_helper(host)
-            .or_else(|| self.any_helper())
-            .filter(|helper| !helper.name.is_empty())
+    pub(super) fn keeper(&self, host: &str, file: &Path) -> Result<Option<InCharge<'_>>> {
+        let keeper = match self.own_helper(host, file)? {
+            None => self.any_helper(file)?,
+            own => own,
+        };
+        Ok(keeper.filter(|helper| !helper.name.is_empty()))
     }
 
     /// Whether `auths` has any key.
@@ -193,29 +216,40 @@ impl Config {
     }
 }
 
-impl Entry {
-    fn fields(&self) -> [&Option<String>; 5] {
-        [
-            &self.auth,
-            &self.username,
-            &self.password,
-            &self.identitytoken,
-            &self.registrytoken,
-        ]
-    }
+/// Fields of an entry that say whom to be.
+pub(super) const FIELDS: [&str; 5] = [
+    "auth",
+    "username",
+    "password",
+    "identitytoken",
+    "registrytoken",
+];
 
-    /// Docker leaves empty entries for what a helper keeps.
-    fn says_something(&self) -> bool {
-        self.fields()
+/// Docker leaves empty entries for what a helper keeps.
+fn says_something(entry: &Value) -> bool {
+    let is_empty = |value: &Value| value.is_null() || value == "";
+    match entry {
+        Value::Object(entry) => FIELDS
             .into_iter()
-            .flatten()
-            .any(|text| !text.is_empty())
+            .any(|field| entry.get(field).is_some_and(|value| !is_empty(value))),
+        entry => !is_empty(entry),
     }
+}
 
+fn wrong_type(path: &Path, table: &str, key: &str) -> Error {
+    let cause = format!(
+        "the entry of `{}` in its `{table}` has a wrong type",
+        clean(key)
+    );
+    unreadable(path, cause)
+}
+
+impl Entry {
     fn decode(&self, path: &Path) -> Result<Credentials> {
         let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         if let Some(token) = some(&self.registrytoken) {
-            return Ok(Credentials::Token(Secret::new(token)));
+            let cause = "a `registrytoken` has characters that no header can carry";
+            return Credentials::token(&token).ok_or_else(|| unreadable(path, cause.into()));
         }
         if let Some(token) = some(&self.identitytoken) {
             return Ok(Credentials::Identity(Secret::new(token)));
@@ -280,7 +314,10 @@ mod tests {
         let config = config(
             r#"{"credHelpers": {"a.io": "own", "b.io": "", "docker.io": "hub"}, "credsStore": "all"}"#,
         );
-        let keeper = |host| config.keeper(host).map(|helper| helper.name);
+        let keeper = |host| {
+            let found = config.keeper(host, Path::new("x")).expect("names");
+            found.map(|helper| helper.name)
+        };
         assert_eq!(keeper("a.io"), Some("own"));
         assert_eq!(keeper("b.io"), None);
         assert_eq!(keeper("c.io"), Some("all"));

@@ -8,19 +8,10 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
-use super::auth_file::{AuthFile, Config, servers};
+use super::auth_file::{AuthFile, Config, FIELDS, servers};
 use super::helper::Helper;
 use super::{Secret, keys};
 use crate::error::{Error, Kind, Result};
-
-/// Fields of an entry that hold credentials.
-const SECRETS: [&str; 5] = [
-    "auth",
-    "username",
-    "password",
-    "identitytoken",
-    "registrytoken",
-];
 
 /// The file that logins go to; it need not be there.
 #[derive(Clone, Debug)]
@@ -61,7 +52,7 @@ impl LoginFile {
     /// it was. A usage error for what the place cannot hold.
     pub async fn store(&self, key: LoginKey<'_>, user: &str, password: &Secret) -> Result<String> {
         let config = self.read()?;
-        let Some(helper) = config.keeper(key.host) else {
+        let Some(helper) = config.keeper(key.host, &self.path)? else {
             if user.contains(':') {
                 let why = "a user name with a colon cannot be stored in a file";
                 return Err(Error::usage(why));
@@ -96,7 +87,7 @@ impl LoginFile {
     pub async fn erase(&self, key: LoginKey<'_>) -> Result<bool> {
         let config = self.read()?;
         let mut was_there = false;
-        if let Some(keeper) = config.keeper(key.host)
+        if let Some(keeper) = config.keeper(key.host, &self.path)?
             && key.namespace.is_empty()
         {
             was_there = self.erase_kept(&self.helper(keeper.name), key.host).await?;
@@ -122,7 +113,7 @@ impl LoginFile {
         let mut erased = Vec::new();
         for known in config.keys() {
             let host = host(known);
-            if let Some(keeper) = config.keeper(host)
+            if let Some(keeper) = config.keeper(host, &self.path)?
                 && self.erase_kept(&self.helper(keeper.name), host).await?
             {
                 erased.push(known.to_owned());
@@ -234,7 +225,7 @@ fn set(auths: &mut Map<String, Value>, key: LoginKey<'_>, auth: Option<String>) 
         *entry = Map::new().into();
     }
     if let Some(entry) = entry.as_object_mut() {
-        entry.retain(|field, _| !SECRETS.contains(&field.as_str()));
+        entry.retain(|field, _| !FIELDS.contains(&field.as_str()));
         entry.extend(auth.map(|auth| ("auth".to_owned(), auth.into())));
     }
 }
