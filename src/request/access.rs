@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::environment::Environment;
 use crate::cli::{AccessArgs, CopyAccessArgs, NetworkArgs, SourceAccessArgs};
 use crate::endpoint::backoff::Backoff;
-use crate::endpoint::registry::credentials::{CredentialSource, Credentials, Secret};
+use crate::endpoint::registry::credentials::{CredentialSource, Credentials};
 use crate::endpoint::registry::{RegistriesConf, RegistryOptions, Tls};
 use crate::error::{Error, Result};
 use crate::event::{Events, Side};
@@ -159,9 +159,12 @@ fn credentials(
         return Ok(CredentialSource::Given(Credentials::Anonymous));
     }
     if let Some(token) = access.registry_token {
-        return Ok(CredentialSource::Given(Credentials::Token(Secret::new(
-            token,
-        ))));
+        let given = Credentials::token(&token).ok_or_else(|| {
+            Error::usage(format!(
+                "{prefix}registry-token is empty or has characters that no header can carry, perhaps a line end"
+            ))
+        })?;
+        return Ok(CredentialSource::Given(given));
     }
     if let Some(path) = access.creds_file {
         return Ok(CredentialSource::File(path));

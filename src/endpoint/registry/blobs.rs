@@ -67,7 +67,7 @@ impl Repository {
             return Ok(None);
         }
         if !reply.status.is_success() {
-            return Err(reply.error(&call, self.auth.is_anonymous()));
+            return Err(self.error_of(&reply, &call));
         }
         Ok(content_length(&reply.headers).or(Some(blob.size)))
     }
@@ -184,11 +184,8 @@ impl Repository {
         }
         let headers = response.headers().clone();
         let body = body::words(response, self.short()).await;
-        let mut refusal = failure::refused(status, &headers, &body);
-        if refusal.kind == Kind::Unauthorized && granted && !self.auth.is_anonymous() {
-            refusal.kind = Kind::Denied;
-        }
-        Err(refusal.error(call.doing, &call.target))
+        let refusal = failure::refused(status, &headers, &body);
+        Err(self.explain(refusal, call, granted))
     }
 }
 

@@ -50,7 +50,7 @@ impl Repository {
         if reply.status.is_success() {
             return Ok(Deletion::Done);
         }
-        let error = reply.error(&call, self.auth.is_anonymous());
+        let error = self.error_of(&reply, &call);
         match reply.status.as_u16() {
             404 => Ok(Deletion::Absent(error)),
             400 | 405 | 501 => Ok(Deletion::Impossible(error)),
@@ -81,7 +81,7 @@ impl Repository {
             return Ok(None);
         }
         if !reply.status.is_success() {
-            return Err(reply.error(&call, self.auth.is_anonymous()));
+            return Err(self.error_of(&reply, &call));
         }
         let index: Index = serde_json::from_slice(&reply.body).map_err(|why| {
             call.error(Kind::Protocol)

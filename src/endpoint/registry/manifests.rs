@@ -84,7 +84,7 @@ impl Repository {
             return Ok(None);
         }
         if reply.status != StatusCode::OK {
-            return Err(reply.error(&call, self.auth.is_anonymous()));
+            return Err(self.error_of(&reply, &call));
         }
         let received = Received {
             digest: digest_header(&reply.headers),
@@ -130,7 +130,7 @@ impl Repository {
 
     fn stored(&self, call: &Call, reply: &Reply, manifest: &Manifest) -> Result<()> {
         if !reply.status.is_success() {
-            return Err(reply.error(call, self.auth.is_anonymous()));
+            return Err(self.error_of(reply, call));
         }
         stored_as_sent(call, reply, &manifest.digest)
     }

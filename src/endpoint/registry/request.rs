@@ -9,7 +9,8 @@ use reqwest::{Body, Method, Request, Response, StatusCode, Url};
 
 use super::auth::{Authorization, Scope};
 use super::body::{self, Limits};
-use super::{Repository, SHORT, failure};
+use super::failure::{self, Refusal};
+use super::{Repository, SHORT};
 use crate::endpoint::backoff::LONGEST_ASKED;
 use crate::endpoint::registry::connect;
 use crate::error::{Error, Kind, Result};
@@ -66,24 +67,6 @@ impl Reply {
     pub(crate) fn grant_falls_short(&self) -> bool {
         self.granted && matches!(self.status.as_u16(), 401 | 403)
     }
-
-    /// The error that this answer is.
-    pub(crate) fn error(&self, call: &Call, anonymous: bool) -> Error {
-        let refusal = failure::refused(self.status, &self.headers, &self.body);
-        refusal_error(refusal, call, self.granted && !anonymous)
-    }
-}
-
-/// A 401 although a token was granted to a known user means that the user may not do this.
-fn refusal_error(mut refusal: failure::Refusal, call: &Call, known: bool) -> Error {
-    if refusal.kind == Kind::Unauthorized && known {
-        refusal.kind = Kind::Denied;
-        refusal.cause = format!(
-            "the login is good, but does not allow this ({})",
-            refusal.cause
-        );
-    }
-    refusal.error(call.doing, &call.target)
 }
 
 impl Repository {
@@ -224,6 +207,37 @@ impl Repository {
     pub(crate) fn stalled(&self, call: &Call) -> Error {
         call.error(Kind::Unavailable)
             .because(format!("no answer within {} s", self.stall.as_secs()))
+    }
+
+    /// The error that `reply` to `call` is.
+    pub(crate) fn error_of(&self, reply: &Reply, call: &Call) -> Error {
+        let refusal = failure::refused(reply.status, &reply.headers, &reply.body);
+        self.explain(refusal, call, reply.granted)
+    }
+
+    /// `refusal` of `call` in the light of who asked: a 401 although a token was `granted` to a known user
+    /// means that the user may not do this.
+    pub(crate) fn explain(&self, mut refusal: Refusal, call: &Call, granted: bool) -> Error {
+        if refusal.kind != Kind::Unauthorized {
+            return refusal.error(call.doing, &call.target);
+        }
+        if self.auth.is_token() {
+            let cause = format!("the registry token is refused ({})", refusal.cause);
+            return call
+                .error(Kind::Unauthorized)
+                .because(cause)
+                .hint("get a new token: it comes from --registry-token (or --src-, --dest-), or is the `registrytoken` of a file; without it barge gets tokens by itself")
+                .hitting_all();
+        }
+        if granted && !self.auth.is_anonymous() {
+            refusal.kind = Kind::Denied;
+            let cause = refusal.cause;
+            refusal.cause = format!("the login is good, but does not allow this ({cause})");
+        }
+        let nobody = refusal.kind == Kind::Unauthorized && self.side == Side::Destination;
+        let error = refusal.error(call.doing, &call.target);
+        // All tags go to one repository, with one login.
+        if nobody { error.hitting_all() } else { error }
     }
 
     /// What is read of the words of a refusal.

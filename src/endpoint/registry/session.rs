@@ -47,7 +47,7 @@ impl Repository {
         call.target = self.blob_name(blob);
         let reply = self.attempt(&call).await?;
         if reply.status != StatusCode::ACCEPTED {
-            let error = reply.error(&call, self.auth.is_anonymous());
+            let error = self.error_of(&reply, &call);
             // The right to upload is the repository's, not the tag's.
             let denied = matches!(error.kind(), Kind::Denied | Kind::Unauthorized);
             return Err(if denied { error.hitting_all() } else { error });

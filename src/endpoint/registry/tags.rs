@@ -50,7 +50,7 @@ impl Repository {
                 break;
             }
             if !reply.status.is_success() {
-                return Err(reply.error(&call, self.auth.is_anonymous()));
+                return Err(self.error_of(&reply, &call));
             }
             let page: Page = serde_json::from_slice(&reply.body).map_err(|why| {
                 call.error(Kind::Protocol)

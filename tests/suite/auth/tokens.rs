@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::{LOGIN, bearer, copy, guarded, image, open_source};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::image::{Image, ImageSpec};
@@ -188,12 +190,57 @@ fn a_registry_token_is_sent_as_it_is() {
         .args(["--src-registry-token", "no-such-token"])
         .run()
         .exits(1);
-    let kind = &output.tag("1")["error"]["kind"];
-    assert!(kind == "denied" || kind == "unauthorized", "{kind}");
+    refused_token(&output.tag("1")["error"]);
     for text in [&output.stdout, &output.stderr] {
         assert!(!text.contains("no-such-token"), "{text}");
     }
     let sent = |request: &Request| request.header("authorization") == Some("Bearer no-such-token");
     assert!(source.count(sent) > 0);
     assert!(source.token_requests().is_empty());
+}
+
+#[track_caller]
+fn refused_token(error: &Value) {
+    assert_eq!(error["kind"], "unauthorized", "{error:#}");
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains("registry token is refused"), "{message}");
+    assert!(!message.contains("login is good"), "{message}");
+}
+
+#[test]
+fn a_registry_token_that_a_destination_refuses_ends_the_run() {
+    let source = open_source();
+    for number in 2..=30 {
+        image().push_to(&source, &format!("x:{number}"));
+    }
+    let destination = guarded(Auth::Bearer(bearer()));
+    let run = copy(&source.reference("x"), &destination.reference("y"));
+    let token = ["--all-tags", "--dest-registry-token", "no-such-token"];
+    let output = run.args(token).run().exits(1);
+    let tags = output.json()["tags"].clone();
+    let tags = tags.as_array().expect("tags");
+    let failed = tags.iter().filter(|tag| tag["status"] == "failed");
+    failed.for_each(|tag| refused_token(&tag["error"]));
+    assert!(
+        output.json()["totals"]["not_attempted"].as_u64() > Some(0),
+        "{output:#?}"
+    );
+    // It is not taken for a tag that is absent.
+    assert_eq!(destination.count(|request| !request.reads()), 0);
+}
+
+#[test]
+fn a_registry_token_that_no_header_can_carry_is_a_usage_error() {
+    let source = open_source();
+    source.clear_log();
+    for (flag, token) in [
+        ("--src-registry-token", "br0ken-t0ken\n"),
+        ("--dest-registry-token", "br0ken t0ken"),
+        ("--dest-registry-token", "br0ken-tök€n"),
+    ] {
+        let run = copy(&source.reference("x:1"), &source.reference("y:1"));
+        let output = run.args([flag, token]).run().exits(2);
+        assert!(output.stderr.contains(flag), "{output:#?}");
+    }
+    assert_eq!(source.log().len(), 0);
 }
