@@ -367,7 +367,9 @@ impl Authenticator {
             return refusal.error(DOING, target);
         }
         let known = !self.is_anonymous() && self.accepted.initialized();
-        if status == StatusCode::UNAUTHORIZED && !self.is_anonymous() && !known {
+        // Token servers differ in how they refuse a password: 401, 403, or 400 (`invalid_grant`).
+        let refuses = matches!(status.as_u16(), 400 | 401 | 403);
+        if refuses && !self.is_anonymous() && !known {
             return self.refuse(refusal.cause);
         }
         let denied = known || refusal.kind == Kind::Denied;

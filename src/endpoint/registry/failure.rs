@@ -88,6 +88,7 @@ pub(crate) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> R
         kind: kind(status, &codes),
         cause,
         wait: retry_after(headers, SystemTime::now()),
+        full: status == StatusCode::INSUFFICIENT_STORAGE,
     }
 }
 
@@ -97,14 +98,21 @@ pub(crate) struct Refusal {
     pub(crate) kind: Kind,
     pub(crate) cause: String,
     pub(crate) wait: Option<Duration>,
+    /// There is no room left, for this or anything else.
+    full: bool,
 }
 
 impl Refusal {
     /// The error of `doing` something to `target`.
     pub(crate) fn error(self, doing: &str, target: &str) -> Error {
-        Error::new(self.kind, doing, target)
+        let error = Error::new(self.kind, doing, target)
             .because(self.cause)
-            .retry_after(self.wait)
+            .retry_after(self.wait);
+        if self.full {
+            let hint = "make room at the registry, or have its quota raised; then run again";
+            return error.hint(hint).hitting_all();
+        }
+        error
     }
 }
 
