@@ -20,6 +20,7 @@ use super::credentials::{Credentials, Secret};
 use super::failure;
 use super::token::{Asked, Token, bearer, secret_header};
 use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Events, Side};
 use crate::printable::clean;
 
 /// Token answers are small; more than this is no token.
@@ -84,6 +85,9 @@ type Slot = Arc<tokio::sync::Mutex<Option<Result<Token>>>>;
 pub(crate) struct Authenticator {
     limits: Limits,
     host: String,
+    side: Side,
+    /// Who is told of every request.
+    events: Events,
     credentials: OnceLock<Credentials>,
     challenge: Mutex<Option<Challenge>>,
     slots: Mutex<HashMap<Scope, Slot>>,
@@ -94,8 +98,10 @@ pub(crate) struct Authenticator {
 }
 
 impl Authenticator {
-    pub(crate) fn new(host: &str, stall: Duration) -> Self {
+    pub(crate) fn new(host: &str, stall: Duration, side: Side, events: Events) -> Self {
         Self {
+            side,
+            events,
             limits: Limits {
                 longest: (LONGEST_ANSWER, Kind::Protocol),
                 stall,
@@ -239,6 +245,7 @@ impl Authenticator {
         doing: &str,
         target: &str,
     ) -> Result<Response> {
+        self.events.send(Event::Request(self.side));
         match tokio::time::timeout(self.limits.stall, request.send()).await {
             Ok(answer) => answer.map_err(|error| failure::unanswered(&error, doing, target)),
             Err(_) => {
@@ -442,9 +449,9 @@ mod tests {
             user: "u".into(),
             password: Secret::new("p"),
         };
-        let with = Authenticator::new("h.io", STALL);
+        let with = Authenticator::new("h.io", STALL, Side::Source, Events::ignored());
         with.identify_as(credentials);
-        let without = Authenticator::new("h.io", STALL);
+        let without = Authenticator::new("h.io", STALL, Side::Source, Events::ignored());
         let base = Url::parse("https://h.io/").expect("url");
         let bearer = Bearer {
             realm: "http://t.io/token".into(),

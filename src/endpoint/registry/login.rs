@@ -44,7 +44,8 @@ pub async fn check(
     if session.challenge.is_none() {
         return Ok(Verdict::NotAsked);
     }
-    let auth = Authenticator::new(host, options.stall);
+    let events = options.backoff.events.clone();
+    let auth = Authenticator::new(host, options.stall, options.side, events);
     auth.identify_as(credentials);
     auth.learn(session.challenge.clone());
     let attempt = || enter(&session, &auth, host);

@@ -125,6 +125,8 @@ impl Repository {
         if place.insecure {
             tls.verify = tls.verify.or(Some(false));
         }
+        let events = options.backoff.events.clone();
+        let auth = Authenticator::new(&place.host, options.stall, options.side, events);
         Ok(Self {
             name: place.path,
             side: options.side,
@@ -132,7 +134,7 @@ impl Repository {
             backoff: options.backoff,
             tls,
             credentials: options.credentials,
-            auth: Authenticator::new(&place.host, options.stall),
+            auth,
             session: OnceCell::new(),
             throttle: Throttle::new(options.requests),
             pieces: Pieces::new(&place.host),

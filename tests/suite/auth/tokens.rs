@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{LOGIN, bearer, copy, guarded, image, open_source};
+use super::{LOGIN, PASSWORD, USER, bearer, copy, guarded, image, open_source};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::image::{Image, ImageSpec};
 use crate::support::registry::{Anonymous, Auth, Bearer, FakeRegistry, LifetimeTold, TokenField};
@@ -243,4 +243,17 @@ fn a_registry_token_that_no_header_can_carry_is_a_usage_error() {
         assert!(output.stderr.contains(flag), "{output:#?}");
     }
     assert_eq!(source.log().len(), 0);
+}
+
+#[test]
+fn requests_for_tokens_and_of_passwords_are_counted() {
+    for auth in [Auth::Bearer(bearer()), Auth::basic(USER, PASSWORD)] {
+        let [source, destination] = [auth.clone(), auth].map(guarded);
+        image().push_to(&source, "x:1");
+        source.clear_log();
+        let run = copy(&source.reference("x:1"), &destination.reference("y:1"));
+        let output = run.args(["--creds", LOGIN]).run().exits(0);
+        let sent = source.log().len() + destination.log().len();
+        assert_eq!(output.json()["totals"]["requests"], sent);
+    }
 }
