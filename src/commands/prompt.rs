@@ -33,8 +33,54 @@ pub(super) async fn user(given: Option<String>, signals: &Signals) -> Result<Str
 /// The password, typed without being shown.
 pub(super) async fn password(question: String, signals: &Signals) -> Result<Secret> {
     needs_terminal("give the password on standard input, with --password-stdin")?;
-    let typed = ask(signals, || rpassword::prompt_password(question));
-    not_empty(typed.await?)
+    let _settings = Settings::keep();
+    let typed = ask(signals, || match rpassword::prompt_password(question) {
+        // Ctrl-D.
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(String::new()),
+        typed => typed,
+    });
+    let typed = typed.await?;
+    if typed.is_empty() {
+        return Err(Error::usage("no password was given"));
+    }
+    Ok(Secret::new(typed))
+}
+
+/// The terminal's settings, which it has again when this is dropped: a prompt that a signal ends goes on
+/// reading in its thread, and cannot put them back.
+struct Settings {
+    #[cfg(unix)]
+    kept: Option<(std::fs::File, rustix::termios::Termios)>,
+}
+
+impl Settings {
+    #[cfg(unix)]
+    fn keep() -> Self {
+        // The one that the prompt reads. Without it nobody is asked.
+        let terminal = std::fs::File::open("/dev/tty").ok();
+        let kept = terminal.and_then(|terminal| {
+            let settings = rustix::termios::tcgetattr(&terminal).ok()?;
+            Some((terminal, settings))
+        });
+        Self { kept }
+    }
+
+    #[cfg(not(unix))]
+    fn keep() -> Self {
+        Self {}
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Settings {
+    fn drop(&mut self) {
+        use rustix::termios::{OptionalActions, tcsetattr};
+        if let Some((terminal, settings)) = &self.kept
+            && let Err(error) = tcsetattr(terminal, OptionalActions::Now, settings)
+        {
+            tracing::info!(%error, "the terminal's settings cannot be put back");
+        }
+    }
 }
 
 /// `password`, unless there is none.

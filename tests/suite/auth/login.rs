@@ -441,6 +441,31 @@ fn a_person_is_asked_and_what_is_typed_is_not_shown() {
     assert!(!ended_well && !shown.contains("wrong-Pa55"), "{shown}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_shows_again_what_is_typed_after_every_end() {
+    let source = guarded_source();
+    let line = format!(
+        "{} login -u bob {}",
+        env!("CARGO_BIN_EXE_barge"),
+        source.host()
+    );
+    let check = "stty -a | grep -q ' echo ' && echo echo is back";
+    // From outside, when nothing has been typed.
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        // The shell's own jobs are out of the terminal's foreground; the one who kills is one of them.
+        let kill = "until stty -a -F $terminal | grep -q ' -echo '; do sleep 0.1; done";
+        let kill = format!("me=$$; terminal=$(tty); ({kill}; pkill -{signal} -P $me -x barge) & ");
+        let script = format!("tty; {kill} {line}; code=$?; test $code = {code} && {check}; exit 0");
+        let (shown, _) = at_a_terminal(&script, &[]);
+        assert!(shown.contains("echo is back"), "{signal}: {shown}");
+    }
+    let script = format!("tty; {line}; code=$?; test $code = 2 && {check}; exit 0");
+    let (shown, _) = at_a_terminal(&script, &[("Password", "\x04")]);
+    assert!(shown.contains("no password was given"), "{shown}");
+    assert!(shown.contains("echo is back"), "{shown}");
+}
+
 #[test]
 fn the_result_is_json_where_it_is_asked_for() {
     let source = guarded_source();
