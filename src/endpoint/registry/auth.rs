@@ -246,13 +246,12 @@ impl Authenticator {
         target: &str,
     ) -> Result<Response> {
         self.events.send(Event::Request(self.side));
-        match tokio::time::timeout(self.limits.stall, request.send()).await {
-            Ok(answer) => answer.map_err(|error| failure::unanswered(&error, doing, target)),
-            Err(_) => {
-                let cause = format!("no answer within {} s", self.limits.stall.as_secs());
-                Err(Error::new(Kind::Unavailable, doing, target).because(cause))
-            }
-        }
+        let answer = tokio::time::timeout(self.limits.stall, request.send());
+        let answer = answer.await.map_err(|_| {
+            let cause = format!("no answer within {} s", self.limits.stall.as_secs());
+            Error::new(Kind::Unavailable, doing, target).because(cause)
+        })?;
+        answer.map_err(|error| failure::unanswered(&error, doing, target))
     }
 
     async fn token(
