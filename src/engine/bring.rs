@@ -63,44 +63,33 @@ impl Tally {
     }
 }
 
-/// What came of one image.
-enum Brought {
-    There(Changed),
-    /// The source lists it, and does not hold it.
-    Lost,
-}
-
 impl Tag {
     /// Brings the blobs of the root, and the images below it that are not `held`. The first failure ends
     /// the others of this tag.
     pub(super) async fn bring(&self, choice: &Choice, held: &Held) -> Result<Changed> {
         let Filtered { root, kept, .. } = &choice.filtered;
         let wanted = kept.iter().filter(|entry| !held.contains(&entry.digest));
-        let images = try_join_all(wanted.map(|entry| self.bring_image(entry, root)));
+        let images = try_join_all(wanted.map(|entry| self.bring_image(entry, choice)));
         let (own, images) = tokio::try_join!(self.bring_blobs(root, root), images)?;
-        let mut changed = own;
-        for image in images {
-            match image {
-                Brought::There(image) => changed = changed.max(image),
-                Brought::Lost => return Err(self.lost(choice.listed(), kept).await),
-            }
-        }
-        Ok(changed)
+        Ok(images.into_iter().fold(own, Changed::max))
     }
 
-    /// One image below `root`: read, its blobs moved, put by its digest.
-    async fn bring_image(&self, entry: &Descriptor, root: &Manifest) -> Result<Brought> {
+    /// One image below the root: read, its blobs moved, put by its digest.
+    async fn bring_image(&self, entry: &Descriptor, choice: &Choice) -> Result<Changed> {
+        let Filtered { root, kept, .. } = &choice.filtered;
         let image = match self.child(entry).await {
             Ok(image) => image,
-            Err(error) if error.kind() == Kind::NotFound => return Ok(Brought::Lost),
+            Err(error) if error.kind() == Kind::NotFound => {
+                return Err(self.lost(choice.listed(), kept).await);
+            }
             Err(error) => return Err(error),
         };
         let moved = self.bring_blobs(&image, root).await?;
         if moved == Changed::Nothing && self.is_right(root) && self.stands(&image.digest).await? {
-            return Ok(Brought::There(Changed::Nothing));
+            return Ok(Changed::Nothing);
         }
         self.put(&image).await?;
-        Ok(Brought::There(Changed::Something))
+        Ok(Changed::Something)
     }
 
     /// Whether the destination's tag points at `root`. It is looked into then, and most likely nothing
