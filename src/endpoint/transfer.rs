@@ -172,9 +172,9 @@ pub(crate) async fn verified(
 
 /// Runs `receive`, and once more from the start when the bytes were wrong: it may have been the way, not
 /// the stored copy.
-pub(crate) async fn once_more<F>(watch: &Watch, receive: impl Fn() -> F) -> Result<()>
+pub(crate) async fn once_more<T, F>(watch: &Watch, receive: impl Fn() -> F) -> Result<T>
 where
-    F: Future<Output = Result<()>>,
+    F: Future<Output = Result<T>>,
 {
     match receive().await {
         Err(error) if error.kind() == Kind::DigestMismatch => {
@@ -336,15 +336,11 @@ pub(crate) async fn whole(source: &Endpoint, blob: &Descriptor, longest: u64) ->
         );
         return Err(error(Kind::InvalidManifest).because(cause));
     }
-    let once = || async {
-        let watch = Watch::new(blob, &Events::ignored());
-        let stream = verified(source.clone(), watch, Start::default()).await?;
+    let watch = Watch::new(blob, &Events::ignored());
+    once_more(&watch, || async {
+        let stream = verified(source.clone(), Arc::clone(&watch), Start::default()).await?;
         let chunks: Vec<Bytes> = stream.try_collect().await?;
-        Ok::<_, Error>(Bytes::from(chunks.concat()))
-    };
-    match once().await {
-        // Once more from the start: it may have been the way, not the stored copy.
-        Err(error) if error.kind() == Kind::DigestMismatch => once().await,
-        other => other,
-    }
+        Ok(Bytes::from(chunks.concat()))
+    })
+    .await
 }
