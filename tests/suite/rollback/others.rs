@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::{TAGS, World, after, before, bundles, image, is_flip, is_true, refuse_f, undo};
-use crate::support::barge::{Output, run};
+use crate::support::barge::{Output, Running, run};
 use crate::support::content::OCI_MANIFEST;
 use crate::support::image::{ImageSpec, MultiArch, push};
 use crate::support::registry::{Auth, Bearer, Deletes, Referrers, Settings, Sparse, Untagged};
@@ -254,8 +254,8 @@ fn deleting_gets_the_right_that_it_needs() {
     }
 }
 
-#[test]
-fn a_second_run_into_the_same_repository_waits() {
+/// A run that stalls while it stages, and a second one that waits for it.
+fn two_runs() -> (World, Running, Running) {
     let world = World::new();
     let slow = image(15).config_digest();
     let is_slow = move |request: &Request| request.is("GET", &slow);
@@ -268,6 +268,12 @@ fn a_second_run_into_the_same_repository_waits() {
     world.source.behave();
     let second = world.copy(&[]).spawn();
     second.wait_until_said("another rollback run");
+    (world, first, second)
+}
+
+#[test]
+fn a_second_run_into_the_same_repository_waits() {
+    let (world, first, second) = two_runs();
     world.source.release();
     assert_eq!(first.wait().exits(0).json()["totals"]["copied"], TAGS.len());
     let report = second.wait().exits(0).json();
@@ -277,18 +283,7 @@ fn a_second_run_into_the_same_repository_waits() {
 
 #[test]
 fn a_signal_ends_the_wait() {
-    let world = World::new();
-    let slow = image(15).config_digest();
-    let is_slow = move |request: &Request| request.is("GET", &slow);
-    let stalls = is_slow.clone();
-    world
-        .source
-        .on(move |request| stalls(request).then_some(Fault::Stall));
-    let first = world.copy(&[]).spawn();
-    world.source.wait_for(1, is_slow);
-    world.source.behave();
-    let second = world.copy(&[]).spawn();
-    second.wait_until_said("another rollback run");
+    let (world, first, second) = two_runs();
     second.signal("INT");
     assert_eq!(second.wait().exits(130).json()["outcome"], "interrupted");
     world.source.release();
