@@ -47,10 +47,7 @@ impl<T: Clone> Once<T> {
         digest: &Digest,
         work: impl Future<Output = Result<T>>,
     ) -> Result<Done<T>> {
-        let cell = {
-            let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(cells.entry(digest.clone()).or_default())
-        };
+        let cell = self.cell(digest);
         // Held while the work goes on: it is what makes the others wait. The worker waits for none of them.
         let mut done = cell.lock().await;
         match &*done {
@@ -70,6 +67,27 @@ impl<T: Clone> Once<T> {
                 Err(error)
             }
         }
+    }
+
+    /// Looks whether the work need not be done, unless it has been done; while this goes on nobody does it.
+    pub(crate) async fn look(
+        &self,
+        digest: &Digest,
+        look: impl Future<Output = Result<Option<T>>>,
+    ) -> Result<Option<T>> {
+        let cell = self.cell(digest);
+        let mut done = cell.lock().await;
+        if let Some(known) = &*done {
+            return known.clone().map(Some);
+        }
+        let found = look.await?;
+        *done = found.clone().map(Ok);
+        Ok(found)
+    }
+
+    fn cell(&self, digest: &Digest) -> Cell<T> {
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(cells.entry(digest.clone()).or_default())
     }
 }
 
@@ -91,5 +109,19 @@ mod tests {
         let other = Digest::of(b"y");
         assert!(once.run(&other, fail(Kind::DigestMismatch)).await.is_err());
         assert!(once.run(&other, async { Ok(3) }).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_was_found_need_not_be_done() {
+        let once = Once::default();
+        let digest = Digest::of(b"x");
+        let found = once.look(&digest, async { Ok(None) }).await;
+        assert_eq!(found.ok(), Some(None));
+        let found = once.look(&digest, async { Ok(Some(1)) }).await;
+        assert_eq!(found.ok(), Some(Some(1)));
+        let done = once.run(&digest, async { Ok(2) }).await;
+        assert_eq!(done.ok(), Some(Done::Before(1)));
+        let found = once.look(&digest, async { Ok(None) }).await;
+        assert_eq!(found.ok(), Some(Some(1)));
     }
 }

@@ -2,8 +2,8 @@
 
 use futures_util::future::{join_all, try_join_all};
 
-use super::Tag;
-use crate::endpoint::{Head, Target};
+use super::{Shared, Tag};
+use crate::endpoint::{Arrival, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::filter::{self, Known, Need};
@@ -172,8 +172,21 @@ impl Tag {
         if config.size > MAX_MANIFEST_BYTES as u64 {
             return Ok(None);
         }
-        if !self.shared.source.is_local() && self.shared.destination.has_blob(config).await? {
-            return Ok(None);
+        let Shared {
+            source,
+            destination,
+            blobs,
+            ..
+        } = &*self.shared;
+        if !source.is_local() {
+            // Never while it is moved: distribution on a file system answers 500 to a look during a mount.
+            let look = async {
+                let there = destination.has_blob(config).await?;
+                Ok(there.then_some(Arrival::Existing))
+            };
+            if blobs.look(&config.digest, look).await?.is_some() {
+                return Ok(None);
+            }
         }
         self.platform(image).await
     }
