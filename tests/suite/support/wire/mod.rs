@@ -194,18 +194,19 @@ async fn accept<H: Handler>(listener: TcpListener, wire: Wire, handler: Rc<H>) {
     }
 }
 
-/// One request: log it, find its fault, let the handler answer, spoil the answer.
+/// One request: find its fault, log it, let the handler answer, spoil the answer.
 async fn exchange<H: Handler>(
     wire: Wire,
     handler: Rc<H>,
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Played>, BoxError> {
-    // Before the request is in the log: whoever saw it there may release it at once.
+    // Before the request is in the log: whoever saw it there may release it, or drop the rules, at once.
     let mut released = wire.releases.subscribe();
     let (head, incoming) = request.into_parts();
-    let ticket = wire.log.open(&head);
+    let request = Request::new(&head);
+    let fault = wire.rules.fault(&request);
+    let ticket = wire.log.open(request);
     let ending = Ending(ticket.clone());
-    let fault = wire.rules.fault(&ticket.request());
     let mut body = Received::new(incoming, ticket.clone());
     match &fault {
         Some(Fault::Reset) => return Err("reset on demand".into()),
