@@ -19,4 +19,5 @@ pub mod reference;
 pub mod report;
 pub mod request;
 pub mod select;
+mod splice;
 pub mod state;

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Ranks of the modules, as DESIGN.md has them.
-const RANKS: [(&str, u8); 17] = [
+const RANKS: [(&str, u8); 18] = [
     ("error", 0),
     ("printable", 0),
+    ("splice", 0),
     ("image", 1),
     ("reference", 2),
     ("event", 3),
@@ -26,7 +27,7 @@ const RANKS: [(&str, u8); 17] = [
 ];
 
 /// Modules that decide and do not do.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "image",
     "journal",
     "reference",
@@ -36,6 +37,7 @@ const PURE: [&str; 9] = [
     "finding",
     "error",
     "printable",
+    "splice",
 ];
 
 /// What pure modules never name.

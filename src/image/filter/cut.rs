@@ -2,14 +2,13 @@
 //!
 //! Whatever is not named here stays as it was written: order, spacing, unknown fields, numbers, escapes.
 
-use std::ops::Range;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::image::manifest::Manifest;
+use crate::splice::splice;
 
 /// What happens to one entry.
 pub(super) enum Edit<'a> {
@@ -47,26 +46,15 @@ pub(super) fn cut(text: &str, edits: &[Edit<'_>]) -> Result<String, String> {
     if index.manifests.len() != edits.len() {
         return Err("its entries changed while they were read".to_owned());
     }
-    let mut result = String::with_capacity(text.len());
-    let mut end = None;
-    let mut first = true;
-    for (entry, edit) in index.manifests.iter().zip(edits) {
-        let span = span(text, entry.get())?;
-        // In front of the first entry: everything from the start of the text.
-        let before = end.map_or(0..span.start, |end| end..span.start);
-        if end.is_none() || !(first || matches!(edit, Edit::Drop)) {
-            result.push_str(slice(text, before)?);
-        }
-        end = Some(span.end);
-        match edit {
-            Edit::Drop => continue,
-            Edit::Keep => result.push_str(entry.get()),
-            Edit::Replace(index) => result.push_str(&replace(entry.get(), index)?),
-        }
-        first = false;
-    }
-    result.push_str(slice(text, end.unwrap_or(0)..text.len())?);
-    Ok(result)
+    let parts = index.manifests.iter().zip(edits).map(|(entry, edit)| {
+        let words = match edit {
+            Edit::Drop => None,
+            Edit::Keep => Some(entry.get().into()),
+            Edit::Replace(index) => Some(replace(entry.get(), index)?.into()),
+        };
+        Ok((entry.get(), words))
+    });
+    splice(text, parts.collect::<Result<Vec<_>, String>>()?)
 }
 
 /// The text of an entry that lists `index` in place of the one that it was written for.
@@ -80,28 +68,9 @@ fn replace(text: &str, index: &Manifest) -> Result<String, String> {
         edits.push((data, format!("\"{}\"", STANDARD.encode(&index.bytes))));
     }
     edits.sort_by_key(|(value, _)| value.get().as_ptr());
-    let mut result = String::with_capacity(text.len());
-    let mut end = 0;
-    for (value, new) in edits {
-        let span = span(text, value.get())?;
-        result.push_str(slice(text, end..span.start)?);
-        result.push_str(&new);
-        end = span.end;
-    }
-    result.push_str(slice(text, end..text.len())?);
-    Ok(result)
-}
-
-/// Where `part`, which was borrowed from `text`, stands in it.
-fn span(text: &str, part: &str) -> Result<Range<usize>, String> {
-    let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr());
-    start
-        .map(|start| start..start + part.len())
-        .filter(|span| text.get(span.clone()) == Some(part))
-        .ok_or_else(|| "an entry is not where it was read".to_owned())
-}
-
-fn slice(text: &str, span: Range<usize>) -> Result<&str, String> {
-    text.get(span)
-        .ok_or_else(|| "its entries are out of order".to_owned())
+    let parts = edits.into_iter();
+    splice(
+        text,
+        parts.map(|(value, new)| (value.get(), Some(new.into()))),
+    )
 }
