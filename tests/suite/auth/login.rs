@@ -20,22 +20,22 @@ use crate::support::skopeo;
 use crate::support::wire::{Fault, Request};
 
 /// `barge login -u alice --password-stdin` of this registry, the password given.
-fn login(registry: &str) -> Barge {
+pub(super) fn login(registry: &str) -> Barge {
     let run = barge().args(["login", "-vv", "-u", USER, "--password-stdin", registry]);
     run.input(&format!("{PASSWORD}\n"))
 }
 
 /// The file below a home that a login goes to.
-const STORED: &str = "containers/auth.json";
+pub(super) const STORED: &str = "containers/auth.json";
 
 #[track_caller]
-fn stored(file: &Path) -> Value {
+pub(super) fn stored(file: &Path) -> Value {
     let text = fs::read_to_string(file).expect("a login is stored");
     serde_json::from_str(&text).expect("what is stored is JSON")
 }
 
 #[track_caller]
-fn is_private(file: &Path) {
+pub(super) fn is_private(file: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -86,49 +86,6 @@ fn a_password_that_is_refused_is_sent_once_and_not_stored() {
         let sent = source.count(|request| request.header("authorization").is_some());
         assert_eq!(sent, 1);
         assert!(!home.path().join(STORED).exists());
-    }
-}
-
-#[test]
-fn what_else_the_file_says_is_kept() {
-    let source = guarded_source();
-    let run = login(&source.host());
-    let file = run.home().join("target.json");
-    let before = json!({
-        "auths": {"other.io": {"auth": "b3RoZXI6b3RoZXI="},
-                  source.host(): {"auth": "b2xkOm9sZA==", "email": "a@b.c"}},
-        "HttpHeaders": {"User-Agent": "x"}, "detachKeys": "ctrl-x", "big": 12_345_678_901_234_u64,
-    });
-    write(&file, &before);
-    let link = run.home().join("link.json");
-    std::os::unix::fs::symlink(&file, &link).expect("a link");
-    let home = tempdir().expect("a directory");
-    let (kept_file, kept_link) = (
-        home.path().join("target.json"),
-        home.path().join("link.json"),
-    );
-    fs::copy(&file, &kept_file).expect("a copy");
-    std::os::unix::fs::symlink(&kept_file, &kept_link).expect("a link");
-    let run = run.arg("--authfile").arg(&kept_link);
-    run.run().exits(0);
-    let mut expected = before;
-    expected["auths"][source.host()]["auth"] = "YWxpY2U6czNjcmV0LVBhNTU=".into();
-    assert_eq!(stored(&kept_file), expected);
-    let link = fs::symlink_metadata(&kept_link).expect("the link");
-    assert!(link.is_symlink());
-}
-
-#[test]
-fn a_file_that_cannot_be_understood_stays_as_it_is() {
-    let source = guarded_source();
-    for text in ["{\"auths\": [", "[]", "{\"auths\": 5}"] {
-        let home = tempdir().expect("a directory");
-        let file = home.path().join("broken.json");
-        fs::write(&file, text).expect("a file");
-        let output = login(&source.host()).arg("--authfile").arg(&file).run();
-        let output = output.exits(1);
-        assert!(output.stderr.contains("broken.json"), "{output:#?}");
-        assert_eq!(fs::read_to_string(&file).expect("the file"), text);
     }
 }
 
@@ -342,21 +299,6 @@ fn a_user_with_a_colon_cannot_be_stored_in_a_file() {
     let run = barge().args(["login", "-u", "a:b", "--password-stdin", &open.host()]);
     let output = run.input(PASSWORD).run().exits(2);
     assert!(output.stderr.contains("colon"), "{output:#?}");
-}
-
-#[test]
-fn a_login_that_cannot_be_stored_says_where() {
-    let source = guarded_source();
-    let home = tempdir().expect("a directory");
-    let file = home.path().join("directory.json");
-    fs::create_dir(&file).expect("a directory");
-    let output = login(&source.host()).arg("--authfile").arg(&file).run();
-    assert!(output.exits(1).stderr.contains("directory.json"));
-    let run = login(&source.host()).after("ulimit -f 0");
-    let target = run.home().join(STORED);
-    let output = run.run().exits(1);
-    let said = format!("failed to write credentials to {}", target.display());
-    assert!(output.stderr.contains(&said), "{output:#?}");
 }
 
 /// Waits until a terminal does not show what is typed.

@@ -9,6 +9,7 @@ mod helpers;
 mod hopeless;
 mod identity;
 mod login;
+mod login_file;
 mod logout;
 mod real_tokens;
 mod scopes;

@@ -16,7 +16,8 @@ pub(super) fn best<'a>(
         format!("{host}/{path}")
     };
     loop {
-        if let Some(key) = keys.clone().find(|key| is_same(key, &scope)) {
+        let exact = keys.clone().find(|key| *key == scope);
+        if let Some(key) = exact.or_else(|| keys.clone().find(|key| is_same(key, &scope))) {
             return Some(key);
         }
         match scope.rfind('/') {
@@ -28,7 +29,7 @@ pub(super) fn best<'a>(
 }
 
 /// Whether two names are one: hosts have no case, repositories have.
-fn is_same(key: &str, scope: &str) -> bool {
+pub(super) fn is_same(key: &str, scope: &str) -> bool {
     let length = scope.find('/').unwrap_or(scope.len());
     match (key.split_at_checked(length), scope.split_at_checked(length)) {
         (Some((host, path)), Some((other, rest))) => {
@@ -89,6 +90,8 @@ mod tests {
         assert_eq!(best("Q.io", "ns/repo"), Some("q.io/ns/repo"));
         assert_eq!(best("Q.io", "NS/repo"), Some("q.io"));
         assert_eq!(best("Old.IO", "x"), Some("https://old.io"));
+        let both = ["Q.io", "q.io"].into_iter();
+        assert_eq!(super::best(&both, "q.io", "x"), Some("q.io"));
     }
 
     #[test]

@@ -5,13 +5,12 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use serde_json::{Map, Value};
-
 use super::auth_file::{AuthFile, Config, FIELDS, servers};
 use super::helper::Helper;
+use super::members::{Object, Style};
 use super::{Secret, keys};
 use crate::error::{Error, Kind, Result};
+use base64::Engine as _;
 
 /// The file that logins go to; it need not be there.
 #[derive(Clone, Debug)]
@@ -39,7 +38,8 @@ impl LoginKey<'_> {
     }
 
     fn means(&self, key: &str) -> bool {
-        key == self.text() || self.namespace.is_empty() && keys::names_host(key, self.host)
+        keys::is_same(key, &self.text())
+            || self.namespace.is_empty() && keys::names_host(key, self.host)
     }
 }
 
@@ -59,7 +59,7 @@ impl LoginFile {
             }
             let pair = format!("{user}:{}", password.expose());
             let auth = base64::engine::general_purpose::STANDARD.encode(pair);
-            self.change(|auths| set(auths, key, Some(auth)))?;
+            self.change(|auths| Ok((auths.set(key, Some(&auth))?, ())))?;
             return Ok(self.path.display().to_string());
         };
         let helper = self.helper(helper.name);
@@ -75,7 +75,7 @@ impl LoginFile {
         helper.store(server, user, password).await?;
         // As Docker does: an entry without a secret says that there is a login. One with an older secret
         // would be found before the helper's.
-        self.change(|auths| set(auths, key, None))?;
+        self.change(|auths| Ok((auths.set(key, None)?, ())))?;
         Ok(helper.program())
     }
 
@@ -96,9 +96,8 @@ impl LoginFile {
             return Ok(was_there);
         }
         let removed = self.change(|auths| {
-            let before = auths.len();
-            auths.retain(|known, _| !key.means(known));
-            before != auths.len()
+            let known = auths.object.names().any(|known| key.means(known));
+            Ok((auths.object.without(|known| key.means(known))?, known))
         })?;
         Ok(was_there || removed)
     }
@@ -121,9 +120,8 @@ impl LoginFile {
         }
         if config.has_entries() {
             erased.extend(self.change(|auths| {
-                let known = auths.keys().cloned().collect::<Vec<_>>();
-                auths.clear();
-                known
+                let known: Vec<String> = auths.object.names().map(str::to_owned).collect();
+                Ok((auths.object.without(|_| true)?, known))
             })?);
         }
         erased.sort();
@@ -158,13 +156,15 @@ impl LoginFile {
         Ok(file.read()?.unwrap_or_default())
     }
 
-    /// Changes `auths`; two logins at once wait for each other.
-    fn change<T>(&self, change: impl FnOnce(&mut Map<String, Value>) -> T) -> Result<T> {
+    /// Changes `auths`, and nothing else in the file; two logins at once wait for each other.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&Auths<'_>) -> std::result::Result<(String, T), String>,
+    ) -> Result<T> {
         let failed = |cause: String| {
             Error::new(Kind::LocalIo, "write credentials to", self.path.display()).because(cause)
         };
-        // A link keeps pointing where it points.
-        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let path = behind_links(&self.path);
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -175,26 +175,85 @@ impl LoginFile {
         if let Err(error) = lock.lock() {
             tracing::info!(%error, directory = %directory.display(), "no lock");
         }
-        let mut whole = match fs::read(&path) {
-            Ok(bytes) if bytes.trim_ascii().is_empty() => Map::new(),
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|_| failed("what is there is not a JSON object".into()))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Map::new(),
+        let text = match fs::read_to_string(&path) {
+            Ok(text) if text.trim().is_empty() => EMPTY.to_owned(),
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => EMPTY.to_owned(),
             Err(error) => return Err(failed(error.to_string())),
         };
-        let auths = whole.entry("auths").or_insert_with(|| Map::new().into());
-        if auths.is_null() {
-            *auths = Map::new().into();
-        }
-        let auths = auths
-            .as_object_mut()
-            .ok_or_else(|| failed("its `auths` is not an object".into()))?;
-        let changed = change(auths);
-        let text =
-            serde_json::to_string_pretty(&whole).map_err(|error| failed(error.to_string()))?;
+        let (text, changed) = changed(&text, change).map_err(failed)?;
         replace(directory, &path, &text).map_err(|error| failed(error.to_string()))?;
         Ok(changed)
     }
+}
+
+/// A file without any login.
+const EMPTY: &str = "{}\n";
+
+/// The object of `auths`, and how the file around it is written.
+struct Auths<'a> {
+    object: Object<'a>,
+    style: Style,
+}
+
+/// `text` with its `auths` changed, all else as it was written, and what else `change` gives.
+fn changed<T>(
+    text: &str,
+    change: impl FnOnce(&Auths<'_>) -> std::result::Result<(String, T), String>,
+) -> std::result::Result<(String, T), String> {
+    let whole = Object::parse(text)?;
+    let auths = whole.value("auths").filter(|auths| *auths != "null");
+    let auths = Auths {
+        object: Object::parse(auths.unwrap_or("{}"))
+            .map_err(|_| "its `auths` is not an object".to_owned())?,
+        style: Style::of(text),
+    };
+    let (new, result) = change(&auths)?;
+    let new = whole.with("auths", &new, (&auths.style, 0))?;
+    Ok((whole.replaced_in(text, &new)?, result))
+}
+
+impl Auths<'_> {
+    /// With the login of `key`, or its entry without one; what else the entry says is kept.
+    fn set(&self, key: LoginKey<'_>, auth: Option<&str>) -> std::result::Result<String, String> {
+        let text = key.text();
+        let mut names = self.object.names();
+        // An older tool's form of the same host is changed in its place, so that the tool sees it too.
+        let older = names.clone().find(|known| key.means(known));
+        let known = names.find(|known| *known == text).or(older);
+        let known = known.unwrap_or(&text);
+        let entry = self.object.value(known);
+        let entry = entry.and_then(|entry| Object::parse(entry).ok());
+        let kept = entry.map_or_else(
+            || Ok("{}".into()),
+            |entry| {
+                entry.without(|field| {
+                    FIELDS.contains(&field) && !(field == "auth" && auth.is_some())
+                })
+            },
+        )?;
+        let entry = match auth {
+            None => kept,
+            Some(auth) => {
+                let auth = format!("\"{auth}\"");
+                Object::parse(&kept)?.with("auth", &auth, (&self.style, 2))?
+            }
+        };
+        self.object.with(known, &entry, (&self.style, 1))
+    }
+}
+
+/// Where a link leads: it keeps pointing there, whether there is a file or not.
+fn behind_links(path: &Path) -> PathBuf {
+    // As many as Linux follows; of a ring of links the file system tells.
+    let mut path = path.to_owned();
+    for _ in 0..40 {
+        match (fs::read_link(&path), path.parent()) {
+            (Ok(target), Some(directory)) => path = directory.join(target),
+            _ => break,
+        }
+    }
+    path
 }
 
 /// The host that a key is for.
@@ -210,33 +269,12 @@ fn host(key: &str) -> &str {
     }
 }
 
-/// Sets the login of `key`, or leaves its entry without one; what else the entry says is kept.
-fn set(auths: &mut Map<String, Value>, key: LoginKey<'_>, auth: Option<String>) {
-    let text = key.text();
-    let known = if auths.contains_key(&text) {
-        text
-    } else {
-        // An older tool's form of the same host is changed in its place, so that the tool sees it too.
-        let older = auths.keys().find(|known| key.means(known));
-        older.cloned().unwrap_or(text)
-    };
-    let entry = auths.entry(known).or_insert_with(|| Map::new().into());
-    if !entry.is_object() {
-        *entry = Map::new().into();
-    }
-    if let Some(entry) = entry.as_object_mut() {
-        entry.retain(|field, _| !FIELDS.contains(&field.as_str()));
-        entry.extend(auth.map(|auth| ("auth".to_owned(), auth.into())));
-    }
-}
-
 /// Writes by a temporary name, mode 600, and a rename.
 fn replace(directory: &Path, path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = tempfile::Builder::new()
         .prefix(".barge-")
         .tempfile_in(directory)?;
     file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
@@ -258,19 +296,36 @@ fn make_private(directory: &Path) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_else_an_entry_says_is_kept() {
-        let json = r#"{"a.io": {"auth": "old", "identitytoken": "x", "email": "e"}, "https://index.docker.io/v1/": {"auth": "old"}}"#;
-        let mut auths: Map<String, Value> = serde_json::from_str(json).expect("test JSON");
-        let key = |host| LoginKey {
+    /// The file after a login at `host`.
+    fn login(text: &str, host: &str, auth: Option<&str>) -> String {
+        let key = LoginKey {
             host,
             namespace: "",
         };
-        set(&mut auths, key("a.io"), Some("new".into()));
-        set(&mut auths, key("docker.io"), Some("hub".into()));
-        set(&mut auths, key("b.io"), None);
-        let expected = r#"{"a.io": {"auth": "new", "email": "e"}, "https://index.docker.io/v1/": {"auth": "hub"}, "b.io": {}}"#;
-        let expected: Map<String, Value> = serde_json::from_str(expected).expect("test JSON");
-        assert_eq!(auths, expected);
+        let changed = changed(text, |auths| Ok((auths.set(key, auth)?, ())));
+        changed.expect("it can be changed").0
+    }
+
+    #[test]
+    fn what_else_an_entry_says_is_kept() {
+        let before = r#"{"auths": {"a.io": {"auth": "old", "identitytoken": "x", "email": "e"}, "https://index.docker.io/v1/": {"auth": "old"}}}"#;
+        let after = login(before, "a.io", Some("new"));
+        let after = login(&after, "docker.io", Some("hub"));
+        let after = login(&after, "b.io", None);
+        let expected = r#"{"auths": {"a.io": {"auth": "new", "email": "e"}, "https://index.docker.io/v1/": {"auth": "hub"},"b.io":{}}}"#;
+        assert_eq!(after, expected);
+        let expected = expected.replace("\"auth\": \"new\", ", "");
+        assert_eq!(login(&after, "A.io", None), expected);
+    }
+
+    #[test]
+    fn a_new_file_is_written_as_podman_does() {
+        let file = "{\n\t\"auths\": {\n\t\t\"a.io\": {\n\t\t\t\"auth\": \"x\"\n\t\t}\n\t}\n}\n";
+        for before in [EMPTY, "{\"auths\": null}\n", "{\"auths\": {}}\n"] {
+            let after = login(before, "a.io", Some("x"));
+            let flat = |text: &str| text.split_whitespace().collect::<String>();
+            assert_eq!(flat(&after), flat(file));
+            assert!(before != EMPTY || after == file);
+        }
     }
 }

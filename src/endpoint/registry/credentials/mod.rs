@@ -7,6 +7,7 @@ pub(super) mod concealed;
 mod helper;
 mod keys;
 pub mod login_file;
+mod members;
 
 use std::fmt;
 use std::path::PathBuf;
