@@ -58,6 +58,8 @@ mod sparse;
 mod sparse_source;
 #[cfg(test)]
 mod support;
+#[cfg(all(test, target_os = "linux"))]
+mod system_files;
 #[cfg(test)]
 mod tags;
 #[cfg(test)]
