@@ -218,7 +218,7 @@ impl Authenticator {
             &body::read(response, self.limits, ("contact", &target)).await?,
         );
         if status == StatusCode::UNAUTHORIZED {
-            return Err(self.refuse(refusal.cause));
+            return Err(self.refuse(Kind::Unauthorized, refusal.cause));
         }
         if !status.is_success() && refusal.kind.retryable() {
             return Err(refusal.error("contact", &target));
@@ -296,7 +296,7 @@ impl Authenticator {
             None => Ok(false),
             Some(Challenge::Basic) if self.is_anonymous() => Ok(false),
             Some(Challenge::Basic) if used.header.is_none() => Ok(true),
-            Some(Challenge::Basic) => Err(self.refuse("HTTP 401".into())),
+            Some(Challenge::Basic) => Err(self.refuse(Kind::Unauthorized, "HTTP 401".into())),
             Some(Challenge::Bearer(_)) => {
                 let slot = self.slot(scope);
                 let mut known = slot.lock().await;
@@ -342,7 +342,7 @@ impl Authenticator {
         let body = body::read(response, self.limits, (DOING, &target)).await?;
         if !status.is_success() {
             let refusal = failure::refused(status, &headers, &body);
-            return Err(self.token_refused(status, refusal, &target));
+            return Err(self.token_refused(status, refusal, (&target, scope)));
         }
         // Fails where it is known already.
         let _ = self.accepted.set(());
@@ -368,7 +368,12 @@ impl Authenticator {
         Ok(realm)
     }
 
-    fn token_refused(&self, status: StatusCode, refusal: failure::Refusal, target: &str) -> Error {
+    fn token_refused(
+        &self,
+        status: StatusCode,
+        refusal: failure::Refusal,
+        (target, scope): (&str, &Scope),
+    ) -> Error {
         if refusal.kind.retryable() {
             return refusal.error(DOING, target);
         }
@@ -376,7 +381,13 @@ impl Authenticator {
         // Token servers differ in how they refuse a password: 401, 403, or 400 (`invalid_grant`).
         let refuses = matches!(status.as_u16(), 400 | 401 | 403);
         if refuses && !self.is_anonymous() && !known {
-            return self.refuse(refusal.cause);
+            let unclear = status == StatusCode::FORBIDDEN && *scope != Scope::none();
+            let kind = if unclear {
+                Kind::Denied
+            } else {
+                Kind::Unauthorized
+            };
+            return self.refuse(kind, refusal.cause);
         }
         let denied = known || refusal.kind == Kind::Denied;
         let kind = if denied {
@@ -387,24 +398,33 @@ impl Authenticator {
         Error::new(kind, DOING, target).because(refusal.cause)
     }
 
-    /// Remembers that the password is wrong.
-    fn refuse(&self, cause: String) -> Error {
+    /// Remembers that the password is wrong, or, where this is `denied`, that it may be: a 403 says that
+    /// somebody else would have to ask, which may be the same user with the right password (GitHub).
+    fn refuse(&self, kind: Kind, cause: String) -> Error {
         self.refused
-            .get_or_init(|| self.wrong_password(cause))
+            .get_or_init(|| self.wrong_password(kind, cause))
             .clone()
     }
 
-    fn wrong_password(&self, cause: String) -> Error {
+    fn wrong_password(&self, kind: Kind, cause: String) -> Error {
+        let (doing, advice) = if kind == Kind::Denied {
+            (
+                DOING,
+                "the user may not be allowed this, or the password be wrong: check both",
+            )
+        } else {
+            ("log in to", "check user and password")
+        };
         let user = match self.credentials() {
             Credentials::Password { user, .. } => format!(" as {user}"),
             Credentials::Identity(_) => " with the identity token stored for it".into(),
             Credentials::Anonymous | Credentials::Token(_) => String::new(),
         };
-        Error::new(Kind::Unauthorized, "log in to", format!("{}{user}", self.host))
+        Error::new(kind, doing, format!("{}{user}", self.host))
             .because(cause)
             .hitting_all()
             .hint(format!(
-                "check user and password, or log in again with `barge login {}`; barge sends a refused password only once, since registries lock accounts",
+                "{advice}, or log in again with `barge login {}`; barge sends a refused password only once, since registries lock accounts",
                 self.host
             ))
     }

@@ -73,10 +73,10 @@ fn the_service_comes_back_exactly() {
 fn what_a_token_server_says_is_shown() {
     let oci = r#"{"errors":[{"code":"DENIED","message":"your plan has ended"}]}"#;
     for (status, body, kind) in [
-        (403, oci, "unauthorized"),
+        (403, oci, "denied"),
         (401, r#"{"error": "your plan has ended"}"#, "unauthorized"),
         (401, r#"{"details": "your plan has ended"}"#, "unauthorized"),
-        (403, "your plan has ended\n", "unauthorized"),
+        (403, "your plan has ended\n", "denied"),
         (
             400,
             r#"{"error": "invalid_grant", "error_description": "your plan has ended"}"#,

@@ -47,14 +47,14 @@ fn an_anonymous_write_to_a_registry_that_all_may_read() {
 #[test]
 fn a_token_server_that_refuses_the_password_in_another_way() {
     let source = open_source();
-    for status in [400, 403] {
+    for (status, kind) in [(400, "unauthorized"), (403, "denied")] {
         let destination = guarded(Auth::Bearer(bearer()));
         let answer = Answer::new(status).json(&serde_json::json!({"error": "bad login"}));
         destination.fail(usize::MAX, Request::is_token, Fault::Status(answer));
         let run = many(&source, &destination);
         let output = run.args(["--dest-creds", LOGIN]).run().exits(1);
         let error = first_failure(&output);
-        assert_eq!(error["kind"], "unauthorized", "{error:#}");
+        assert_eq!(error["kind"], kind, "{error:#}");
         let message = error["message"].as_str().expect("a message");
         assert!(
             message.contains("as alice") && message.contains("bad login"),

@@ -89,6 +89,16 @@ fn a_password_that_is_refused_is_sent_once_and_not_stored() {
     }
 }
 
+/// Nothing but the login is asked about, so that is what is refused.
+#[test]
+fn a_403_to_a_login_is_a_refusal_of_the_password() {
+    let source = guarded(Auth::Bearer(bearer()));
+    source.fail(usize::MAX, Request::is_token, Fault::status(403));
+    let output = login(&source.host()).args(["-o", "json"]).run().exits(1);
+    assert_eq!(output.json()["error"]["kind"], "unauthorized");
+    assert_eq!(source.count(Request::is_token), 1);
+}
+
 #[test]
 fn two_logins_at_once_are_both_stored() {
     let registries: Vec<FakeRegistry> = (0..6).map(|_| guarded(Auth::Bearer(bearer()))).collect();
