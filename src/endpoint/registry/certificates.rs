@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_cert::Certificate;
+use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::{Decode as _, Encode as _};
 
 use crate::error::{Error, Kind, Result};
@@ -76,9 +77,20 @@ fn identity(path: &Path) -> Result<CertifiedKey> {
         unreadable(&key_path, &why)
     })?;
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| unreadable(&key_path, &error))?;
+    let chain = chain(path)?;
     let loaded = ring::default_provider().key_provider.load_private_key(key);
-    let key = loaded.map_err(|error| unreadable(&key_path, &error))?;
-    let identity = CertifiedKey::new(chain(path)?, key);
+    let key = loaded.map_err(|error| {
+        if chain.first().is_some_and(has_p521) {
+            unreadable(
+                path,
+                &"its key is on the curve P-521, which barge cannot use",
+            )
+            .hint(format!("have a certificate made for another key: {KEYS}"))
+        } else {
+            unreadable(&key_path, &error)
+        }
+    })?;
+    let identity = CertifiedKey::new(chain, key);
     if belong_together(&identity) == Some(false) {
         let why = format!(
             "the key in {} is not that of the certificate",
@@ -95,6 +107,22 @@ fn belong_together(identity: &CertifiedKey) -> Option<bool> {
     let certificate = Certificate::from_der(identity.cert.first()?).ok()?;
     let key = certificate.tbs_certificate().subject_public_key_info();
     Some(identity.key.public_key()?.as_ref() == key.to_der().ok()?)
+}
+
+/// Keys that work, as hints name them.
+pub(super) const KEYS: &str = "RSA (2048 bits or more), P-256, P-384 or Ed25519";
+
+/// The curve P-521 as certificates name it (RFC 5480 section 2.1.1.1). ring knows nothing of it.
+pub(super) const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+
+fn has_p521(certificate: &CertificateDer<'_>) -> bool {
+    let parsed = Certificate::from_der(certificate).ok();
+    let curve = parsed.and_then(|parsed| {
+        let key = parsed.tbs_certificate().subject_public_key_info();
+        let curve = key.algorithm.parameters.as_ref()?.decode_as();
+        curve.ok()
+    });
+    curve == Some(P521)
 }
 
 fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {

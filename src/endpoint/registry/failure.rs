@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use rustls::{AlertDescription, CertificateError};
 
+use super::certificates::KEYS;
 use super::credentials::concealed::conceal;
 use super::trust::Refused;
 use crate::error::{Error, Kind};
@@ -169,6 +170,15 @@ pub(crate) fn unanswered(error: &reqwest::Error, doing: &str, target: &str) -> E
     if matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_))) {
         return Error::new(Kind::Protocol, doing, target).because("it does not answer with TLS");
     }
+    if let Some(alert) = shares_nothing(error) {
+        return Error::new(Kind::Protocol, doing, target)
+            .because(format!(
+                "it and barge have no way of TLS in common ({alert:?})"
+            ))
+            .hint(format!(
+                "barge needs TLS 1.2 or 1.3, and a certificate with another key than P-521: {KEYS}"
+            ));
+    }
     Error::new(Kind::Unavailable, doing, target).because(cause)
 }
 
@@ -217,6 +227,19 @@ fn wants_client_certificate(error: &reqwest::Error) -> Option<AlertDescription> 
             | Alert::CertificateExpired
             | Alert::UnknownCA
             | Alert::AccessDenied),
+        ) => Some(*alert),
+        _ => None,
+    }
+}
+
+/// How a server says that it can do nothing with what it is offered (RFC 8446 section 6.2): it is too old,
+/// or its key is of a kind that ring does not have.
+fn shares_nothing(error: &reqwest::Error) -> Option<AlertDescription> {
+    use AlertDescription as Alert;
+    match tls_error(error)? {
+        rustls::Error::AlertReceived(
+            alert
+            @ (Alert::HandshakeFailure | Alert::ProtocolVersion | Alert::InsufficientSecurity),
         ) => Some(*alert),
         _ => None,
     }

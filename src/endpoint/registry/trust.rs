@@ -18,8 +18,9 @@ use rustls::{
 };
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
+use x509_cert::der::oid::ObjectIdentifier;
 
-use super::certificates::{AskedFor, Certificates, Identities, system};
+use super::certificates::{AskedFor, Certificates, Identities, KEYS, P521, system};
 use crate::error::{Error, Kind, Result};
 use crate::printable::clean;
 
@@ -234,7 +235,12 @@ impl ServerCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        let mut schemes = self.algorithms.supported_schemes();
+        if matches!(self.trust, Trust::Anyone) {
+            // Which ring cannot check, and nobody is going to.
+            schemes.push(SignatureScheme::ECDSA_NISTP521_SHA512);
+        }
+        schemes
     }
 }
 
@@ -313,7 +319,15 @@ impl Refused {
                     "an authority of that name is trusted, but another key signed it ({sources})"
                 )
             }
-            why => clean(&why.to_string()),
+            why => match unsupported(why) {
+                Some(reason) => {
+                    hint = format!(
+                        "have it signed anew, by {KEYS} and with SHA-256 or SHA-384; {hint}"
+                    );
+                    reason
+                }
+                None => clean(&why.to_string()),
+            },
         };
         Self {
             cause: format!(
@@ -331,6 +345,38 @@ fn authority_hint(host: &str) -> String {
     format!(
         "put the certificate of its authority, as a *.crt file, into /etc/containers/certs.d/{host} or ~/.config/containers/certs.d/{host}, or name its directory with --src-cert-dir or --dest-cert-dir (--cert-dir for one reference), or the file with SSL_CERT_FILE; {TRUST_ANYONE}"
     )
+}
+
+/// What kind of signature cannot be checked, on the certificate or on one of its authorities.
+fn unsupported(why: &CertificateError) -> Option<String> {
+    let (signature, key) = match why {
+        CertificateError::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id,
+            ..
+        } => (signature_algorithm_id, None),
+        CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
+            signature_algorithm_id,
+            public_key_algorithm_id,
+        } => (signature_algorithm_id, Some(public_key_algorithm_id)),
+        _ => return None,
+    };
+    if key.is_some_and(|key| key.ends_with(P521.as_bytes())) {
+        return Some("it is signed by a key on the curve P-521, which barge cannot check".into());
+    }
+    let name = match identifier(signature)?.to_string().as_str() {
+        "1.2.840.10045.4.3.4" => "ECDSA with SHA-512".to_owned(),
+        "1.2.840.10045.4.1" => "ECDSA with SHA-1".to_owned(),
+        "1.2.840.113549.1.1.5" => "RSA with SHA-1".to_owned(),
+        other => format!("the kind {other}"),
+    };
+    Some(format!("it is signed by {name}, which barge cannot check"))
+}
+
+/// The object identifier in front of an `AlgorithmIdentifier`'s content.
+fn identifier(algorithm: &[u8]) -> Option<ObjectIdentifier> {
+    let length = usize::from(*algorithm.get(1)?);
+    let identifier = algorithm.get(2..)?.get(..length)?;
+    ObjectIdentifier::from_bytes(identifier).ok()
 }
 
 /// Whose a certificate is, and when it begins and ends.
