@@ -129,6 +129,29 @@ fn plain_http_goes_through_its_own_proxy() {
 }
 
 #[test]
+fn plain_http_is_tried_where_a_proxy_refuses_a_tunnel_and_nothing_is_verified() {
+    let registry = FakeRegistry::start();
+    let image = MultiArch::standard(&["amd64"], Attestations::With, 6);
+    image.push_to(&registry, "x:1");
+    let proxy = ForwardProxy::start(&registry.host());
+    proxy.refuse_tunnels();
+    let address = format!("http://{}", proxy.host());
+    let inspect = |option: &str| {
+        let run = barge().args(["inspect", "docker://registry.test:5000/x:1", option]);
+        let run = run.args(["--retry-times", "0"]).env("HTTP_PROXY", &address);
+        run.env("HTTPS_PROXY", &address).run()
+    };
+    inspect("--tls-verify=false").exits(0);
+    for option in ["--tls-verify=true", "--no-creds"] {
+        let before = proxy.asked().len();
+        let said = inspect(option).exits(1).stderr;
+        assert!(said.contains("the proxy refuses to connect"), "{said}");
+        let asked = proxy.asked();
+        assert!(asked[before..].iter().all(|one| one.how == "CONNECT"));
+    }
+}
+
+#[test]
 fn a_proxys_password_is_sent_to_it_and_shown_to_nobody() {
     secrets::note("proxy-Pa55");
     let inside = inside();

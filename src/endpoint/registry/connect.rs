@@ -140,8 +140,12 @@ impl Door {
             Ok(response) => return Ok((response, secure)),
             Err(error) => error,
         };
-        // What refuses where there is a proxy is the proxy.
-        let refused = proxy.is_none() && failure::is_refused(&error);
+        // A refused connection is the registry's where there is no proxy, and else the proxy's own; many
+        // lead to port 443 alone, and to any port in plain.
+        let refused = match proxy {
+            None => failure::is_refused(&error),
+            Some(_) => failure::refuses_tunnel(&error),
+        };
         let speaks_plain = failure::is_not_tls(&error) || unverified && refused;
         if !(plain_allowed && speaks_plain) {
             return Err(self.explain(without_tls(&error, &target), &secure));

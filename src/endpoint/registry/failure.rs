@@ -179,6 +179,10 @@ pub(crate) fn unanswered(error: &reqwest::Error, doing: &str, target: &str) -> E
                 "barge needs TLS 1.2 or 1.3, and a certificate with another key than P-521: {KEYS}"
             ));
     }
+    if refuses_tunnel(error) {
+        return Error::new(Kind::Unavailable, doing, target)
+            .because("the proxy refuses to connect to it");
+    }
     Error::new(Kind::Unavailable, doing, target).because(cause)
 }
 
@@ -254,6 +258,11 @@ pub(crate) fn is_not_tls(error: &reqwest::Error) -> bool {
 /// Whether the other side answered something that is not TLS.
 pub(crate) fn is_plain_answer(error: &reqwest::Error) -> bool {
     matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_)))
+}
+
+/// Whether a proxy answered that it does not lead there. The type of that error is hyper-util's own.
+pub(crate) fn refuses_tunnel(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| cause.to_string() == "tunnel error: unsuccessful")
 }
 
 /// Whether nobody listens there.

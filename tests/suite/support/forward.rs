@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -15,9 +16,15 @@ use tokio::task::JoinSet;
 /// A running proxy; dropped, it is gone.
 pub(crate) struct ForwardProxy {
     address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    shared: Arc<Shared>,
     stop: Option<oneshot::Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    asked: Mutex<Vec<Asked>>,
+    refuses_tunnels: AtomicBool,
 }
 
 /// One connection through it.
@@ -38,8 +45,8 @@ impl ForwardProxy {
         listener.set_nonblocking(true).expect("a listener");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
-        let asked = Arc::default();
-        let (upstream, log) = (upstream.to_owned(), Arc::clone(&asked));
+        let shared = Arc::default();
+        let (upstream, all) = (upstream.to_owned(), Arc::clone(&shared));
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -48,13 +55,13 @@ impl ForwardProxy {
                 let listener = TcpListener::from_std(listener).expect("a listener");
                 tokio::select! {
                     _ = stopped => {}
-                    () = accept(listener, upstream, log) => {}
+                    () = accept(listener, upstream, all) => {}
                 }
             });
         });
         Self {
             address,
-            asked,
+            shared,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -67,7 +74,13 @@ impl ForwardProxy {
 
     /// Every connection so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().expect("no holder panicked").clone()
+        let asked = self.shared.asked.lock().expect("no holder panicked");
+        asked.clone()
+    }
+
+    /// Answers 403 to every CONNECT from now on, as squid does to ports other than 443.
+    pub(crate) fn refuse_tunnels(&self) {
+        self.shared.refuses_tunnels.store(true, Ordering::Relaxed);
     }
 }
 
@@ -81,7 +94,7 @@ impl Drop for ForwardProxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: String, log: Arc<Mutex<Vec<Asked>>>) {
+async fn accept(listener: TcpListener, upstream: String, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -89,15 +102,13 @@ async fn accept(listener: TcpListener, upstream: String, log: Arc<Mutex<Vec<Aske
             Some(_) = connections.join_next() => continue,
         };
         let Ok((near, _)) = accepted else { continue };
-        let (upstream, log) = (upstream.clone(), Arc::clone(&log));
-        connections.spawn(async move {
-            let note = move |asked| log.lock().expect("no holder panicked").push(asked);
-            serve(near, &upstream, note).await
-        });
+        let (upstream, shared) = (upstream.clone(), Arc::clone(&shared));
+        connections.spawn(async move { serve(near, &upstream, &shared).await });
     }
 }
 
-async fn serve(mut near: TcpStream, upstream: &str, note: impl Fn(Asked)) -> io::Result<()> {
+async fn serve(mut near: TcpStream, upstream: &str, shared: &Shared) -> io::Result<()> {
+    let note = |asked| shared.asked.lock().expect("no holder panicked").push(asked);
     let mut first = [0];
     near.peek(&mut first).await?;
     let mut beginning = Vec::new();
@@ -106,7 +117,13 @@ async fn serve(mut near: TcpStream, upstream: &str, note: impl Fn(Asked)) -> io:
     } else {
         let head = head(&mut near).await?;
         let asked = http(&head);
-        if asked.how == "CONNECT" {
+        let is_tunnel = asked.how == "CONNECT";
+        if is_tunnel && shared.refuses_tunnels.load(Ordering::Relaxed) {
+            note(asked);
+            let refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+            return near.write_all(refusal).await;
+        }
+        if is_tunnel {
             near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
         } else {
             beginning = head;
