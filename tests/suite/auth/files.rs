@@ -130,6 +130,19 @@ fn keys_have_the_forms_of_every_tool() {
     }
 }
 
+/// As docker once wrote them.
+#[test]
+fn a_password_may_be_padded_with_zeros() {
+    let source = guarded_source();
+    let run = inspect(&source.reference("x:1"));
+    let padded = format!("{LOGIN}\0\0");
+    auth_file(
+        &run.home().join("config.json"),
+        &[(&source.host(), &padded)],
+    );
+    run.run().exits(0);
+}
+
 #[test]
 fn an_entry_without_a_login_is_none() {
     let source = guarded_source();

@@ -1,8 +1,8 @@
 //! A login that fails for one tag fails for all: the run ends early, and the rest is not attempted.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{LOGIN, PASSWORD, USER, bearer, copy, guarded, image, open_source};
+use super::{LOGIN, PASSWORD, USER, bearer, copy, guarded, image, open_source, write};
 use crate::support::barge::{Barge, Output};
 use crate::support::registry::{Auth, FakeRegistry};
 use crate::support::wire::{Answer, Fault, Request};
@@ -35,6 +35,18 @@ fn an_anonymous_write_to_a_registry_that_wants_a_password() {
 }
 
 #[test]
+fn an_identity_token_where_a_password_is_asked_for() {
+    let destination = guarded(Auth::basic(USER, PASSWORD));
+    let source = open_source();
+    let run = many(&source, &destination);
+    let entry = json!({"auths": {destination.host(): {"identitytoken": "identity-t0ken"}}});
+    write(&run.home().join("config.json"), &entry);
+    let error = first_failure(&run.run().exits(1));
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains("identity token is stored"), "{message}");
+}
+
+#[test]
 fn an_anonymous_write_to_a_registry_that_all_may_read() {
     let destination = FakeRegistry::start();
     let refusal = Answer::new(401).header("WWW-Authenticate", "Basic realm=\"x\"");
@@ -49,7 +61,7 @@ fn a_token_server_that_refuses_the_password_in_another_way() {
     let source = open_source();
     for (status, kind) in [(400, "unauthorized"), (403, "denied")] {
         let destination = guarded(Auth::Bearer(bearer()));
-        let answer = Answer::new(status).json(&serde_json::json!({"error": "bad login"}));
+        let answer = Answer::new(status).json(&json!({"error": "bad login"}));
         destination.fail(usize::MAX, Request::is_token, Fault::Status(answer));
         let run = many(&source, &destination);
         let output = run.args(["--dest-creds", LOGIN]).run().exits(1);

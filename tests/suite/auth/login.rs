@@ -35,13 +35,18 @@ pub(super) fn stored(file: &Path) -> Value {
 }
 
 #[track_caller]
-pub(super) fn is_private(file: &Path) {
+fn is_for_its_owner(path: &Path, expected: u32) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::metadata(file).expect("the file is there").permissions();
-        assert_eq!(mode.mode() & 0o777, 0o600);
+        let mode = fs::metadata(path).expect("it is there").permissions();
+        assert_eq!(mode.mode() & 0o777, expected, "{}", path.display());
     }
+}
+
+#[track_caller]
+pub(super) fn is_private(file: &Path) {
+    is_for_its_owner(file, 0o600);
     let names = fs::read_dir(file.parent().expect("a directory")).expect("a directory");
     assert_eq!(names.count(), 1, "nothing is left beside it");
 }
@@ -61,6 +66,7 @@ fn a_login_is_stored_for_the_next_command() {
         );
         assert_eq!(output.stdout, said);
         is_private(&file);
+        is_for_its_owner(file.parent().expect("a directory"), 0o700);
         let inspect = barge().args(["inspect", &source.reference("x:1")]);
         inspect.at_home(home.path()).run().exits(0);
         let who = barge().args(["login", "--get-login", &source.host()]);
@@ -167,6 +173,19 @@ fn the_configured_helper_keeps_the_login() {
 }
 
 #[test]
+fn what_a_helper_complains_of_when_it_was_given_a_secret_is_not_shown() {
+    let source = guarded_source();
+    let script = "#!/bin/sh\ncat >&2\nexit 3\n";
+    let helpers = Helpers::new().script("one", script);
+    let run = login(&source.host()).env("PATH", helpers.in_path());
+    write(&run.home().join(STORED), &json!({"credsStore": "one"}));
+    // That the secret is in none of its outputs, every run is asked.
+    let said = run.run().exits(1).stderr;
+    let told = "it ended with exit status: 3\n";
+    assert!(said.contains(told), "{said}");
+}
+
+#[test]
 fn a_helper_keeps_no_login_of_a_namespace() {
     let source = guarded_source();
     let helpers = Helpers::new().keeper("one");
@@ -254,13 +273,36 @@ fn a_registry_that_does_not_take_the_token_it_sent_for_is_told_of() {
     assert!(!output.stdout.contains("stored"), "{output:#?}");
 }
 
+/// Whether a login's own token is tried.
+fn shows_token(request: &Request) -> bool {
+    let header = request.header("authorization").unwrap_or_default();
+    request.path == "/v2/" && header.starts_with("Bearer ")
+}
+
+#[test]
+fn a_registry_in_trouble_lets_nobody_in_and_is_asked_again() {
+    for (times, code) in [(1, 0), (2, 1)] {
+        let source = guarded(Auth::Bearer(bearer()));
+        source.fail(times, shows_token, Fault::status(503));
+        let run = login(&source.host()).args(["--retry-times", "1"]);
+        let file = run.home().join(STORED).display().to_string();
+        let output = run.run().exits(code);
+        assert_eq!(output.stdout.contains(&file), code == 0, "{output:#?}");
+    }
+}
+
+#[test]
+fn the_end_of_the_line_is_no_part_of_the_password() {
+    let source = guarded_source();
+    for end in ["", "\n", "\r\n"] {
+        let run = login(&source.host()).input(&format!("{PASSWORD}{end}"));
+        run.run().exits(0);
+    }
+}
+
 #[test]
 fn a_registry_that_does_not_answer_the_login_is_given_up() {
     let source = guarded(Auth::Bearer(bearer()));
-    let shows_token = |request: &Request| {
-        let header = request.header("authorization").unwrap_or_default();
-        request.path == "/v2/" && header.starts_with("Bearer ")
-    };
     source.fail(usize::MAX, shows_token, Fault::Stall);
     let run = login(&source.host()).args(["--stall-timeout", "1", "--retry-times", "0"]);
     let output = run.run().exits(1);

@@ -48,11 +48,19 @@ fn an_entry_that_is_there_twice_is_changed_and_forgotten_twice() {
     let host = source.host();
     let home = tempdir().expect("a directory");
     let file = home.path().join("twice.json");
-    let twice = |entry: &str| format!(r#"{{"auths":{{"{host}":{entry},"x":1,"{host}":{entry}}}}}"#);
-    fs::write(&file, twice(r#"{"auth":"b2xkOm9sZA=="}"#)).expect("a file");
+    let twice = |[first, last]: [&str; 2]| {
+        format!(r#"{{"auths":{{"{host}":{first},"x":1,"{host}":{last}}}}}"#)
+    };
+    let before = [
+        r#"{"auth":"b2xkOm9sZA==","first":1}"#,
+        r#"{"auth":"b2xkOm9sZA==","last":1}"#,
+    ];
+    fs::write(&file, twice(before)).expect("a file");
     login(&host).arg("--authfile").arg(&file).run().exits(0);
     let text = fs::read_to_string(&file).expect("the file");
-    assert_eq!(text, twice(r#"{"auth":"YWxpY2U6czNjcmV0LVBhNTU="}"#));
+    // Every reader takes the last.
+    let after = r#"{"auth":"YWxpY2U6czNjcmV0LVBhNTU=","last":1}"#;
+    assert_eq!(text, twice([after; 2]));
     let run = barge().args(["logout", &host, "--authfile"]).arg(&file);
     run.run().exits(0);
     let text = fs::read_to_string(&file).expect("the file");

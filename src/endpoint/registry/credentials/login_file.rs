@@ -316,6 +316,9 @@ mod tests {
         assert_eq!(after, expected);
         let expected = expected.replace("\"auth\": \"new\", ", "");
         assert_eq!(login(&after, "A.io", None), expected);
+        let two = r#"{"auths":{"https://a.io":{"auth":"x"},"a.io":{"auth":"y"}}}"#;
+        let after = login(two, "a.io", Some("new"));
+        assert_eq!(after, two.replace("\"y\"", "\"new\""));
     }
 
     #[test]
