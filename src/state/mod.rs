@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 
 use crate::endpoint::layout::sync_directory;
 use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
 use crate::journal::Journal;
 
 /// How much of a repository's name goes into the name of a file.
 const LONGEST_NAME: usize = 100;
+/// How much of the digest of its name tells a repository from others whose names look alike in a file's.
+const DIGITS: usize = 12;
 const EXTENSION: &str = "json";
 
 /// The directory of journals; made when something is first written to it.
@@ -233,7 +236,8 @@ fn directory_of(path: &Path) -> &Path {
     parent.unwrap_or_else(|| Path::new("."))
 }
 
-/// A repository's name as the beginning of a file's.
+/// A repository's name as the beginning of a file's: to be read by people, and by its end different from
+/// all others.
 fn file_name(destination: &str) -> String {
     let place = destination.trim_start_matches("docker://");
     let plain = |letter: char| {
@@ -243,7 +247,11 @@ fn file_name(destination: &str) -> String {
             '_'
         }
     };
-    place.chars().map(plain).take(LONGEST_NAME).collect()
+    let mut name: String = place.chars().map(plain).take(LONGEST_NAME).collect();
+    let digest = Digest::of(place.as_bytes());
+    name.push('-');
+    name.extend(digest.hex().chars().take(DIGITS));
+    name
 }
 
 #[cfg(test)]
@@ -313,7 +321,8 @@ mod tests {
         let home = tempfile::tempdir().expect("a temporary directory");
         let state = StateDirectory::new(home.path());
         let _lock = state.lock("docker://h.io/a").expect("a lock");
-        let path = home.path().join("journal/h.io_a-1-0.json");
+        let name = format!("journal/{}-1-0.json", file_name("docker://h.io/a"));
+        let path = home.path().join(&name);
         fs::write(&path, "{").expect("written");
         let found = state.journals_of("docker://h.io/a").expect("readable");
         let error = found
@@ -323,6 +332,20 @@ mod tests {
             .as_ref()
             .expect_err("bad");
         let advice = error.advice().unwrap_or_default();
-        assert!(advice.contains("--forget") && advice.contains("h.io_a-1-0"));
+        assert!(advice.contains("--forget") && advice.contains(&name));
+    }
+
+    #[test]
+    fn no_two_repositories_share_a_file() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDirectory::new(home.path());
+        let long = "a/".repeat(LONGEST_NAME);
+        let names = ["h.io/a/b", "h.io/a_b", "h.io/a", "h.io:5/a", "h.io/5/a"].map(str::to_owned);
+        let long = ["x", "y"].map(|end| format!("h.io/{long}{end}"));
+        let mut locks = Vec::new();
+        for name in names.iter().chain(&long) {
+            let lock = state.lock(&format!("docker://{name}")).expect("a lock");
+            locks.push(lock.unwrap_or_else(|| panic!("{name} has the lock of another")));
+        }
     }
 }
