@@ -146,6 +146,7 @@ struct Details {
     hint: Option<String>,
     retry_after: Option<Duration>,
     hits_all: bool,
+    in_doubt: bool,
 }
 
 impl Error {
@@ -159,6 +160,7 @@ impl Error {
             hint: None,
             retry_after: None,
             hits_all: false,
+            in_doubt: false,
         }))
     }
 
@@ -201,6 +203,19 @@ impl Error {
     #[must_use]
     pub fn hits_all(&self) -> bool {
         self.0.hits_all
+    }
+
+    /// The same error as one of a request that went out and got no answer of who has to carry it out.
+    #[must_use]
+    pub fn in_doubt(mut self) -> Self {
+        self.0.in_doubt = true;
+        self
+    }
+
+    /// Whether what failed may still be carried out, or has been.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.0.in_doubt
     }
 
     /// What went wrong.

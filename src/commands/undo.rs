@@ -12,7 +12,7 @@ use super::{Code, failed, print, unfinished};
 use crate::cli::Form;
 use crate::endpoint::Endpoint;
 use crate::engine::Stop;
-use crate::engine::rollback::{self, UndoJob};
+use crate::engine::rollback::{self, Doubts, UndoJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side, Undone};
 use crate::journal::{Journal, State};
@@ -259,7 +259,8 @@ async fn one(
         path: &stored.path,
         options: &options,
     };
-    let work = rollback::undo(job, stop);
+    let doubts = Doubts::new();
+    let work = rollback::undo(job, &doubts, stop);
     let undone = rollback::saying_so(stop, events, work).await;
     if !undone
         .left

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Target};
-use crate::engine::rollback::{self, Keeping, UndoJob};
+use crate::engine::rollback::{self, Doubts, Keeping, UndoJob};
 use crate::engine::{Policy, Stop, TagJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
@@ -123,7 +123,8 @@ fn covers(tags: &[TagJob], journal: &Journal) -> bool {
 /// Puts back what an earlier run left half-way. Tags that cannot be put back are named, and the run goes
 /// on; where that may go better another time it does not, and the journal stays for then.
 async fn settle(job: UndoJob<'_>, (events, stop): (&Events, &Stop)) -> Result<()> {
-    let work = rollback::undo(job, stop);
+    let doubts = Doubts::new();
+    let work = rollback::undo(job, &doubts, stop);
     let undone = rollback::saying_so(stop, events, work).await;
     let mut left = undone.left.iter().map(|left| &left.error);
     let hindrance = left

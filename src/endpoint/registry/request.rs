@@ -101,7 +101,11 @@ impl Repository {
         let refusal = failure::refused(status, &reply.headers, &reply.body);
         let failed = status.is_client_error() || status.is_server_error();
         if failed && refusal.kind.retryable() {
-            return Err(refusal.error(call.doing, &call.target));
+            let error = refusal.error(call.doing, &call.target);
+            // A gateway has sent the request on, and has no answer of the registry (RFC 9110 sections
+            // 15.6.3 and 15.6.5).
+            let by_gateway = matches!(status.as_u16(), 502 | 504);
+            return Err(if by_gateway { error.in_doubt() } else { error });
         }
         Ok(reply)
     }
@@ -184,8 +188,12 @@ impl Repository {
                 .await
                 .map_err(|_| self.stalled(call))?
         };
-        let answer =
-            answer.map_err(|error| failure::unanswered(&error, call.doing, &call.target))?;
+        let answer = answer.map_err(|error| {
+            let failed = failure::unanswered(&error, call.doing, &call.target);
+            // Without a connection nothing has left this machine.
+            let sent = !error.is_connect();
+            if sent { failed.in_doubt() } else { failed }
+        })?;
         self.note_pulls_left(answer.headers());
         match answer.status().as_u16() {
             429 | 503 => {
@@ -207,6 +215,7 @@ impl Repository {
     pub(crate) fn stalled(&self, call: &Call) -> Error {
         call.error(Kind::Unavailable)
             .because(format!("no answer within {} s", self.stall.as_secs()))
+            .in_doubt()
     }
 
     /// The error that `reply` to `call` is.

@@ -1,6 +1,8 @@
 //! The flip: one PUT a tag, many at once. The first that fails, or a signal, keeps the rest back; what
-//! is under way is waited for, since a write that is given up may still happen.
+//! is under way is waited for, since a write that is given up may still happen. What got no answer
+//! may too, so it is noted.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
@@ -35,12 +37,27 @@ impl Moving {
     }
 }
 
+/// Why it is not known whether a tag stays as it is found: a PUT of it went out and got no answer, so
+/// the registry may carry it out at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// There was one such PUT: once the tag is seen to have moved it is over.
+    UntilSeen,
+    /// There were others, so that a look cannot tell.
+    Lasting,
+}
+
+/// The tags that are in doubt.
+pub type Doubts = BTreeMap<String, Doubt>;
+
 /// What came of a flip.
 pub(super) struct Flip {
     /// From the first request to the last answer.
     pub(super) elapsed: Duration,
     /// The tags whose PUT failed.
     pub(super) failed: Vec<(String, Error)>,
+    /// The tags of which an old PUT may still be carried out.
+    pub(super) doubts: Doubts,
     interrupted: bool,
 }
 
@@ -55,50 +72,91 @@ impl Flip {
 pub(super) async fn flip(repository: &Repository, moving: &[Moving], stop: &Stop) -> Flip {
     let halt = stop.soon.child_token();
     let started = Instant::now();
-    let puts = stream::iter(moving).map(|each| put(repository, each, &halt));
+    let puts = stream::iter(moving).map(|each| {
+        let halt = &halt;
+        async move { (each.tag.as_str(), put(repository, each, halt).await) }
+    });
     let mut puts = puts.buffer_unordered(AT_ONCE);
-    let mut failed = Vec::new();
+    let (mut failed, mut doubts) = (Vec::new(), Doubts::new());
     loop {
         let put = tokio::select! {
             biased;
             () = stop.now.cancelled() => break,
             put = puts.next() => put,
         };
-        match put {
-            Some(Ok(())) => {}
-            Some(Err(failure)) => {
-                halt.cancel();
-                failed.extend(failure);
-            }
-            None => break,
+        let Some((tag, put)) = put else {
+            break;
+        };
+        doubts.extend(put.doubt().map(|doubt| (tag.to_owned(), doubt)));
+        if let Err(error) = put.end {
+            halt.cancel();
+            failed.extend(error.map(|error| (tag.to_owned(), error)));
         }
     }
     Flip {
         elapsed: started.elapsed(),
         failed,
+        doubts,
         interrupted: stop.soon.is_cancelled(),
     }
 }
 
-/// Moves one tag. A failure without an error: others failed before it could be tried, or tried again.
-async fn put(
-    repository: &Repository,
-    moving: &Moving,
-    halt: &CancellationToken,
-) -> Result<(), Option<(String, Error)>> {
+/// What came of moving one tag.
+struct Put {
+    /// A failure without an error: others failed before it could be tried, or tried again.
+    end: Result<(), Option<Error>>,
+    /// How many tries went out and got no answer.
+    unanswered: usize,
+}
+
+impl Put {
+    fn doubt(&self) -> Option<Doubt> {
+        match (self.unanswered, &self.end) {
+            (0, _) => None,
+            (1, Err(_)) => Some(Doubt::UntilSeen),
+            _ => Some(Doubt::Lasting),
+        }
+    }
+}
+
+/// Moves one tag.
+async fn put(repository: &Repository, moving: &Moving, halt: &CancellationToken) -> Put {
     let target = Target::Tag(moving.tag.clone());
-    let mut failures = 0;
+    let (mut failures, mut unanswered) = (0, 0);
     while !halt.is_cancelled() {
         let Err(error) = repository.try_put_manifest(&moving.root, &target).await else {
-            return Ok(());
+            let end = Ok(());
+            return Put { end, unanswered };
         };
+        unanswered += usize::from(error.is_in_doubt());
         tokio::select! {
             biased;
             () = halt.cancelled() => {}
             paused = repository.backoff.pause(error, &mut failures) => {
-                paused.map_err(|error| Some((moving.tag.clone(), error)))?;
+                if let Err(error) = paused {
+                    let end = Err(Some(error));
+                    return Put { end, unanswered };
+                }
             }
         }
     }
-    Err(None)
+    let end = Err(None);
+    Put { end, unanswered }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_doubt_ends_where_all_that_went_out_is_accounted_for() {
+        let doubt = |end, unanswered| Put { end, unanswered }.doubt();
+        for unanswered in [1, 2] {
+            assert_eq!(doubt(Ok(()), unanswered), Some(Doubt::Lasting));
+        }
+        assert_eq!(doubt(Ok(()), 0), None);
+        assert_eq!(doubt(Err(None), 0), None);
+        assert_eq!(doubt(Err(None), 1), Some(Doubt::UntilSeen));
+        assert_eq!(doubt(Err(None), 2), Some(Doubt::Lasting));
+    }
 }

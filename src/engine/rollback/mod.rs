@@ -9,6 +9,7 @@ mod undo;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use self::flip::Doubts;
 use self::flip::{Flip, Moving};
 use self::record::Recorded;
 pub use self::stage::Staged;
@@ -269,7 +270,7 @@ impl Rollback<'_> {
         for (tag, error) in flip.failed {
             self.fail(&tag, error);
         }
-        let work = undo(job, self.stop);
+        let work = undo(job, &flip.doubts, self.stop);
         let undone = saying_so(self.stop, &self.shared.events, work).await;
         let reason = self.reason();
         for left in &undone.left {

@@ -242,15 +242,28 @@ mod tests {
         }
     }
 
-    /// A server that answers a PUT with this status and all else with 200; the methods that came.
-    fn server(put: u16) -> (String, Arc<Mutex<Vec<String>>>) {
+    /// What becomes of a PUT.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Put {
+        /// It gets this status.
+        Answered(u16),
+        /// It arrives, and the connection closes.
+        Unanswered,
+        /// Nobody listens any longer.
+        Unsent,
+    }
+
+    /// A server that answers all but a PUT with 200; the methods that came.
+    fn server(put: Put) -> (String, Arc<Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let host = listener.local_addr().expect("an address").to_string();
         let came = Arc::new(Mutex::new(Vec::new()));
         let methods = Arc::clone(&came);
         std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = BufReader::new(stream.expect("a connection"));
+            let mut listener = Some(listener);
+            while let Some(listening) = &listener {
+                let (stream, _) = listening.accept().expect("a connection");
+                let mut stream = BufReader::new(stream);
                 if stream.fill_buf().expect("a request").first() == Some(&22) {
                     // TLS is tried first; a line of text says that this is no such server.
                     let written = stream.get_mut().write_all(b"HTTP/1.1 400 x\r\n\r\n");
@@ -269,7 +282,14 @@ mod tests {
                     }
                 }
                 stream.read_exact(&mut vec![0; length]).expect("a body");
-                let status = if method == "PUT" { put } else { 200 };
+                let status = match put {
+                    Put::Unanswered if method == "PUT" => continue,
+                    Put::Answered(status) if method == "PUT" => status,
+                    _ => 200,
+                };
+                if put == Put::Unsent {
+                    listener = None;
+                }
                 methods.lock().expect("no panic").push(method);
                 let answer = format!(
                     "HTTP/1.1 {status} x\r\nContent-Type: m\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -319,12 +339,35 @@ mod tests {
             (403, OLD, None, 1),
             (201, Duration::ZERO, Some(false), 0),
         ] {
-            let (host, came) = server(put);
+            let (host, came) = server(Put::Answered(put));
             let found = is_gone(&repository(&host), &root, age).await;
             assert_eq!(found.ok(), gone, "{put}");
             let came = came.lock().expect("no panic");
             let count = came.iter().filter(|method| *method == "PUT").count();
             assert_eq!(count, puts, "{came:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_went_out_without_an_answer_is_in_doubt() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let body = br#"{"schemaVersion": 2, "manifests": []}"#;
+        let root = Manifest::parse(body.to_vec().into(), None).expect("an index");
+        let target = Target::Tag("t".into());
+        for (put, doubt) in [
+            (Put::Unanswered, true),
+            (Put::Answered(502), true),
+            (Put::Answered(504), true),
+            (Put::Answered(403), false),
+            (Put::Answered(429), false),
+            (Put::Answered(500), false),
+            (Put::Answered(503), false),
+            (Put::Unsent, false),
+        ] {
+            let (host, _) = server(put);
+            let failed = repository(&host).try_put_manifest(&root, &target).await;
+            let error = failed.expect_err("no success");
+            assert_eq!(error.is_in_doubt(), doubt, "{put:?}: {error}");
         }
     }
 }

@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use super::super::Stop;
 use super::super::once::Once;
 use super::AT_ONCE;
+use super::flip::{Doubt, Doubts};
 use super::stage::lacks_content;
 use crate::endpoint::Target;
 use crate::endpoint::registry::{Deletion, Repository};
@@ -44,10 +45,11 @@ pub struct UndoJob<'a> {
     pub options: &'a str,
 }
 
-/// Puts back the tags of a journal. Only [`Stop::now`] ends it early.
-pub async fn undo(job: UndoJob<'_>, stop: &Stop) -> Undone {
+/// Puts back the tags of a journal, some of which are in doubt. Only [`Stop::now`] ends it early.
+pub async fn undo(job: UndoJob<'_>, doubts: &Doubts, stop: &Stop) -> Undone {
     let undo = Undo {
         job,
+        doubts,
         brought: Once::default(),
     };
     let journal = job.journal;
@@ -69,6 +71,7 @@ pub async fn undo(job: UndoJob<'_>, stop: &Stop) -> Undone {
     }
     for names in [&mut undone.restored, &mut undone.deleted] {
         names.sort_unstable();
+        names.dedup();
     }
     undone.left.sort_by(|left, right| left.tag.cmp(&right.tag));
     undone
@@ -76,6 +79,7 @@ pub async fn undo(job: UndoJob<'_>, stop: &Stop) -> Undone {
 
 struct Undo<'a> {
     job: UndoJob<'a>,
+    doubts: &'a Doubts,
     /// Children of what is restored, that are there again.
     brought: Once<Brought>,
 }
@@ -88,14 +92,28 @@ enum Brought {
 }
 
 impl Undo<'_> {
-    /// `open` are the tags that have had no turn yet.
+    /// `open` are the tags that are not done with.
     async fn run(&self, undone: &mut Undone, open: &mut BTreeSet<String>) {
-        let ends = stream::iter(&self.job.journal.tags)
-            .map(|moved| async move { (moved, self.one(moved).await) });
+        self.round(undone, open).await;
+        // What is in doubt gets another look as late as can be.
+        self.round(undone, open).await;
+        let doubtful = std::mem::take(open).into_iter();
+        undone.left.extend(doubtful.map(|tag| Left {
+            error: self.in_doubt(&tag),
+            tag,
+        }));
+    }
+
+    /// Gives every tag that is `open` a turn. Those that are in doubt after it stay so.
+    async fn round(&self, undone: &mut Undone, open: &mut BTreeSet<String>) {
+        let tags = self.job.journal.tags.iter();
+        let tags: Vec<&Move> = tags.filter(|moved| open.contains(&moved.tag)).collect();
+        let ends = stream::iter(tags).map(|moved| async move { (moved, self.one(moved).await) });
         let mut ends = ends.buffer_unordered(AT_ONCE);
         let mut undeletable = BTreeMap::new();
         while let Some((moved, end)) = ends.next().await {
             let tag = moved.tag.clone();
+            let doubtful = self.is_doubtful(&tag, &end);
             let error = match end {
                 Ok(End::Undeletable(error)) => {
                     undeletable.insert(tag, error);
@@ -113,6 +131,9 @@ impl Undo<'_> {
                 Ok(End::Theirs(found)) => Some(self.theirs(moved, found.as_ref())),
                 Err(error) => Some(self.failed(&tag, &error)),
             };
+            if doubtful {
+                continue;
+            }
             open.remove(&tag);
             undone.left.extend(error.map(|error| Left { tag, error }));
         }
@@ -120,7 +141,9 @@ impl Undo<'_> {
             return;
         }
         for (tag, end) in self.delete_digests(undeletable).await {
-            open.remove(&tag);
+            if self.doubts.get(&tag) != Some(&Doubt::Lasting) || end.is_err() {
+                open.remove(&tag);
+            }
             match end {
                 Ok(()) => undone.deleted.push(tag),
                 Err(error) => {
@@ -131,11 +154,26 @@ impl Undo<'_> {
         }
     }
 
+    /// Whether the registry may still move a tag that is as it was.
+    fn is_doubtful(&self, tag: &str, end: &Result<End>) -> bool {
+        match (self.doubts.get(tag), end) {
+            (None, _) | (_, Err(_) | Ok(End::Theirs(_) | End::Undeletable(_))) => false,
+            (Some(Doubt::Lasting), _) => true,
+            (Some(Doubt::UntilSeen), Ok(end)) => matches!(end, End::AsBefore),
+        }
+    }
+
     async fn one(&self, moved: &Move) -> Result<End> {
-        let end = self.put_back(moved).await;
+        let action = self.action(&moved.tag).await;
+        let seen = action.is_ok();
+        let end = match action {
+            Ok(action) => self.put_back(moved, action).await,
+            Err(error) => Err(error),
+        };
         // An answer may have been lost on its way: what counts is what is there.
         if end.is_err() && matches!(self.action(&moved.tag).await, Ok(Action::Nothing)) {
             return Ok(match moved.before {
+                _ if !seen => End::AsBefore,
                 Some(_) => End::Restored,
                 None => End::Deleted,
             });
@@ -143,8 +181,8 @@ impl Undo<'_> {
         end
     }
 
-    async fn put_back(&self, moved: &Move) -> Result<End> {
-        match self.action(&moved.tag).await? {
+    async fn put_back(&self, moved: &Move, action: Action) -> Result<End> {
+        match action {
             Action::Nothing => Ok(End::AsBefore),
             Action::Restore(before) => self.restore(&moved.tag, &before).await,
             Action::Delete => self.delete(&moved.tag).await,
@@ -178,6 +216,13 @@ impl Undo<'_> {
             )),
             None => error.hint("it is left to them; before this run there was no such tag"),
         }
+    }
+
+    fn in_doubt(&self, tag: &str) -> Error {
+        let cause = "a PUT of it got no answer, and the registry may still carry it out; when the tag was looked at last it was as before";
+        Error::new(Kind::Unavailable, "put back", self.name(tag))
+            .because(cause)
+            .hint(format!("in a while, run: {}", self.command()))
     }
 
     /// The command line that finishes the work, once nothing is in its way.

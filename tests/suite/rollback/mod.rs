@@ -1,6 +1,7 @@
 //! `--policy rollback`: all tags or none, whatever happens in between.
 
 mod accept;
+mod doubt;
 mod honest;
 mod keeping;
 mod kill;
@@ -100,8 +101,8 @@ impl World {
 fn rollback(source: &str, destination: &str, state: &Path) -> Barge {
     barge()
         .env("BARGE_OUTPUT", "json")
-        .args(["copy", "--all-tags", "--policy", "rollback"])
-        .args(["--retry-times", "0", "--state-dir"])
+        .env("BARGE_RETRY_TIMES", "0")
+        .args(["copy", "--all-tags", "--policy", "rollback", "--state-dir"])
         .arg(state)
         .args([source, destination])
 }
