@@ -61,6 +61,9 @@ fn is_closed(stored: &Stored) -> bool {
     journal.is_ok_and(|journal| journal.state == State::Closed)
 }
 
+/// The standing of a journal whose run has not ended.
+const AT_WORK: &str = "at-work";
+
 /// A journal as the list shows it.
 #[derive(Serialize)]
 struct Listed {
@@ -111,7 +114,7 @@ fn list(directory: &StateDirectory) -> Result<Vec<Listed>> {
 fn standing(directory: &StateDirectory, journal: &Journal) -> Result<&'static str> {
     Ok(match journal.state {
         State::Closed => "closed",
-        State::Open if directory.lock(&journal.destination)?.is_none() => "at-work",
+        State::Open if directory.is_locked(&journal.destination)? => AT_WORK,
         State::Open => "unfinished",
     })
 }
@@ -158,12 +161,13 @@ fn age(created: u64) -> String {
 
 fn forget(directory: &StateDirectory, name: &str) -> Result<PathBuf> {
     let stored = directory.find(name)?;
-    if let Ok(journal) = &stored.journal
-        && standing(directory, journal)? == "at-work"
-    {
-        return Err(
-            Error::new(Kind::Conflict, "drop", stored.path.display()).because("its run is at work")
-        );
+    if let Ok(journal) = &stored.journal {
+        for keeper in directory.keepers(&stored.path, &journal.destination) {
+            if standing(&keeper, journal)? == AT_WORK {
+                let error = Error::new(Kind::Conflict, "drop", stored.path.display());
+                return Err(error.because("its run is at work"));
+            }
+        }
     }
     state::remove(&stored.path)?;
     Ok(stored.path)
@@ -180,7 +184,23 @@ fn tell_forgotten(path: &Path, form: Form) -> String {
 /// What became of one journal.
 struct Settled {
     path: PathBuf,
-    end: Result<Undone>,
+    end: Result<End>,
+}
+
+enum End {
+    /// Its tags are back, but for those that are named.
+    Undone(Undone),
+    /// Its run, which was at work, has come to its end by itself.
+    Ended,
+}
+
+impl Settled {
+    fn undone(&self) -> Option<&Undone> {
+        match &self.end {
+            Ok(End::Undone(undone)) => Some(undone),
+            Ok(End::Ended) | Err(_) => None,
+        }
+    }
 }
 
 async fn settle(request: &UndoRequest, journals: Vec<Stored>) -> anyhow::Result<Code> {
@@ -210,9 +230,8 @@ async fn settle(request: &UndoRequest, journals: Vec<Stored>) -> anyhow::Result<
 
 fn outcome(settled: &[Settled], signals: &Signals) -> Outcome {
     let left = |each: &Settled| {
-        each.end
-            .as_ref()
-            .is_ok_and(|undone| !undone.left.is_empty())
+        let undone = each.undone();
+        undone.is_some_and(|undone| !undone.left.is_empty())
     };
     if settled.iter().any(left) {
         return Outcome::RollbackIncomplete;
@@ -229,7 +248,7 @@ async fn one(
     request: &UndoRequest,
     stored: Stored,
     (events, stop): (&Events, &Stop),
-) -> Result<Undone> {
+) -> Result<End> {
     let place = Reference::parse(&stored.journal?.destination, Role::Destination)?;
     let options = request.access.options(Side::Destination, events);
     let endpoint = Endpoint::new(&place, options)?;
@@ -242,17 +261,20 @@ async fn one(
         () = stop.soon.cancelled() => return Err(interrupted(&place)),
         contacted = endpoint.contact(Side::Destination) => contacted?,
     }
-    let directory = StateDirectory::of(&stored.path);
-    let _lock = unfinished::only_one(&directory, &place.to_string(), (events, stop)).await?;
-    let Some(again) = state::read(&stored.path)? else {
-        // Its run came to its end meanwhile.
-        return Ok(Undone {
-            finished: true,
-            ..Undone::default()
-        });
+    let mut locks = Vec::new();
+    for keeper in request.state.keepers(&stored.path, &place.to_string()) {
+        let lock = unfinished::only_one(&keeper, &place.to_string(), (events, stop)).await;
+        locks.push(lock.map_err(|error| match error.kind() {
+            Kind::Interrupted => interrupted(&place),
+            _ => error,
+        })?);
+    }
+    let again = match state::read(&stored.path)? {
+        Some(again) if request.task != Task::SettleAll || !is_closed(&again) => again,
+        Some(_) | None => return Ok(End::Ended),
     };
     let journal = again.journal?;
-    let options = request.access.as_options();
+    let options = unfinished::options(&request.access, &request.state);
     let job = UndoJob {
         repository,
         journal: &journal,
@@ -269,18 +291,24 @@ async fn one(
     {
         rollback::close(job, &undone)?;
     }
-    Ok(undone)
+    Ok(End::Undone(undone))
 }
 
 fn interrupted(place: &Reference) -> Error {
-    Error::new(Kind::Interrupted, "put back tags of", place).because("a signal ended it")
+    Error::new(Kind::Interrupted, "put back tags of", place)
+        .because("a signal ended it")
+        .hint("run the same command again: it goes on where this one stopped")
 }
 
 fn json(settled: &[Settled], outcome: Outcome) -> String {
     let done = settled.iter().filter_map(|each| {
-        let undone = each.end.as_ref().ok()?;
+        let undone = each.undone()?;
         Some(SettledReport::new(&each.path, undone))
     });
+    let ended = settled
+        .iter()
+        .filter(|each| matches!(each.end, Ok(End::Ended)));
+    let ended = ended.map(|each| each.path.display().to_string());
     let failures = settled.iter().filter_map(|each| {
         let error = ErrorReport::new(each.end.as_ref().err()?);
         let journal = each.path.display().to_string();
@@ -289,6 +317,7 @@ fn json(settled: &[Settled], outcome: Outcome) -> String {
     printable::json(&serde_json::json!({
         "outcome": outcome.name(),
         "settled": done.collect::<Vec<_>>(),
+        "ended": ended.collect::<Vec<_>>(),
         "failed": failures.collect::<Vec<_>>(),
     }))
 }
@@ -301,7 +330,13 @@ fn told(settled: &[Settled]) -> String {
     for Settled { path, end } in settled {
         let path = clean(&path.display().to_string());
         match end {
-            Ok(undone) => {
+            Ok(End::Ended) => {
+                let _ = writeln!(
+                    told,
+                    "{path}: its run has come to its end, there is nothing to undo"
+                );
+            }
+            Ok(End::Undone(undone)) => {
                 let _ = writeln!(told, "{path}: {}", text::what_was_done(undone));
                 for left in &undone.left {
                     let (tag, kind) = (clean(&left.tag), left.error.kind().name());

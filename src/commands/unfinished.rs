@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Target};
-use crate::engine::rollback::{self, Doubts, Keeping, UndoJob};
+use crate::engine::rollback::{self, Doubts, Keeping, Options, UndoJob};
 use crate::engine::{Policy, Stop, TagJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
 use crate::journal::{Journal, State};
 use crate::options::{self, Run};
-use crate::printable::word;
-use crate::request::{CopyRequest, homeless};
+use crate::request::{Access, CopyRequest, homeless};
 use crate::state::{Lock, StateDirectory, Stored};
 
 /// How often a run that waits for another looks whether that has ended.
@@ -42,18 +41,19 @@ pub(super) async fn clear(
     };
     if !rollback || request.run == Run::Dry {
         if let Some(directory) = &request.state {
-            avoid(directory, &place, tags, events);
+            let options = options(&request.destination_access, directory);
+            avoid((directory, &options), &place, tags, events);
         }
         return Ok(keeps_nothing);
     }
     let directory = request.state.clone().ok_or_else(homeless)?;
+    let options = options(&request.destination_access, &directory);
     let lock = only_one(&directory, &place, (events, stop)).await?;
     for stored in directory.journals_of(&place)? {
         let Some((path, journal)) = open(stored, events) else {
             continue;
         };
         if covers(tags, &journal) {
-            let options = request.destination_access.as_options();
             let job = UndoJob {
                 repository,
                 journal: &journal,
@@ -62,14 +62,22 @@ pub(super) async fn clear(
             };
             settle(job, (events, stop)).await?;
         } else {
-            bar((&path, &journal), tags, events);
+            bar((&path, &journal), &options, tags, events);
         }
     }
     Ok(Policy::Rollback(Keeping::Journal {
         directory,
         lock,
-        options: request.destination_access.as_options(),
+        options,
     }))
+}
+
+/// How a run reaches a registry and its own state.
+pub(super) fn options(access: &Access, state: &StateDirectory) -> Options {
+    Options {
+        access: access.as_options(),
+        state: state.as_option().to_owned(),
+    }
 }
 
 /// Waits until no other rollback run into the repository is at work on this machine.
@@ -142,7 +150,12 @@ async fn settle(job: UndoJob<'_>, (events, stop): (&Events, &Stop)) -> Result<()
 }
 
 /// Bars the tags of unfinished runs. That they cannot be looked for is no reason not to run.
-fn avoid(directory: &StateDirectory, place: &str, tags: &mut [TagJob], events: &Events) {
+fn avoid(
+    (directory, options): (&StateDirectory, &Options),
+    place: &str,
+    tags: &mut [TagJob],
+    events: &Events,
+) {
     let stored = match directory.journals_of(place) {
         Ok(stored) => stored,
         Err(error) => return events.send(Event::Warning(error.to_string())),
@@ -152,13 +165,18 @@ fn avoid(directory: &StateDirectory, place: &str, tags: &mut [TagJob], events: &
         .filter_map(|stored| open(stored, events))
         .collect();
     for (path, journal) in &unfinished {
-        bar((path, journal), tags, events);
+        bar((path, journal), options, tags, events);
     }
 }
 
-fn bar((path, journal): (&Path, &Journal), tags: &mut [TagJob], events: &Events) {
+fn bar(
+    (path, journal): (&Path, &Journal),
+    options: &Options,
+    tags: &mut [TagJob],
+    events: &Events,
+) {
     let place = &journal.destination;
-    let command = format!("barge undo {}", word(&path.to_string_lossy()));
+    let command = options.undo(path);
     events.send(Event::Warning(format!(
         "a rollback run into {place} is at work, or was killed, with {} tags half-way; `{command}` puts them back, and until then nothing else writes them",
         journal.tags.len(),

@@ -1,5 +1,6 @@
 //! How each side is reached: whom to be there, whom to trust, how long to try.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::environment::Environment;
@@ -33,13 +34,15 @@ impl Access {
         self
     }
 
-    /// What has to be written behind a command with one reference to trust the same registries.
+    /// What has to be written behind a command to reach registries in the same way, with a space in front
+    /// of each word; in place of a secret there is a word that says what belongs there. Paths hold in
+    /// every directory.
     #[must_use]
     pub fn as_options(&self) -> String {
         let Tls {
             verify, cert_dir, ..
         } = &self.tls;
-        let mut options = String::new();
+        let mut options = who(&self.credentials);
         if let Some(verify) = verify {
             options.push_str(if *verify {
                 " --tls-verify"
@@ -48,8 +51,7 @@ impl Access {
             });
         }
         if let Some(directory) = cert_dir {
-            options.push_str(" --cert-dir ");
-            options.push_str(&word(&directory.to_string_lossy()));
+            options.push_str(&path_option("--cert-dir", directory));
         }
         options
     }
@@ -70,6 +72,31 @@ impl Access {
             },
         }
     }
+}
+
+/// The options that say whom to be. Files that are looked through anyway need none.
+fn who(credentials: &CredentialSource) -> String {
+    match credentials {
+        CredentialSource::Given(Credentials::Anonymous) => " --no-creds".to_owned(),
+        CredentialSource::Given(Credentials::Token(_)) => " --registry-token TOKEN".to_owned(),
+        CredentialSource::Given(Credentials::Password { .. } | Credentials::Identity(_)) => {
+            " --creds USER:PASSWORD".to_owned()
+        }
+        CredentialSource::File(path) if path.as_os_str() == "-" => " --creds-file -".to_owned(),
+        CredentialSource::File(path) => path_option("--creds-file", path),
+        CredentialSource::Files(files) => {
+            let named = files.iter().filter(|file| file.named);
+            let options = named.map(|file| path_option("--authfile", &file.path));
+            options.collect()
+        }
+    }
+}
+
+/// ` OPTION PATH`, as a shell reads it.
+pub(super) fn path_option(option: &str, path: &Path) -> String {
+    // Fails for an empty path alone.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    format!(" {option} {}", word(&path.to_string_lossy()))
 }
 
 /// The options of each side: its own, else those for both.
@@ -180,4 +207,81 @@ fn credentials(
     Ok(CredentialSource::Files(
         environment.auth_files(access.authfile),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(arguments: AccessArgs) -> Access {
+        let network = NetworkArgs {
+            retry_times: 0,
+            stall_timeout: 30,
+        };
+        resolve(arguments, &network, &Environment::default(), "--").expect("it goes together")
+    }
+
+    #[test]
+    fn options_lead_the_same_way_and_hold_no_secret() {
+        let some = |text: &str| Some(text.to_owned());
+        let none = AccessArgs::default;
+        let file = |path: &str| Some(path.into());
+        for (arguments, expected) in [
+            (none(), ""),
+            (
+                AccessArgs {
+                    creds: some("user:pass"),
+                    ..none()
+                },
+                " --creds USER:PASSWORD",
+            ),
+            (
+                AccessArgs {
+                    registry_token: some("secret"),
+                    ..none()
+                },
+                " --registry-token TOKEN",
+            ),
+            (
+                AccessArgs {
+                    no_creds: true,
+                    tls_verify: Some(true),
+                    ..none()
+                },
+                " --no-creds --tls-verify",
+            ),
+            (
+                AccessArgs {
+                    creds_file: file("-"),
+                    tls_verify: Some(false),
+                    ..none()
+                },
+                " --creds-file - --tls-verify=false",
+            ),
+            (
+                AccessArgs {
+                    creds_file: file("/a b"),
+                    cert_dir: file("/c"),
+                    ..none()
+                },
+                " --creds-file '/a b' --cert-dir /c",
+            ),
+            (
+                AccessArgs {
+                    authfile: file("/f"),
+                    ..none()
+                },
+                " --authfile /f",
+            ),
+        ] {
+            assert_eq!(access(arguments).as_options(), expected);
+        }
+        let relative = AccessArgs {
+            authfile: file("f"),
+            ..none()
+        };
+        let here = std::env::current_dir().expect("a directory").join("f");
+        let expected = format!(" --authfile {}", word(&here.to_string_lossy()));
+        assert_eq!(access(relative).as_options(), expected);
+    }
 }

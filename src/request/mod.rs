@@ -219,8 +219,13 @@ fn state_directory(named: Option<PathBuf>, environment: &Environment) -> Option<
     // The specification has relative paths ignored.
     let state_home = environment.state.clone();
     let state_home = state_home.filter(|path| path.is_absolute()).or_else(home);
-    let path = named.or_else(|| Some(state_home?.join("barge")));
-    path.map(|path| StateDirectory::new(&path))
+    match named {
+        // What is said of it later is to hold in every directory. Fails for an empty path alone.
+        Some(path) => Some(StateDirectory::named(
+            &std::path::absolute(&path).unwrap_or(path),
+        )),
+        None => Some(StateDirectory::new(&state_home?.join("barge"))),
+    }
 }
 
 fn output(arguments: &OutputArgs) -> Output {

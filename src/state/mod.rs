@@ -9,6 +9,7 @@ use crate::endpoint::layout::sync_directory;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::journal::Journal;
+use crate::printable::word;
 
 /// How much of a repository's name goes into the name of a file.
 const LONGEST_NAME: usize = 100;
@@ -20,6 +21,8 @@ const EXTENSION: &str = "json";
 #[derive(Clone, Debug)]
 pub struct StateDirectory {
     journals: PathBuf,
+    /// What names it on a command line; nothing where it is the one by default.
+    option: String,
 }
 
 /// A file with a journal.
@@ -42,14 +45,69 @@ impl StateDirectory {
     pub fn new(path: &Path) -> Self {
         Self {
             journals: path.join("journal"),
+            option: String::new(),
         }
     }
 
-    /// The directory of the journal at `path`.
+    /// The same for a directory that the user named.
     #[must_use]
-    pub fn of(path: &Path) -> Self {
+    pub fn named(path: &Path) -> Self {
         Self {
+            option: format!(" --state-dir {}", word(&path.to_string_lossy())),
+            ..Self::new(path)
+        }
+    }
+
+    /// What has to be written behind a command so that it keeps state here, with a space in front.
+    #[must_use]
+    pub fn as_option(&self) -> &str {
+        &self.option
+    }
+
+    /// The directories whose locks keep others from the journal at `path` of `destination`: this one, and
+    /// the one that the file is in, where runs into that repository have been. In one order for all.
+    #[must_use]
+    pub fn keepers(&self, path: &Path, destination: &str) -> Vec<Self> {
+        let beside = Self {
             journals: directory_of(path).to_owned(),
+            option: String::new(),
+        };
+        // Two ways to one file would be two locks, one of which waits for the other.
+        let real = |directory: &Self| fs::canonicalize(&directory.journals).ok();
+        let mut keepers = vec![self.clone()];
+        if real(&beside) != real(self) && beside.lock_file(destination).is_file() {
+            keepers.push(beside);
+        }
+        keepers.sort_by_cached_key(real);
+        keepers
+    }
+
+    fn lock_file(&self, destination: &str) -> PathBuf {
+        self.journals
+            .join(format!("{}.lock", file_name(destination)))
+    }
+
+    /// Whether a rollback run into `destination` is at work. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `local-io` when that cannot be found out.
+    pub fn is_locked(&self, destination: &str) -> Result<bool> {
+        match File::options()
+            .write(true)
+            .open(self.lock_file(destination))
+        {
+            Ok(file) => Ok(self.try_lock(file)?.is_none()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.failed("look for", &error)),
+        }
+    }
+
+    fn try_lock(&self, file: File) -> Result<Option<Lock>> {
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(self.failed("lock", &error)),
         }
     }
 
@@ -128,20 +186,13 @@ impl StateDirectory {
     pub fn lock(&self, destination: &str) -> Result<Option<Lock>> {
         let failed = |error: &io::Error| self.failed("write", error);
         fs::create_dir_all(&self.journals).map_err(|error| failed(&error))?;
-        let path = self
-            .journals
-            .join(format!("{}.lock", file_name(destination)));
         let file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
-            .open(path)
+            .open(self.lock_file(destination))
             .map_err(|error| failed(&error))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lock(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(failed(&error)),
-        }
+        self.try_lock(file)
     }
 
     /// Writes a new journal. It is on the disk, to survive a power cut, when this returns.
@@ -347,5 +398,40 @@ mod tests {
             let lock = state.lock(&format!("docker://{name}")).expect("a lock");
             locks.push(lock.unwrap_or_else(|| panic!("{name} has the lock of another")));
         }
+    }
+
+    #[test]
+    fn a_journal_is_kept_by_the_lock_of_its_repository() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let directory = |name: &str| StateDirectory::new(&home.path().join(name));
+        let (own, other) = (directory("own"), directory("other"));
+        let place = "docker://h.io/a";
+        let _locks = [&own, &other].map(|state| state.lock(place).expect("a lock"));
+        let path = other.create(&journal(place, 1)).expect("written");
+        let keepers = |state: &StateDirectory, path: &Path| {
+            let keepers = state.keepers(path, place).into_iter();
+            keepers.map(|keeper| keeper.journals).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            keepers(&other, &path),
+            std::slice::from_ref(&other.journals)
+        );
+        let both = [other.journals.clone(), own.journals.clone()];
+        assert_eq!(keepers(&own, &path), both);
+        let copy = home.path().join("copy.json");
+        assert_eq!(keepers(&own, &copy), [own.journals]);
+    }
+
+    #[test]
+    fn to_ask_for_a_lock_writes_nothing() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDirectory::new(home.path());
+        let place = "docker://h.io/a";
+        assert!(!state.is_locked(place).expect("known"));
+        assert!(!state.journals.exists());
+        let lock = state.lock(place).expect("a lock");
+        assert!(state.is_locked(place).expect("known"));
+        drop(lock);
+        assert!(!state.is_locked(place).expect("known"));
     }
 }

@@ -13,7 +13,7 @@ pub use self::flip::Doubts;
 use self::flip::{Flip, Moving};
 use self::record::Recorded;
 pub use self::stage::Staged;
-pub use self::undo::{UndoJob, undo};
+pub use self::undo::{Options, UndoJob, undo};
 use super::{Ended, Shared, Stop, TagEnd, TagJob, work};
 use crate::endpoint::Endpoint;
 use crate::endpoint::layout::Layout;
@@ -38,8 +38,8 @@ pub enum Keeping {
         directory: StateDirectory,
         /// The right to be the only such run.
         lock: Lock,
-        /// What `barge undo` has to be given to reach the destination in the same way.
-        options: String,
+        /// How the destination is reached.
+        options: Options,
     },
 }
 
@@ -173,7 +173,7 @@ impl Rollback<'_> {
     async fn flip_registry(
         &mut self,
         repository: &Repository,
-        (directory, options): (&StateDirectory, &str),
+        (directory, options): (&StateDirectory, &Options),
     ) -> Result<Ended> {
         let Some(recorded) = self.prepare(repository).await else {
             self.roll_back();

@@ -41,16 +41,37 @@ pub struct UndoJob<'a> {
     pub journal: &'a Journal,
     /// Its file.
     pub path: &'a Path,
-    /// What has to be written behind `barge undo` to reach the repository in the same way.
-    pub options: &'a str,
+    /// How the repository was reached.
+    pub options: &'a Options,
+}
+
+/// What has to be written behind a command so that it reaches the same places in the same way, each with
+/// a space in front; a placeholder stands for a secret.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Whom to be and whom to trust, for `undo` and for both sides of `copy`.
+    pub access: String,
+    /// Where journals are kept, for `undo`.
+    pub state: String,
+}
+
+impl Options {
+    /// The command line that puts back the tags of the journal at `path`.
+    #[must_use]
+    pub fn undo(&self, path: &Path) -> String {
+        let Self { access, state } = self;
+        format!(
+            "barge undo{access}{state} {}",
+            word(&path.to_string_lossy())
+        )
+    }
 }
 
 /// Puts back the tags of a journal, some of which are in doubt. Only [`Stop::now`] ends it early.
 pub async fn undo(job: UndoJob<'_>, doubts: &Doubts, stop: &Stop) -> Undone {
     let undo = Undo {
-        job,
-        doubts,
-        brought: Once::default(),
+        doubts: doubts.clone(),
+        ..Undo::of(job)
     };
     let journal = job.journal;
     let mut open: BTreeSet<String> = journal.tags.iter().map(|each| each.tag.clone()).collect();
@@ -66,7 +87,7 @@ pub async fn undo(job: UndoJob<'_>, doubts: &Doubts, stop: &Stop) -> Undone {
             .because(
                 "a second signal ended the undo; the tag may point at its old or its new manifest",
             )
-            .hint(undo.command());
+            .hint(format!("run: {}", undo.command()));
         undone.left.push(Left { tag, error });
     }
     for names in [&mut undone.restored, &mut undone.deleted] {
@@ -79,7 +100,7 @@ pub async fn undo(job: UndoJob<'_>, doubts: &Doubts, stop: &Stop) -> Undone {
 
 struct Undo<'a> {
     job: UndoJob<'a>,
-    doubts: &'a Doubts,
+    doubts: Doubts,
     /// Children of what is restored, that are there again.
     brought: Once<Brought>,
 }
@@ -91,7 +112,16 @@ enum Brought {
     Put,
 }
 
-impl Undo<'_> {
+impl<'a> Undo<'a> {
+    /// Of tags of which none is in doubt.
+    fn of(job: UndoJob<'a>) -> Self {
+        Self {
+            job,
+            doubts: Doubts::new(),
+            brought: Once::default(),
+        }
+    }
+
     /// `open` are the tags that are not done with.
     async fn run(&self, undone: &mut Undone, open: &mut BTreeSet<String>) {
         self.round(undone, open).await;
@@ -210,7 +240,8 @@ impl Undo<'_> {
         let error = Error::new(Kind::Conflict, "put back", self.name(&moved.tag)).because(cause);
         match &moved.before {
             Some(before) => error.hint(format!(
-                "it is left to them; what it pointed at before comes back with: barge copy docker://{}@{before} docker://{}",
+                "it is left to them; what it pointed at before comes back with: barge copy{} docker://{}@{before} docker://{}",
+                self.job.options.access,
                 self.job.repository,
                 self.name(&moved.tag)
             )),
@@ -227,8 +258,7 @@ impl Undo<'_> {
 
     /// The command line that finishes the work, once nothing is in its way.
     fn command(&self) -> String {
-        let path = word(&self.job.path.to_string_lossy());
-        format!("barge undo{} {path}", self.job.options)
+        self.job.options.undo(self.job.path)
     }
 
     /// What did not work, and how to go on.
@@ -361,15 +391,19 @@ impl Undo<'_> {
         if self.job.repository.has_referrers(digest).await? == Some(true) {
             return Err(failed("other manifests refer to it"));
         }
-        match self
+        let otherwise = match self
             .job
             .repository
             .delete(&Target::Digest(digest.clone()))
             .await?
         {
-            Deletion::Done | Deletion::Absent(_) => {}
+            Deletion::Done => "the registry deleted the manifest, but not its tag".to_owned(),
+            Deletion::Absent(error) => format!(
+                "the registry says that there is no such manifest ({}), but its tag is still there",
+                error.cause()
+            ),
             Deletion::Impossible(error) => return Err(failed(error.cause())),
-        }
+        };
         for tag in tags {
             let target = Target::Tag(tag.clone());
             if self
@@ -379,7 +413,7 @@ impl Undo<'_> {
                 .await?
                 .is_some()
             {
-                return Err(failed("the registry deleted the manifest, but not its tag"));
+                return Err(failed(&otherwise));
             }
         }
         Ok(())

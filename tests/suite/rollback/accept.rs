@@ -188,3 +188,38 @@ fn a_single_image_by_digest_has_no_tag_to_flip() {
     assert!(world.destination.store.manifest("y", &digest).is_some());
     assert_eq!(world.tags(), before());
 }
+
+/// One rename shows them: what people read and the report say so.
+#[test]
+fn a_layout_and_an_archive_say_that_all_moved_together() {
+    let source = FakeRegistry::start();
+    for (tag, seed) in [("a", 1), ("b", 2)] {
+        image(seed).push_to(&source, &format!("x:{tag}"));
+    }
+    let directory = tempdir().expect("a temporary directory");
+    let report = directory.path().join("report.json");
+    for place in ["oci:layout", "oci-archive:archive.tar"] {
+        let (transport, name) = place.split_once(':').expect("a transport");
+        let path = directory.path().join(name);
+        let to = format!("{transport}:{}", path.display());
+        let run = || {
+            rollback(&source.reference("x"), &to, directory.path())
+                .args(["-o", "text", "--report"])
+                .arg(&report)
+                .run()
+                .exits(0)
+        };
+        let output = run();
+        let says = format!("all tags of {to} moved together, in ");
+        assert!(output.stdout.contains(&says), "{output:#?}");
+        let text = std::fs::read(&report).expect("a report");
+        let told: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        assert!(told["flip_seconds"].is_number(), "{told:#}");
+        let output = run();
+        let says = format!("no tag of {to} had to move");
+        assert!(output.stdout.contains(&says), "{output:#?}");
+        let text = std::fs::read(&report).expect("a report");
+        let told: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        assert_eq!(told.get("flip_seconds"), None, "{place}");
+    }
+}

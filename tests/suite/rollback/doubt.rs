@@ -28,7 +28,11 @@ fn names_f(world: &World, output: &Output) {
     let message = error["message"].to_string();
     assert!(message.contains("may still carry it out"), "{message}");
     let journal = world.journals().remove(0);
-    let command = format!("barge undo {}", journal.display());
+    let command = format!(
+        "barge undo --state-dir {} {}",
+        world.state.path().display(),
+        journal.display()
+    );
     let hint = error["hint"].as_str().expect("a hint");
     assert!(hint.ends_with(&command), "{hint}");
     let listed = undo(world.state.path(), &[]).run().exits(0).json();

@@ -54,7 +54,7 @@ fn at_each_request(check: impl Fn(&World, &str) + Sync) {
 }
 
 /// Kills a run when so many tags have moved.
-fn kill_after_flips(world: &World, moved: usize) {
+pub(super) fn kill_after_flips(world: &World, moved: usize) {
     let mut seen = 0;
     world.destination.clear_log();
     world.destination.on(move |request| {

@@ -136,7 +136,9 @@ fn the_command_that_is_named_finishes_the_work() {
         let error = &output.tag(tag)["error"];
         assert_eq!(error["kind"], "unsupported", "{error:#}");
         let hint = error["hint"].as_str().expect("a hint");
-        assert!(hint.ends_with(&format!("barge undo {journal}")), "{hint}");
+        let state = world.state.path().display();
+        let command = format!("barge undo --state-dir {state} {journal}");
+        assert!(hint.ends_with(&command), "{hint}");
     }
     world.destination.behave();
     // It is closed, and in nobody's way.

@@ -3,6 +3,7 @@
 mod accept;
 mod doubt;
 mod honest;
+mod journal;
 mod keeping;
 mod kill;
 mod many;

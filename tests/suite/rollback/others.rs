@@ -312,6 +312,7 @@ fn the_journal_of_a_run_at_work_is_not_settled_by_others() {
     world.destination.release();
     run.wait().exits(0);
     let settled = settling.wait().exits(0).json();
-    assert_eq!(settled["settled"][0]["restored"], json!([]), "{settled:#}");
+    assert_eq!(settled["ended"], json!([path]), "{settled:#}");
+    assert_eq!(settled["settled"], json!([]), "{settled:#}");
     assert_eq!(world.tags(), after());
 }
