@@ -135,6 +135,17 @@ pub struct Undone {
     pub finished: bool,
 }
 
+impl Undone {
+    /// The same with its lists in order, no tag twice in one.
+    pub fn sort(&mut self) {
+        for names in [&mut self.restored, &mut self.deleted] {
+            names.sort_unstable();
+            names.dedup();
+        }
+        self.left.sort_by(|left, right| left.tag.cmp(&right.tag));
+    }
+}
+
 /// A tag that could not be put back, or that is not ours to put back.
 #[derive(Clone, Debug)]
 pub struct Left {

@@ -8,7 +8,7 @@ use super::signals::Signals;
 use super::{Code, print, unfinished};
 use crate::cli::Form;
 use crate::endpoint::{Endpoint, Labels, Target};
-use crate::engine::{self, Ended, Job, Settings, Stop, TagJob};
+use crate::engine::{self, Earlier, Ended, Job, Settings, Stop, TagJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side};
 use crate::reference::Reference;
@@ -164,7 +164,7 @@ fn same_tag(name: &str) -> TagJob {
         destination: Target::Tag(name.to_owned()),
         name: name.to_owned(),
         destination_tag: None,
-        barred: None,
+        earlier: Earlier::Nothing,
     }
 }
 
@@ -208,7 +208,7 @@ async fn one_tag(request: &CopyRequest, source: &Endpoint) -> Result<TagJob> {
         destination,
         name,
         destination_tag,
-        barred: None,
+        earlier: Earlier::Nothing,
     })
 }
 

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Target};
-use crate::engine::rollback::{self, Doubts, Keeping, Options, UndoJob};
-use crate::engine::{Policy, Stop, TagJob};
+use crate::engine::rollback::{self, Doubts, Foreseen, Keeping, Options, UndoJob};
+use crate::engine::{Earlier, Policy, Stop, TagJob};
 use crate::error::{Error, Kind, Result};
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Undone};
 use crate::journal::{Journal, State};
 use crate::options::{self, Run};
 use crate::request::{Access, CopyRequest, homeless};
@@ -39,7 +39,7 @@ pub(super) async fn clear(
     let Endpoint::Registry(repository) = destination else {
         return Ok(keeps_nothing);
     };
-    if !rollback || request.run == Run::Dry {
+    if !rollback {
         if let Some(directory) = &request.state {
             let options = options(&request.destination_access, directory);
             avoid((directory, &options), &place, tags, events);
@@ -48,27 +48,42 @@ pub(super) async fn clear(
     }
     let directory = request.state.clone().ok_or_else(homeless)?;
     let options = options(&request.destination_access, &directory);
-    let lock = only_one(&directory, &place, (events, stop)).await?;
+    let lock = match request.run {
+        Run::Real => Some(only_one(&directory, &place, (events, stop)).await?),
+        Run::Dry if directory.is_locked(&place)? => {
+            let text = format!(
+                "another rollback run into {place} is at work: a run would wait for its end, and this tells how the tags are now"
+            );
+            events.send(Event::Warning(text));
+            return Ok(keeps_nothing);
+        }
+        Run::Dry => None,
+    };
     for stored in directory.journals_of(&place)? {
         let Some((path, journal)) = open(stored, events) else {
             continue;
         };
-        if covers(tags, &journal) {
-            let job = UndoJob {
-                repository,
-                journal: &journal,
-                path: &path,
-                options: &options,
-            };
-            settle(job, (events, stop)).await?;
-        } else {
+        if !covers(tags, &journal) {
             bar((&path, &journal), &options, tags, events);
+            continue;
+        }
+        let job = UndoJob {
+            repository,
+            journal: &journal,
+            path: &path,
+            options: &options,
+        };
+        match request.run {
+            Run::Real => settle(job, (events, stop)).await?,
+            Run::Dry => foresee(job, tags, events).await?,
         }
     }
-    Ok(Policy::Rollback(Keeping::Journal {
-        directory,
-        lock,
-        options,
+    Ok(lock.map_or(keeps_nothing, |lock| {
+        Policy::Rollback(Keeping::Journal {
+            directory,
+            lock,
+            options,
+        })
     }))
 }
 
@@ -134,10 +149,7 @@ async fn settle(job: UndoJob<'_>, (events, stop): (&Events, &Stop)) -> Result<()
     let doubts = Doubts::new();
     let work = rollback::undo(job, &doubts, stop);
     let undone = rollback::saying_so(stop, events, work).await;
-    let mut left = undone.left.iter().map(|left| &left.error);
-    let hindrance = left
-        .find(|error| rollback::is_worth_another_try(error))
-        .cloned();
+    let hindrance = hindrance(&undone);
     let closed = match &hindrance {
         Some(_) => Ok(()),
         None => rollback::close(job, &undone).map(|_| ()),
@@ -147,6 +159,32 @@ async fn settle(job: UndoJob<'_>, (events, stop): (&Events, &Stop)) -> Result<()
         undone,
     });
     hindrance.map_or(closed, Err)
+}
+
+/// Why settling has to wait for another time, if it has.
+fn hindrance(undone: &Undone) -> Option<Error> {
+    let mut left = undone.left.iter().map(|left| &left.error);
+    let hindrance = left.find(|error| rollback::is_worth_another_try(error));
+    hindrance.cloned()
+}
+
+/// Tells what [`settle`] would do, and has `tags` judged as they would be after it.
+async fn foresee(job: UndoJob<'_>, tags: &mut [TagJob], events: &Events) -> Result<()> {
+    let Foreseen {
+        undone,
+        tags: after,
+    } = rollback::foresee(job).await;
+    for (tag, head) in after {
+        for job in tags.iter_mut().filter(|job| writes(job, &tag)) {
+            job.earlier = Earlier::Foreseen(head.clone());
+        }
+    }
+    let hindrance = hindrance(&undone);
+    events.send(Event::Settled {
+        journal: job.path.to_owned(),
+        undone,
+    });
+    hindrance.map_or(Ok(()), Err)
 }
 
 /// Bars the tags of unfinished runs. That they cannot be looked for is no reason not to run.
@@ -186,7 +224,7 @@ fn bar(
             .because("a rollback run that moved it has not come to its end")
             .hint(format!("put it back first: {command}"));
         for job in tags.iter_mut().filter(|job| writes(job, &moved.tag)) {
-            job.barred = Some(error.clone());
+            job.earlier = Earlier::Bars(error.clone());
         }
     }
 }

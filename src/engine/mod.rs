@@ -24,7 +24,7 @@ use self::once::Once;
 use self::rollback::{Keeping, Staged};
 use self::tag::{Step, Tag, one_tag};
 use crate::endpoint::turns::Turns;
-use crate::endpoint::{Arrival, Endpoint, Target};
+use crate::endpoint::{Arrival, Endpoint, Head, Target};
 use crate::error::{Error, Kind};
 use crate::event::{Event, Events, Status, TagOutcome};
 use crate::image::manifest::Manifest;
@@ -106,8 +106,19 @@ pub struct TagJob {
     pub name: String,
     /// The destination's tag, where it differs from the name.
     pub destination_tag: Option<String>,
-    /// Why its destination's tag must not be written.
-    pub barred: Option<Error>,
+    /// What an earlier run means for it.
+    pub earlier: Earlier,
+}
+
+/// What a rollback run that has not come to its end means for a tag.
+#[derive(Clone, Debug)]
+pub enum Earlier {
+    /// Nothing.
+    Nothing,
+    /// The destination's tag must not be written, for this reason.
+    Bars(Error),
+    /// A dry run: the tag would be put back first, and would then point at this, or be gone.
+    Foreseen(Option<Head>),
 }
 
 /// Whether the destination is other than before.

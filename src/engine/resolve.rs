@@ -2,7 +2,7 @@
 
 use futures_util::future::{join_all, try_join_all};
 
-use super::{Shared, Tag};
+use super::{Earlier, Shared, Tag};
 use crate::endpoint::{Arrival, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -76,8 +76,14 @@ impl Tag {
         })))
     }
 
+    /// What the tag points at, or would once an earlier run is settled.
     pub(super) async fn destination_head(&self) -> Result<Option<Head>> {
-        self.shared.destination.head(&self.job.destination).await
+        match &self.job.earlier {
+            Earlier::Foreseen(there) => Ok(there.clone()),
+            Earlier::Nothing | Earlier::Bars(_) => {
+                self.shared.destination.head(&self.job.destination).await
+            }
+        }
     }
 
     async fn source_root(&self) -> Result<Manifest> {

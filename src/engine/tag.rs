@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::rollback::Staged;
-use super::{Changed, Shared, TagEnd, TagJob, bring, check, export, named, resolve};
+use super::{Changed, Earlier, Shared, TagEnd, TagJob, bring, check, export, named, resolve};
 use crate::endpoint::{Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Status, TagOutcome};
@@ -187,11 +187,11 @@ impl Tag {
         }
     }
 
-    /// A tag that somebody has to put back first is not written; a dry run writes none.
+    /// A tag that somebody has to put back first is not written.
     fn refuse_barred(&self) -> Result<()> {
-        match (&self.job.barred, self.shared.settings.run) {
-            (Some(error), Run::Real) => Err(error.clone()),
-            _ => Ok(()),
+        match &self.job.earlier {
+            Earlier::Bars(error) => Err(error.clone()),
+            Earlier::Nothing | Earlier::Foreseen(_) => Ok(()),
         }
     }
 

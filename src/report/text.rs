@@ -203,16 +203,21 @@ fn problems(text: &mut String, summary: &Summary) {
 
 /// What a rollback run has made of the destination, in one sentence.
 fn standing(text: &mut String, summary: &Summary) {
-    if summary.asked.policy != Policy::Rollback || summary.asked.run == Run::Dry {
+    if summary.asked.policy != Policy::Rollback {
         return;
     }
     let place = clean(&summary.asked.destination);
     if let Some((journal, undone)) = &summary.rollback.settled {
         let journal = clean(&journal.display().to_string());
-        line(
-            text,
-            &format!("settled {journal} first: {}", what_was_done(undone)),
-        );
+        let done = what_was_done(undone);
+        let said = match summary.asked.run {
+            Run::Real => format!("settled {journal} first: {done}"),
+            Run::Dry => format!("a run would settle {journal} first: {done}"),
+        };
+        line(text, &said);
+    }
+    if summary.asked.run == Run::Dry {
+        return;
     }
     let flip = summary.rollback.flip;
     let sentence = match (summary.outcome, flip) {

@@ -2,6 +2,7 @@
 //! flipped together; on a failure or a signal they are put back. A layout is flipped by one rename.
 
 mod flip;
+mod foresee;
 mod record;
 mod stage;
 mod undo;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use self::flip::Doubts;
 use self::flip::{Flip, Moving};
+pub use self::foresee::{Foreseen, foresee};
 use self::record::Recorded;
 pub use self::stage::Staged;
 pub use self::undo::{Options, UndoJob, undo};

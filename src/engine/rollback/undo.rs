@@ -90,16 +90,12 @@ pub async fn undo(job: UndoJob<'_>, doubts: &Doubts, stop: &Stop) -> Undone {
             .hint(format!("run: {}", undo.command()));
         undone.left.push(Left { tag, error });
     }
-    for names in [&mut undone.restored, &mut undone.deleted] {
-        names.sort_unstable();
-        names.dedup();
-    }
-    undone.left.sort_by(|left, right| left.tag.cmp(&right.tag));
+    undone.sort();
     undone
 }
 
-struct Undo<'a> {
-    job: UndoJob<'a>,
+pub(super) struct Undo<'a> {
+    pub(super) job: UndoJob<'a>,
     doubts: Doubts,
     /// Children of what is restored, that are there again.
     brought: Once<Brought>,
@@ -114,7 +110,7 @@ enum Brought {
 
 impl<'a> Undo<'a> {
     /// Of tags of which none is in doubt.
-    fn of(job: UndoJob<'a>) -> Self {
+    pub(super) fn of(job: UndoJob<'a>) -> Self {
         Self {
             job,
             doubts: Doubts::new(),
@@ -221,7 +217,7 @@ impl<'a> Undo<'a> {
     }
 
     /// What the tag needs as it is now.
-    async fn action(&self, tag: &str) -> Result<Action> {
+    pub(super) async fn action(&self, tag: &str) -> Result<Action> {
         let head = self
             .job
             .repository
@@ -232,7 +228,7 @@ impl<'a> Undo<'a> {
         Ok(steps.next().map_or(Action::Nothing, |step| step.action))
     }
 
-    fn theirs(&self, moved: &Move, found: Option<&Digest>) -> Error {
+    pub(super) fn theirs(&self, moved: &Move, found: Option<&Digest>) -> Error {
         let cause = match found {
             Some(found) => format!("somebody else has made it point at {found} since"),
             None => "somebody else has deleted it since".to_owned(),
@@ -262,7 +258,7 @@ impl<'a> Undo<'a> {
     }
 
     /// What did not work, and how to go on.
-    fn failed(&self, tag: &str, error: &Error) -> Error {
+    pub(super) fn failed(&self, tag: &str, error: &Error) -> Error {
         let first = match error.kind() {
             Kind::Conflict => "let the registry move this tag, then run: ",
             Kind::Unsupported => "let the registry delete tags, then run: ",

@@ -177,18 +177,6 @@ fn a_run_over_other_tags_neither_settles_nor_is_hindered() {
 }
 
 #[test]
-fn a_dry_run_only_reports_what_was_left() {
-    let world = World::new();
-    kill_after_flips(&world, 3);
-    let half_way = world.tags();
-    let output = world.copy(&["--dry-run"]).run().exits(0);
-    assert!(output.stderr.contains("barge undo"), "{output:#?}");
-    assert_eq!(output.json()["totals"]["failed"], 0);
-    assert_eq!(world.tags(), half_way);
-    assert_eq!(world.journals().len(), 1);
-}
-
-#[test]
 fn journals_are_listed_settled_one_by_one_and_dropped() {
     let world = World::new();
     kill_after_flips(&world, 2);

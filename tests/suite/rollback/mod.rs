@@ -2,6 +2,7 @@
 
 mod accept;
 mod doubt;
+mod dry;
 mod honest;
 mod journal;
 mod keeping;
