@@ -205,7 +205,7 @@ impl Error {
         self.0.hits_all
     }
 
-    /// The same error as one of a request that went out and got no answer of who has to carry it out.
+    /// The same error as one of a request that was given up before who has to carry it out had answered.
     #[must_use]
     pub fn in_doubt(mut self) -> Self {
         self.0.in_doubt = true;

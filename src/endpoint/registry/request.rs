@@ -102,10 +102,9 @@ impl Repository {
         let failed = status.is_client_error() || status.is_server_error();
         if failed && refusal.kind.retryable() {
             let error = refusal.error(call.doing, &call.target);
-            // A gateway has sent the request on, and has no answer of the registry (RFC 9110 sections
-            // 15.6.3 and 15.6.5).
-            let by_gateway = matches!(status.as_u16(), 502 | 504);
-            return Err(if by_gateway { error.in_doubt() } else { error });
+            // A gateway has sent the request on, and gave up waiting (RFC 9110 section 15.6.5).
+            let waited = status == StatusCode::GATEWAY_TIMEOUT;
+            return Err(if waited { error.in_doubt() } else { error });
         }
         Ok(reply)
     }
@@ -188,12 +187,8 @@ impl Repository {
                 .await
                 .map_err(|_| self.stalled(call))?
         };
-        let answer = answer.map_err(|error| {
-            let failed = failure::unanswered(&error, call.doing, &call.target);
-            // Without a connection nothing has left this machine.
-            let sent = !error.is_connect();
-            if sent { failed.in_doubt() } else { failed }
-        })?;
+        let answer =
+            answer.map_err(|error| failure::unanswered(&error, call.doing, &call.target))?;
         self.note_pulls_left(answer.headers());
         match answer.status().as_u16() {
             429 | 503 => {

@@ -1,6 +1,6 @@
 //! The flip: one PUT a tag, many at once. The first that fails, or a signal, keeps the rest back; what
-//! is under way is waited for, since a write that is given up may still happen. What got no answer
-//! may too, so it is noted.
+//! is under way is waited for, since a write that is given up may still happen. So what got no
+//! answer in time is noted.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -37,8 +37,9 @@ impl Moving {
     }
 }
 
-/// Why it is not known whether a tag stays as it is found: a PUT of it went out and got no answer, so
-/// the registry may carry it out at any time.
+/// Why it is not known whether a tag stays as it is found: a PUT of it went out and got no answer in time,
+/// so the registry may still be at it. A connection that breaks leaves no doubt: what the registry did of
+/// that request is seen right after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
     /// There was one such PUT: once the tag is seen to have moved it is over.

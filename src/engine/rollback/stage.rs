@@ -349,15 +349,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_that_went_out_without_an_answer_is_in_doubt() {
+    async fn a_write_that_was_given_up_is_in_doubt() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let body = br#"{"schemaVersion": 2, "manifests": []}"#;
         let root = Manifest::parse(body.to_vec().into(), None).expect("an index");
         let target = Target::Tag("t".into());
         for (put, doubt) in [
-            (Put::Unanswered, true),
-            (Put::Answered(502), true),
             (Put::Answered(504), true),
+            (Put::Unanswered, false),
+            (Put::Answered(502), false),
             (Put::Answered(403), false),
             (Put::Answered(429), false),
             (Put::Answered(500), false),
