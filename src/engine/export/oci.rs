@@ -1,75 +1,24 @@
-//! Writing an archive: every tag is read first, so that each blob has its place before the first one moves;
-//! then the blobs come, several at once; then the file gets its name.
+//! An OCI archive: each blob has its place before the first one moves, so several come at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::bring::Tally;
-use super::once::Done;
-use super::{Shared, Showing, Tag, TagEnd, unfinished};
+use super::super::bring::Tally;
+use super::super::once::Done;
+use super::{Export, Ready, interrupted};
 use crate::endpoint::archive::OciArchive;
 use crate::endpoint::archive::compose::Incoming;
 use crate::endpoint::archive::members::Listing;
 use crate::endpoint::archive::writer::Writer;
-use crate::endpoint::{Arrival, Endpoint, Target};
+use crate::endpoint::{Arrival, Target};
 use crate::error::{Error, Kind, Result};
-use crate::event::Status;
 use crate::image::digest::Digest;
-use crate::image::manifest::Manifest;
 use crate::options::Run;
-use crate::plan::Choice;
-
-/// A tag that has been read and is to be written.
-pub(super) struct Ready {
-    pub(super) tag: Tag,
-    pub(super) load: Load,
-    /// Whether the archive is not as it should be for this tag.
-    changes: bool,
-}
-
-/// What comes into the archive for a tag.
-pub(super) struct Load {
-    root: Manifest,
-    below: Vec<Manifest>,
-    repository: Option<String>,
-}
-
-impl Tag {
-    /// Reads every manifest of `choice`.
-    pub(super) async fn load(&self, choice: &Choice) -> Result<Load> {
-        let filtered = &choice.filtered;
-        let read = filtered.kept.iter().map(|entry| async move {
-            match self.child(entry).await {
-                Ok(image) => Ok(Some(image)),
-                Err(error) if error.kind() == Kind::NotFound => Ok(None),
-                Err(error) => Err(error),
-            }
-        });
-        let images: Option<Vec<Manifest>> = try_join_all(read).await?.into_iter().collect();
-        let Some(images) = images else {
-            return Err(self.lost(choice.listed(), &filtered.kept).await);
-        };
-        Ok(Load {
-            root: filtered.root.clone(),
-            below: filtered.nested.iter().cloned().chain(images).collect(),
-            repository: self.shared.source.repository(&self.job.source).await?,
-        })
-    }
-}
 
 impl Ready {
-    pub(super) fn new(tag: Tag, load: Load) -> Self {
-        Self {
-            tag,
-            load,
-            changes: true,
-        }
-    }
-
     fn incoming(&self) -> Incoming<'_> {
         Incoming {
             target: &self.tag.job.destination,
@@ -80,44 +29,9 @@ impl Ready {
     }
 }
 
-/// Writes the archive of all that is `ready`; what became of each, in the order of the tags.
-/// Where all or nothing is to be shown, nothing is written once a tag `failed`, here or before.
-pub(super) async fn run(
-    shared: &Arc<Shared>,
-    mut ready: Vec<Ready>,
-    (failed, cancelled): (bool, &CancellationToken),
-) -> Vec<TagEnd> {
-    let Endpoint::OciArchive(archive) = &shared.destination else {
-        return Vec::new();
-    };
-    ready.sort_by_key(|ready| ready.tag.place);
-    let mut export = Export {
-        shared,
-        archive,
-        failed: ready.iter().map(|_| None).collect(),
-        ready,
-        others_failed: failed,
-    };
-    if let Err(error) = export.write(cancelled).await {
-        export.fail_all(&error, cancelled);
-    }
-    export.ends()
-}
-
-/// An archive on its way.
-struct Export<'a> {
-    shared: &'a Arc<Shared>,
-    archive: &'a OciArchive,
-    ready: Vec<Ready>,
-    /// Why a tag is not in it, by the place of the tag in `ready`.
-    failed: Vec<Option<Error>>,
-    /// Whether a tag failed before it was ready.
-    others_failed: bool,
-}
-
-impl Export<'_> {
+impl Export<'_, OciArchive> {
     /// Writes the archive; an error is every tag's.
-    async fn write(&mut self, cancelled: &CancellationToken) -> Result<()> {
+    pub(super) async fn write(&mut self, cancelled: &CancellationToken) -> Result<()> {
         if cancelled.is_cancelled() {
             return Err(interrupted());
         }
@@ -150,26 +64,6 @@ impl Export<'_> {
         }
         let writer = Arc::into_inner(writer).ok_or_else(still_written)?;
         writer.finish().await
-    }
-
-    /// Whether nothing is written, since not everything can be.
-    fn is_off(&self) -> bool {
-        let failed = self.others_failed || self.alive() < self.ready.len();
-        self.shared.showing == Showing::Later && failed
-    }
-
-    /// How many tags have not failed.
-    fn alive(&self) -> usize {
-        self.failed.iter().filter(|failed| failed.is_none()).count()
-    }
-
-    fn fail_all(&mut self, error: &Error, cancelled: &CancellationToken) {
-        for (ready, failed) in self.ready.iter().zip(&mut self.failed) {
-            failed.get_or_insert_with(|| match error.kind() {
-                Kind::Interrupted => unfinished(&ready.tag.job, cancelled),
-                _ => error.clone(),
-            });
-        }
     }
 
     /// What the archive holds with every tag that has not failed.
@@ -274,43 +168,6 @@ impl Export<'_> {
         }
         users
     }
-
-    /// Whether a blob of these tags is still needed; one of no tag is, since the archive had it.
-    fn is_wanted(&self, users: Option<&Vec<usize>>) -> bool {
-        let alive = |user: &usize| matches!(self.failed.get(*user), Some(None));
-        users.is_none_or(|users| users.iter().any(alive))
-    }
-
-    fn fail(&mut self, users: &[usize], error: &Error) {
-        for user in users {
-            if let Some(failed) = self.failed.get_mut(*user) {
-                failed.get_or_insert_with(|| error.clone());
-            }
-        }
-    }
-
-    fn ends(self) -> Vec<TagEnd> {
-        let run = self.shared.settings.run;
-        let ended = |(ready, failed): (Ready, Option<Error>)| {
-            let changes = ready.changes;
-            if failed.is_some() {
-                // Nothing of it is in the archive.
-                *ready.tag.tally() = Tally::default();
-            }
-            ready.tag.end(match (failed, changes, run) {
-                (Some(error), _, _) => Err(error),
-                (None, false, _) => Ok(Status::Current),
-                (None, true, Run::Dry) => Ok(Status::WouldCopy),
-                (None, true, Run::Real) => Ok(Status::Copied),
-            })
-        };
-        self.ready.into_iter().zip(self.failed).map(ended).collect()
-    }
-}
-
-/// A signal came: every tag is told in its own words.
-fn interrupted() -> Error {
-    Error::new(Kind::Interrupted, "write the archive", "")
 }
 
 fn still_written() -> Error {
