@@ -51,6 +51,15 @@ pub enum Recheck {
     Blobs,
 }
 
+/// Whether what is written may have another digest than its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digests {
+    /// It may, where the mode or the destination's format asks for it.
+    MayChange,
+    /// A tag whose digest would change fails.
+    Preserve,
+}
+
 /// Whether a run writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {

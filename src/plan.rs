@@ -135,11 +135,7 @@ pub fn judge(choice: &Choice, mode: Mode, missing: MissingArch, name: &str) -> V
         ..
     } = &choice.filtered;
     let present: Vec<String> = platforms.iter().chain(omitted_platforms).cloned().collect();
-    let present = if present.is_empty() {
-        "no platform".to_owned()
-    } else {
-        present.join(", ")
-    };
+    let present = listed(&present);
     let error = |kind, what: &str, names: &[String]| {
         Error::new(kind, "select platforms of", name).because(format!(
             "{what} {}; the source has {present}",
@@ -165,6 +161,58 @@ pub fn judge(choice: &Choice, mode: Mode, missing: MissingArch, name: &str) -> V
         MissingArch::Fail => Verdict::Fail(error),
         MissingArch::Skip => Verdict::Skip(error),
     }
+}
+
+fn listed(platforms: &[String]) -> String {
+    if platforms.is_empty() {
+        return "no platform".to_owned();
+    }
+    platforms.join(", ")
+}
+
+/// Refuses a tag whose digest at the destination would not be the source's.
+///
+/// # Errors
+///
+/// `unsupported`, where the filter made a new index.
+pub fn check_digest(choice: &Choice, name: &str) -> Result<()> {
+    let root = &choice.filtered.root.digest;
+    if *root == choice.source {
+        return Ok(());
+    }
+    let cause = format!(
+        "--preserve-digests is given, and without what is left out ({}) its index has the digest {root} instead of {}",
+        listed(&choice.filtered.omitted_platforms),
+        choice.source
+    );
+    Err(Error::new(Kind::Unsupported, "copy", name)
+        .because(cause)
+        .hint("--mode sparse-index and --mode all keep the digest; one platform's image has its own: SOURCE@DIGEST"))
+}
+
+/// Leaves of `choice` the one image that a place without indexes can hold.
+///
+/// # Errors
+///
+/// `unsupported` where the source's index comes to several images, or none.
+pub fn keep_one_image(choice: &mut Choice, name: &str) -> Result<()> {
+    let filtered = &mut choice.filtered;
+    if !filtered.root.is_index() {
+        return Ok(());
+    }
+    filtered.kept.retain(|entry| !entry.is_attestation());
+    filtered.nested.clear();
+    if filtered.kept.len() == 1 {
+        return Ok(());
+    }
+    let cause = format!(
+        "it is an index of {} images ({}), and a docker-archive holds one of a tag",
+        filtered.kept.len(),
+        listed(&filtered.platforms)
+    );
+    Err(Error::new(Kind::Unsupported, "save", name)
+        .because(cause)
+        .hint("name one of the platforms: --arch arm64, arm/v7 or windows/amd64:10.0.17763, for example"))
 }
 
 /// Every blob of `image` once, the largest first.

@@ -69,6 +69,10 @@ Examples:
 References:
   docker://HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]   a registry
   oci:PATH[:REF], oci:PATH@DIGEST                  an OCI image layout
+  oci-archive:PATH[:REF]                           the same in one tar file
+  docker-archive:PATH[:NAME[:TAG]]                 what docker save writes, and
+                  docker load and podman load read; it has one platform of an
+                  image, and digests of its own: the summary has the image ID
 
 Exit codes: 0 all tags copied or current, 1 none, 2 usage error, 3 some failed,
 4 rolled back, 5 rolled back but for tags that are named, 130 and 143
@@ -208,10 +212,14 @@ pub struct TransferArgs {
     /// How far a tag whose digest is right is looked into
     #[arg(long, value_enum, value_name = "WHAT", default_value = "children")]
     pub recheck: Recheck,
+    /// Fail a tag whose digest would not be the source's
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub preserve_digests: bool,
     /// Only say what would be copied
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub dry_run: bool,
-    /// Replace another repository's image of the same REF (layouts, archives)
+    /// Replace another repository's image of the same REF (layouts, OCI
+    /// archives); replace the whole file (docker-archive)
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub force: bool,
 }

@@ -12,7 +12,7 @@ use crate::engine::{self, Earlier, Ended, Job, Settings, Stop, TagJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side};
 use crate::reference::Reference;
-use crate::report::summary::{Asked, AskedFor, End, Summary};
+use crate::report::summary::{Asked, AskedFor, DigestsOf, End, Summary};
 use crate::report::{self, json, text};
 use crate::request::CopyRequest;
 
@@ -47,6 +47,10 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
         mode: request.mode,
         policy: request.policy,
         run: request.run,
+        digests: match &request.destination {
+            Reference::DockerArchive(_) => DigestsOf::Configs,
+            _ => DigestsOf::Manifests,
+        },
     };
     let summary = tally.finish(asked, end, started.elapsed());
     tell(&request, &summary)?;
@@ -95,9 +99,10 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
             .options(Side::Destination, events),
     )?;
     let destination = destination.labelled(Labels {
-        repository: match &request.source {
-            Reference::Registry(source) => Some(format!("{}/{}", source.host, source.repository)),
-            _ => None,
+        repository: match (&request.repository, &request.source) {
+            (Some(asked), _) => Some(asked.clone()),
+            (None, Reference::Registry(source)) => Some(source.place()),
+            (None, _) => None,
         },
         overwrite: request.overwrite,
     });
@@ -145,6 +150,7 @@ async fn start(
             wanted: request.wanted.clone(),
             missing: request.missing,
             recheck: request.recheck,
+            digests: request.digests,
             jobs: request.jobs,
             run: request.run,
         },
@@ -187,8 +193,10 @@ async fn one_tag(request: &CopyRequest, source: &Endpoint) -> Result<TagJob> {
         }
         (_, None, None) => only_image(source, &request.destination).await?,
     };
-    let written = request.destination.tag().map(str::to_owned);
-    let destination = match written.or_else(|| name.clone()) {
+    // A repository of docker without a tag means its default one.
+    let default = request.repository.as_ref().map(|_| DEFAULT_TAG.to_owned());
+    let written = request.tag.clone().or_else(|| name.clone());
+    let destination = match written.or(default) {
         Some(tag) => Target::Tag(tag),
         None => match &target {
             Target::Digest(digest) => Target::Digest(digest.clone()),

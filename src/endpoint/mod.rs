@@ -145,7 +145,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// `unsupported` for archives, `local-io` when a configuration of registries cannot be understood.
+    /// `local-io` when a configuration of registries cannot be understood.
     pub fn new(reference: &Reference, options: RegistryOptions) -> Result<Self> {
         match reference {
             Reference::Registry(registry) => Ok(Self::Registry(Arc::new(Repository::new(
@@ -160,13 +160,9 @@ impl Endpoint {
                 options.side,
                 options.backoff,
             )))),
-            Reference::DockerArchive(file) if options.side == Side::Source => {
-                let archive = DockerArchive::new(file.path.clone(), options.backoff);
-                Ok(Self::DockerArchive(Arc::new(archive)))
-            }
-            Reference::DockerArchive(_) => Err(Error::new(Kind::Unsupported, "write", reference)
-                .because("archives of this kind are only read")
-                .hint("copy to oci-archive:PATH, which podman loads too")),
+            Reference::DockerArchive(file) => Ok(Self::DockerArchive(Arc::new(
+                DockerArchive::new(file.path.clone(), options.side, options.backoff),
+            ))),
         }
     }
 
@@ -174,9 +170,10 @@ impl Endpoint {
     #[must_use]
     pub fn labelled(mut self, labels: Labels) -> Self {
         match &mut self {
-            Self::Registry(_) | Self::DockerArchive(_) => {}
+            Self::Registry(_) => {}
             Self::Layout(layout) => Arc::make_mut(layout).labels = labels,
             Self::OciArchive(archive) => Arc::make_mut(archive).labels = labels,
+            Self::DockerArchive(archive) => Arc::make_mut(archive).labels = labels,
         }
         self
     }
@@ -206,7 +203,8 @@ impl Endpoint {
             (Self::Layout(layout), Side::Source) => layout.tags().map(|_| ()),
             (Self::Layout(layout), Side::Destination) => layout.check_writable(),
             (Self::OciArchive(archive), Side::Source) => archive.tags().await.map(|_| ()),
-            (Self::DockerArchive(archive), _) => archive.tags().await.map(|_| ()),
+            (Self::DockerArchive(archive), Side::Source) => archive.tags().await.map(|_| ()),
+            (Self::DockerArchive(archive), Side::Destination) => archive.check_writable(),
             (Self::OciArchive(archive), Side::Destination) => archive.check_writable().await,
         }
     }

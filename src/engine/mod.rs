@@ -29,7 +29,7 @@ use crate::error::{Error, Kind};
 use crate::event::{Event, Events, Status, TagOutcome};
 use crate::image::manifest::Manifest;
 use crate::image::platform::Wanted;
-use crate::options::{MissingArch, Mode, Recheck, Run};
+use crate::options::{Digests, MissingArch, Mode, Recheck, Run};
 
 /// Tags that are worked on at once.
 const TAGS_AT_ONCE: usize = 24;
@@ -71,6 +71,8 @@ pub struct Settings {
     pub missing: MissingArch,
     /// How far a tag that looks right is looked into.
     pub recheck: Recheck,
+    /// Whether digests may change.
+    pub digests: Digests,
     /// Blob transfers at once.
     pub jobs: usize,
     /// Whether anything is written.

@@ -9,7 +9,7 @@ use super::{Changed, Earlier, Shared, TagEnd, TagJob, bring, check, export, name
 use crate::endpoint::{Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Status, TagOutcome};
-use crate::options::Run;
+use crate::options::{Digests, Run};
 use crate::plan::{self, Choice, Verdict};
 use crate::reference::is_tag;
 
@@ -96,10 +96,13 @@ impl Tag {
     }
 
     async fn copy(&mut self) -> Result<Reached> {
-        let choice = match self.choose().await? {
+        let mut choice = match self.choose().await? {
             Chosen::Choice(choice) => *choice,
             Chosen::Ended(status) => return Ok(Reached::End(status)),
         };
+        if matches!(self.shared.destination, Endpoint::DockerArchive(_)) {
+            plan::keep_one_image(&mut choice, &self.source_name())?;
+        }
         let held = match self.check(&choice).await? {
             check::Check::Current => {
                 self.mind_the_limit(0);
@@ -113,11 +116,8 @@ impl Tag {
         }
         self.mind_the_limit(choice.filtered.kept.len().saturating_sub(held.len()));
         self.refuse_known_sparse(&choice).await?;
-        if matches!(self.shared.destination, Endpoint::OciArchive(_)) {
-            return self
-                .load(&choice)
-                .await
-                .map(|load| Reached::Load(Box::new(load)));
+        if let Some(load) = self.load_for_archive(&choice).await? {
+            return Ok(Reached::Load(Box::new(load)));
         }
         let brought = self.bring(&choice, &held).await?;
         let changed = self.publish(&choice, brought).await?;
@@ -126,6 +126,19 @@ impl Tag {
             (Run::Real, Changed::Something) => Status::Copied,
             (Run::Dry, Changed::Something) => Status::WouldCopy,
         }))
+    }
+
+    /// What goes into an archive, where the destination is one.
+    async fn load_for_archive(&mut self, choice: &Choice) -> Result<Option<export::Load>> {
+        match &self.shared.destination {
+            Endpoint::Registry(_) | Endpoint::Layout(_) => Ok(None),
+            Endpoint::OciArchive(_) => self.load(choice).await.map(Some),
+            Endpoint::DockerArchive(_) => {
+                let load = self.load(choice).await?;
+                self.outcome.digest = Some(load.image_id()?);
+                Ok(Some(load))
+            }
+        }
     }
 
     /// What is to be at the destination.
@@ -142,16 +155,17 @@ impl Tag {
             resolve::Resolved::Choice(choice) => choice,
         };
         self.follow_digest(&choice).await?;
-        let settings = &self.shared.settings;
-        let verdict = plan::judge(
-            &choice,
-            settings.mode,
-            settings.missing,
-            &self.source_name(),
-        );
+        let (settings, name) = (&self.shared.settings, self.source_name());
+        let verdict = plan::judge(&choice, settings.mode, settings.missing, &name);
+        let digests = settings.digests;
         self.note(&choice);
         match verdict {
-            Verdict::Copy => Ok(Chosen::Choice(choice)),
+            Verdict::Copy => {
+                if digests == Digests::Preserve {
+                    plan::check_digest(&choice, &name)?;
+                }
+                Ok(Chosen::Choice(choice))
+            }
             Verdict::Fail(error) => Err(error),
             Verdict::Skip(error) => {
                 self.outcome.error = Some(error);
@@ -178,9 +192,11 @@ impl Tag {
     /// A REF of a layout can be any text; a registry's tag can't.
     fn check_name(&self) -> Result<()> {
         match (&self.job.destination, &self.shared.destination) {
-            (Target::Tag(name), Endpoint::Registry(_)) if !is_tag(name) => {
+            (Target::Tag(name), Endpoint::Registry(_) | Endpoint::DockerArchive(_))
+                if !is_tag(name) =>
+            {
                 Err(Error::new(Kind::Unsupported, "copy", name)
-                    .because("this REF cannot be a tag in a registry")
+                    .because("this REF cannot be a tag")
                     .hint("copy it by itself and name its tag: oci:PATH:REF DESTINATION:TAG"))
             }
             _ => Ok(()),

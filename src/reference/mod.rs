@@ -149,6 +149,24 @@ impl Reference {
     }
 }
 
+impl RegistryReference {
+    /// What docker calls an image, `NAME[:TAG]`: `alpine` is `docker.io/library/alpine`.
+    ///
+    /// # Errors
+    ///
+    /// A usage error that says what is wrong in it.
+    pub fn of_image(text: &str) -> Result<Self> {
+        registry(text, Role::Source, Transport::Written)
+            .map_err(|why| Error::usage(format!("invalid name of an image `{text}`: {why}")))
+    }
+
+    /// The repository with its host.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.host, self.repository)
+    }
+}
+
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -162,7 +180,7 @@ impl fmt::Display for Reference {
 
 impl fmt::Display for RegistryReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.host, self.repository)?;
+        f.write_str(&self.place())?;
         suffix(f, self.tag.as_ref(), self.digest.as_ref())
     }
 }

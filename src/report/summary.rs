@@ -20,6 +20,17 @@ pub struct Asked {
     pub policy: Policy,
     /// Whether anything was to be written.
     pub run: Run,
+    /// What the digests at the destination are of.
+    pub digests: DigestsOf,
+}
+
+/// What a digest at the destination is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DigestsOf {
+    /// Manifests and indexes.
+    Manifests,
+    /// Configs: a docker-archive has no manifests, and docker calls an image by its config.
+    Configs,
 }
 
 /// A signal that ends a run.
@@ -348,6 +359,7 @@ mod tests {
             mode: Mode::All,
             policy,
             run: Run::Real,
+            digests: DigestsOf::Manifests,
         }
     }
 

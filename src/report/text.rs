@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use indicatif::DecimalBytes;
 
-use super::summary::{Outcome, Signal, Summary, Totals};
+use super::summary::{DigestsOf, Outcome, Signal, Summary, Totals};
 use crate::error::Error;
 use crate::event::{Status, TagOutcome, Undone};
 use crate::image::digest::Digest;
@@ -22,7 +22,7 @@ pub fn render(summary: &Summary) -> String {
         table(&mut text, &summary.tags);
     }
     if let [tag] = summary.tags.as_slice() {
-        one(&mut text, tag);
+        one(&mut text, tag, summary.asked.digests);
     }
     notes(&mut text, &summary.tags);
     problems(&mut text, summary);
@@ -127,13 +127,15 @@ pub(super) fn short(digest: &Digest) -> String {
 }
 
 /// With one tag there is room for whole digests.
-fn one(text: &mut String, tag: &TagOutcome) {
+fn one(text: &mut String, tag: &TagOutcome, digests: DigestsOf) {
     let Some(digest) = &tag.digest else { return };
-    line(text, &format!("digest: {digest}"));
+    let (of, why) = match digests {
+        DigestsOf::Manifests => ("", " (the index was rewritten)"),
+        DigestsOf::Configs => (" (the image ID)", ""),
+    };
+    line(text, &format!("digest: {digest}{of}"));
     match &tag.source_digest {
-        Some(source) if source != digest => {
-            line(text, &format!("source: {source} (the index was rewritten)"));
-        }
+        Some(source) if source != digest => line(text, &format!("source: {source}{why}")),
         _ => {}
     }
 }

@@ -3,6 +3,7 @@
 mod access;
 mod environment;
 mod login;
+mod saving;
 mod undo;
 mod verify;
 
@@ -14,8 +15,9 @@ use crate::cli::{
 };
 use crate::endpoint::Overwrite;
 use crate::error::{Error, Result};
+use crate::image::digest::Digest;
 use crate::image::platform::{PlatformSelector, Wanted};
-use crate::options::{MissingArch, Mode, Policy, Recheck, Run};
+use crate::options::{Digests, MissingArch, Mode, Policy, Recheck, Run};
 use crate::reference::{Reference, Role};
 use crate::select::{Patterns, Selection};
 use crate::state::StateDirectory;
@@ -44,6 +46,10 @@ pub struct CopyRequest {
     pub source: Reference,
     /// Where they go.
     pub destination: Reference,
+    /// What images are called in an archive of docker, where DESTINATION says so.
+    pub repository: Option<String>,
+    /// The tag that DESTINATION names.
+    pub tag: Option<String>,
     /// Which tags; `None`: the one that the references name.
     pub selection: Option<Selection>,
     /// What becomes of an index.
@@ -60,6 +66,8 @@ pub struct CopyRequest {
     pub recheck: Recheck,
     /// Whether another repository's image in a layout or archive is replaced.
     pub overwrite: Overwrite,
+    /// Whether digests may change.
+    pub digests: Digests,
     /// Blob transfers at once.
     pub jobs: usize,
     /// Whether anything is written.
@@ -114,8 +122,18 @@ impl CopyRequest {
         let source = Reference::parse(&arguments.source, Role::Source)?;
         let destination = Reference::parse(&arguments.destination, Role::Destination)?;
         let selection = Selection::compile(&patterns(&arguments.tags))?;
-        check_names(&source, &destination, selection.is_some())?;
         let (mode, wanted) = platforms(&arguments.platforms)?;
+        let digests = if arguments.transfer.preserve_digests {
+            Digests::Preserve
+        } else {
+            Digests::MayChange
+        };
+        let image = saving::check(&destination, (mode, &wanted), digests)?;
+        let tag = match &image {
+            Some(image) => image.tag.clone(),
+            None => destination.tag().map(str::to_owned),
+        };
+        check_names(&source, (&destination, tag.as_deref()), selection.is_some())?;
         let files = (&arguments.report.report, &arguments.report.digestfile);
         if files.0.is_some() && files.0 == files.1 {
             return Err(Error::usage("--report and --digestfile name the same file"));
@@ -127,6 +145,8 @@ impl CopyRequest {
         Ok(Self {
             source,
             destination,
+            repository: image.map(|image| image.place()),
+            tag,
             selection,
             mode,
             wanted,
@@ -139,6 +159,7 @@ impl CopyRequest {
             } else {
                 Overwrite::Never
             },
+            digests,
             jobs,
             run: if arguments.transfer.dry_run {
                 Run::Dry
@@ -261,7 +282,11 @@ fn patterns(arguments: &TagArgs) -> Patterns {
     }
 }
 
-fn check_names(source: &Reference, destination: &Reference, many: bool) -> Result<()> {
+fn check_names(
+    source: &Reference,
+    (destination, tag): (&Reference, Option<&str>),
+    many: bool,
+) -> Result<()> {
     if let Some(digest) = destination.digest() {
         return Err(Error::usage(format!(
             "DESTINATION carries the digest {digest}, but the digest follows from what is copied; name a tag, or nothing"
@@ -270,15 +295,15 @@ fn check_names(source: &Reference, destination: &Reference, many: bool) -> Resul
     if !many {
         return Ok(());
     }
-    let named = |reference: &Reference| {
-        let digest = reference.digest().map(ToString::to_string);
-        reference.tag().map(str::to_owned).or(digest)
-    };
-    for (role, reference) in [("SOURCE", source), ("DESTINATION", destination)] {
-        if let Some(name) = named(reference) {
+    let digest = source.digest().map(Digest::as_str);
+    for (role, place, name) in [
+        ("SOURCE", source, source.tag().or(digest)),
+        ("DESTINATION", destination, tag),
+    ] {
+        if let Some(name) = name {
             return Err(Error::usage(format!(
                 "{role} names `{name}`, and the tag options select tags; leave one of them out ({} keeps every tag's name)",
-                reference.place()
+                place.place()
             )));
         }
     }
@@ -396,7 +421,7 @@ mod tests {
             let source = Reference::parse(source, Role::Source).expect("source");
             let destination =
                 Reference::parse(destination, Role::Destination).expect("destination");
-            check_names(&source, &destination, many).is_ok()
+            check_names(&source, (&destination, destination.tag()), many).is_ok()
         };
         assert!(check("h.io/a", "h.io/b", true));
         assert!(check("h.io/a:1", "h.io/b:2", false));

@@ -213,3 +213,29 @@ fn the_next_architecture_brings_only_what_is_missing() {
     assert_eq!(read(&own), 1);
     assert!(old.iter().all(|layer| read(&layer.digest()) == 0));
 }
+
+/// An index that loses nothing keeps its digest; one that does is refused before anything moves.
+#[test]
+fn a_digest_that_is_to_stay_does_or_its_tag_fails() {
+    let (source, destination) = (FakeRegistry::start(), FakeRegistry::start());
+    let image = standard();
+    image.push_to(&source, "x:1");
+    let (from, to) = (source.reference("x:1"), destination.reference("y"));
+    let options = ["--preserve-digests", "--arch", "arm64"];
+    let tag = copy(&options, &from, &to).exits(1).tag("1");
+    assert_eq!(tag["error"]["kind"], "unsupported", "{tag:#}");
+    let message = tag["error"]["message"].as_str().expect("a message");
+    assert!(message.contains(&image.digest()), "{message}");
+    assert!(message.contains("linux/s390x"), "{message}");
+    assert_eq!(destination.count(|request| !request.reads()), 0);
+    assert_eq!(source.count(Request::reads_blob), 0);
+
+    for kept in [
+        &["--arch", "amd64,arm64,ppc64le,s390x"][..],
+        &[],
+        &["--arch", "arm64", "--mode", "sparse-index"],
+    ] {
+        let tag = copy(&[kept, &["--preserve-digests"]].concat(), &from, &to);
+        assert_eq!(tag.exits(0).tag("1")["digest"], image.digest(), "{kept:?}");
+    }
+}

@@ -6,36 +6,40 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
 use futures_util::stream;
-use serde::Deserialize;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::contents::{Contents, Span};
 use super::layer::{self, Layer};
+use super::saved::{self, Name, Written};
 use super::store::{Opening, Store};
 use crate::endpoint::backoff::Backoff;
-use crate::endpoint::{BlobStream, Head, OnlyImage, Target};
+use crate::endpoint::{BlobStream, Head, Labels, OnlyImage, Overwrite, Target};
 use crate::error::{Error, Kind, Result};
+use crate::event::Side;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::image::media_type;
-use crate::reference::{Reference, Role};
+use crate::reference::RegistryReference;
 
 /// The longest `manifest.json` that is read.
 const LONGEST_LIST: u64 = 16 << 20;
 
 /// An archive of `docker save`; opened when it is first asked for something.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DockerArchive {
-    path: PathBuf,
-    opened: OnceCell<Option<Opened>>,
+    pub(super) path: PathBuf,
+    side: Side,
+    pub(in crate::endpoint) labels: Labels,
+    opened: OnceCell<Option<Arc<Opened>>>,
     /// Layers that have been measured, by the place of their bytes.
-    layers: Mutex<HashMap<u64, Arc<OnceCell<Layer>>>>,
+    layers: Arc<Mutex<HashMap<u64, Arc<OnceCell<Layer>>>>>,
     pub(crate) backoff: Backoff,
 }
 
@@ -54,13 +58,6 @@ struct Image {
     converted: OnceCell<Converted>,
 }
 
-/// A name in the archive: `alpine:3.20`, whole `docker.io/library/alpine:3.20`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Name {
-    repository: String,
-    tag: String,
-}
-
 /// An image as a registry has it.
 #[derive(Debug)]
 struct Converted {
@@ -69,49 +66,25 @@ struct Converted {
     layers: Vec<Layer>,
 }
 
-/// An entry of `manifest.json` (moby, "Image spec v1.2", combined image JSON + filesystem changeset format).
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Written {
-    config: String,
-    repo_tags: Option<Vec<String>>,
-    layers: Option<Vec<String>>,
-}
-
-/// What is read of a config.
-#[derive(Deserialize)]
-struct Config {
-    rootfs: RootFs,
-}
-
-#[derive(Deserialize)]
-struct RootFs {
-    #[serde(default)]
-    diff_ids: Option<Vec<Digest>>,
-}
-
-impl Name {
-    fn parse(text: &str) -> Option<Self> {
-        let Ok(Reference::Registry(name)) =
-            Reference::parse(&format!("docker://{text}"), Role::Source)
-        else {
-            return None;
-        };
-        Some(Self {
-            repository: format!("{}/{}", name.host, name.repository),
-            tag: name.tag?,
-        })
-    }
+/// A name in the archive: `alpine:3.20`, whole `docker.io/library/alpine:3.20`.
+fn name_of(text: &str) -> Option<Name> {
+    let name = RegistryReference::of_image(text).ok()?;
+    Some(Name {
+        repository: name.place(),
+        tag: name.tag?,
+    })
 }
 
 impl DockerArchive {
     /// The archive at `path`; nothing is read.
     #[must_use]
-    pub fn new(path: PathBuf, backoff: Backoff) -> Self {
+    pub fn new(path: PathBuf, side: Side, backoff: Backoff) -> Self {
         Self {
             path,
+            side,
+            labels: Labels::default(),
             opened: OnceCell::new(),
-            layers: Mutex::default(),
+            layers: Arc::default(),
             backoff,
         }
     }
@@ -166,6 +139,10 @@ impl DockerArchive {
     ///
     /// When the archive cannot be read, or a layer is not what its config says.
     pub async fn manifest(&self, target: &Target) -> Result<Option<Manifest>> {
+        if self.side == Side::Destination {
+            // What stands there is replaced as a whole, or in the way.
+            return Ok(None);
+        }
         let opened = self.opened().await?;
         for image in &opened.images {
             let named = match target {
@@ -215,6 +192,9 @@ impl DockerArchive {
     ///
     /// When the archive cannot be read.
     pub async fn blob_size(&self, blob: &Descriptor) -> Result<Option<u64>> {
+        if self.side == Side::Destination {
+            return Ok(None);
+        }
         let found = self.opened().await?.find(&blob.digest);
         Ok(found.map(|found| found.size()))
     }
@@ -257,8 +237,40 @@ impl DockerArchive {
             .get_or_try_init(|| super::open(&self.path, self.to_string(), Opened::read));
         opened
             .await?
-            .as_ref()
+            .as_deref()
             .ok_or_else(|| super::no_such_file(self))
+    }
+
+    /// What images that come are called: as was asked for, else as the source has them.
+    #[must_use]
+    pub fn repository_of<'a>(&'a self, source: Option<&'a str>) -> Option<&'a str> {
+        self.labels.repository.as_deref().or(source)
+    }
+
+    /// Whether an archive can be written here: nothing stands there, or it may be replaced.
+    ///
+    /// # Errors
+    ///
+    /// `local-io` when it cannot, `unsupported` for what is no file, `conflict` when one is there.
+    pub fn check_writable(&self) -> Result<()> {
+        super::check_directory(&self.path, self)?;
+        let error = |kind, cause: &str| Error::new(kind, "write", self).because(cause);
+        match std::fs::metadata(&self.path) {
+            Err(why) if why.kind() == ErrorKind::NotFound => Ok(()),
+            Err(why) => Err(error(Kind::LocalIo, &why.to_string())),
+            Ok(metadata) if metadata.is_dir() => Err(error(Kind::LocalIo, "it is a directory")),
+            Ok(metadata) if !metadata.is_file() => {
+                let cause =
+                    "it is no file, and the sizes of layers are written when they are known";
+                Err(error(Kind::Unsupported, cause).hint("write a file, or oci-archive:PATH"))
+            }
+            Ok(metadata) if metadata.len() > 0 && self.labels.overwrite == Overwrite::Never => {
+                let cause = "a file is there, and such an archive is written as a whole";
+                Err(error(Kind::Conflict, cause)
+                    .hint("remove it, name another, or replace it with --force"))
+            }
+            Ok(_) => Ok(()),
+        }
     }
 
     /// The image as a registry has it: its layers measured, side by side.
@@ -266,11 +278,9 @@ impl DockerArchive {
         let converted = image.converted.get_or_try_init(|| async {
             let text = opened.store.read(image.config);
             let text = text.map_err(|why| self.failed(Kind::LocalIo).because(why))?;
-            let config: Config = serde_json::from_slice(&text).map_err(|why| {
-                self.failed(Kind::InvalidManifest)
-                    .because(format!("not the config of an image: {why}"))
-            })?;
-            let diff_ids = config.rootfs.diff_ids.unwrap_or_default();
+            let diff_ids = saved::diff_ids(&text);
+            let diff_ids =
+                diff_ids.map_err(|why| self.failed(Kind::InvalidManifest).because(why))?;
             if diff_ids.len() != image.layers.len() {
                 let cause = format!(
                     "manifest.json lists {} layers, the config {}",
@@ -354,12 +364,12 @@ impl Found<'_> {
 }
 
 impl Opened {
-    fn read(opening: &Opening<'_>) -> Result<Self> {
+    fn read(opening: &Opening<'_>) -> Result<Arc<Self>> {
         let store = opening.open()?;
         let contents = store.contents()?;
         let refused =
             |kind, why: String| Error::new(kind, "read archive", opening.name).because(why);
-        let Some(list) = contents.follow("manifest.json") else {
+        let Some(list) = contents.follow(saved::LIST) else {
             let error = refused(Kind::Protocol, "it has no manifest.json".to_owned());
             return Err(if contents.file("index.json").is_some() {
                 error.hint("it is an OCI archive: write oci-archive:PATH")
@@ -383,10 +393,10 @@ impl Opened {
         let images = written.into_iter().map(|image| {
             Image::of(image, &contents).map_err(|why| refused(Kind::InvalidManifest, why))
         });
-        Ok(Self {
+        Ok(Arc::new(Self {
             images: images.collect::<Result<_>>()?,
             store: Arc::new(store),
-        })
+        }))
     }
 
     /// The tag alone where all images are of one repository.
@@ -400,7 +410,7 @@ impl Opened {
     }
 
     fn is_called(&self, name: &Name, text: &str) -> bool {
-        self.shortened(name) == text || Name::parse(text).as_ref() == Some(name)
+        self.shortened(name) == text || name_of(text).as_ref() == Some(name)
     }
 
     fn find(&self, digest: &Digest) -> Option<Found<'_>> {
@@ -436,7 +446,7 @@ impl Image {
         }
         let names = written.repo_tags.unwrap_or_default();
         let parsed = names.iter().map(|name| {
-            Name::parse(name).ok_or_else(|| format!("manifest.json has the name {name:?}"))
+            name_of(name).ok_or_else(|| format!("manifest.json has the name {name:?}"))
         });
         let layers = written.layers.unwrap_or_default();
         Ok(Self {

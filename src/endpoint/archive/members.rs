@@ -148,7 +148,8 @@ pub(super) fn moves<'a>(before: &'a Places, after: &'a Places) -> Vec<(&'a Place
     down.chain(up).copied().collect()
 }
 
-fn add_file(archive: &mut Vec<u8>, name: &str, bytes: &[u8]) {
+/// Adds a file whose bytes are at hand.
+pub(super) fn add_file(archive: &mut Vec<u8>, name: &str, bytes: &[u8]) {
     archive.extend(header(EntryType::Regular, name, bytes.len() as u64));
     archive.extend(bytes);
     archive.resize(archive.len().next_multiple_of(BLOCK_BYTES), 0);
@@ -167,6 +168,19 @@ pub(super) fn header(kind: EntryType, name: &str, size: u64) -> Vec<u8> {
         records.push(("size", text.as_bytes()));
     }
     let mut header = Header::new_ustar();
+    describe(&mut header, kind, name);
+    header.set_size(if size > LARGEST_OCTAL { 0 } else { size });
+    header.set_cksum();
+    builder
+        .append_pax_extensions(records)
+        .expect("memory can be written to");
+    let mut bytes = builder.get_ref().clone();
+    bytes.extend(header.as_bytes());
+    bytes
+}
+
+/// Writes all but the size and the checksum.
+pub(super) fn describe(header: &mut Header, kind: EntryType, name: &str) {
     let field = header.as_old_mut().name.iter_mut();
     field
         .zip(name.bytes())
@@ -176,14 +190,6 @@ pub(super) fn header(kind: EntryType, name: &str, size: u64) -> Vec<u8> {
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(0);
-    header.set_size(if size > LARGEST_OCTAL { 0 } else { size });
-    header.set_cksum();
-    builder
-        .append_pax_extensions(records)
-        .expect("memory can be written to");
-    let mut bytes = builder.get_ref().clone();
-    bytes.extend(header.as_bytes());
-    bytes
 }
 
 #[cfg(test)]

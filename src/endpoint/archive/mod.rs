@@ -1,6 +1,7 @@
 //! An OCI layout in one tar file (`oci-archive:`): its headers are read once, everything else at its
 //! place. Nothing is unpacked.
 
+pub mod ahead;
 pub mod compose;
 pub mod contents;
 pub mod docker;
@@ -9,6 +10,8 @@ pub mod members;
 mod partial;
 mod pipe;
 mod positioned;
+pub mod saved;
+pub mod saving;
 mod store;
 pub mod writer;
 
@@ -170,13 +173,7 @@ impl OciArchive {
             return Err(error("standard output is a terminal".to_owned())
                 .hint("send it to a file or another command"));
         }
-        let directory = partial::parent(&self.path);
-        if !directory.is_dir() {
-            return Err(error(format!(
-                "there is no directory {}",
-                directory.display()
-            )));
-        }
+        check_directory(&self.path, self)?;
         self.opened().await.map(|_| ())
     }
 
@@ -229,6 +226,16 @@ async fn open<T: Send + 'static>(
         Err(error) if error.kind() == Kind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Refuses a path in a directory that is not there.
+fn check_directory(path: &Path, archive: &dyn fmt::Display) -> Result<()> {
+    let directory = partial::parent(path);
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let cause = format!("there is no directory {}", directory.display());
+    Err(Error::new(Kind::LocalIo, "write", archive).because(cause))
 }
 
 /// The error of whoever would write a blob or manifest of an archive by itself.

@@ -26,6 +26,9 @@ const MOST_EXPANSION: u64 = 100;
 /// … once it has this many bytes: a bomb has 1,000 times and more, real images far less.
 const EXPANSION_COUNTS: u64 = 64 << 20;
 
+/// How many of its first bytes tell how something is compressed.
+pub(super) const MAGIC: u64 = 6;
+
 /// An open archive.
 #[derive(Debug)]
 pub(in crate::endpoint) struct Store {
@@ -97,7 +100,10 @@ impl Opening<'_> {
                 .hint(hint));
         }
         let mut first = Vec::new();
-        (&file).take(6).read_to_end(&mut first).map_err(failed)?;
+        (&file)
+            .take(MAGIC)
+            .read_to_end(&mut first)
+            .map_err(failed)?;
         let packing =
             Packing::of(&first).map_err(|why| self.error(Kind::Unsupported).because(why))?;
         let read = first.len() as u64;
@@ -232,7 +238,8 @@ impl Packing {
         }
     }
 
-    fn unpack<'a>(self, source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    /// What comes out of `source`.
+    pub(super) fn unpack<'a>(self, source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Self::None => Box::new(source),
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(source)),

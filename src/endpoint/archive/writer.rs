@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
 use super::OciArchive;
+use super::ahead;
 use super::members::{END_MARK, Listing, Place, Places};
 use super::partial::Partial;
 use super::pipe::Pipe;
@@ -19,11 +19,6 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Events;
 use crate::image::manifest::Descriptor;
 use crate::reference::STANDARD;
-
-/// How much is written at once.
-const WRITE_SIZE: usize = 256 << 10;
-/// How much may have been fetched and wait to be written, in bytes, for all blobs together.
-const AHEAD: usize = 24 << 20;
 
 /// An archive that is being written; dropped before it is finished, it never was.
 #[derive(Debug)]
@@ -70,7 +65,7 @@ impl OciArchive {
         };
         let writer = Writer {
             sink,
-            ahead: (AHEAD / WRITE_SIZE / jobs.max(1)).max(1),
+            ahead: ahead::waiting(jobs),
             events: self.backoff.events.clone(),
             path: self.path.clone(),
             before: self
@@ -123,19 +118,11 @@ impl Writer {
             transfer::verified(source.clone(), Arc::clone(watch), Start::default()).await?;
         let (sender, mut receiver) = mpsc::channel(self.ahead);
         let read = async move {
-            let mut stream = std::pin::pin!(stream);
-            let mut chunk = place.header.clone();
-            while let Some(bytes) = stream.next().await {
-                chunk.extend(bytes?);
-                if chunk.len() >= WRITE_SIZE
-                    && sender.send(std::mem::take(&mut chunk)).await.is_err()
-                {
-                    // Writing failed, and says why.
-                    return Ok(());
-                }
+            let rest = ahead::hand_on(stream, place.header.clone(), &sender);
+            if let Some(mut chunk) = rest.await? {
+                chunk.extend(place.padding());
+                let _ = sender.send(chunk).await;
             }
-            chunk.extend(place.padding());
-            let _ = sender.send(chunk).await;
             Ok(())
         };
         let write = async {
@@ -183,11 +170,8 @@ impl Writer {
     ///
     /// When it cannot be written, or another process has put its own there; what was there is there still.
     pub async fn finish(self) -> Result<()> {
-        if !self.is_stream() && Stamp::at(&self.path) != self.before {
-            let cause = "another process changed it meanwhile";
-            return Err(Error::new(Kind::Conflict, "write", &self.name)
-                .because(cause)
-                .hint("run the same command again"));
+        if !self.is_stream() {
+            check_unchanged((&self.path, &self.name), self.before.as_ref())?;
         }
         let length = self.places.length;
         self.put(length - END_MARK.len() as u64, END_MARK.to_vec())
@@ -195,28 +179,47 @@ impl Writer {
         let Sink::File(partial) = self.sink else {
             return Ok(());
         };
-        let partial =
-            Arc::into_inner(partial).ok_or_else(|| io::Error::other("it is still written to"));
-        let persisted = tokio::task::spawn_blocking(move || partial?.persist(length)).await;
-        let persisted = persisted.map_err(io::Error::other).flatten();
-        persisted.map_err(|error| failed(&self.name, &error))
+        persist(partial, length, &self.name).await
     }
 
     async fn put(&self, at: u64, bytes: Vec<u8>) -> Result<()> {
         let written = match &self.sink {
             Sink::Pipe(pipe) => pipe.write(at, bytes).await,
-            Sink::File(partial) => {
-                let partial = Arc::clone(partial);
-                let written = tokio::task::spawn_blocking(move || partial.write(&bytes, at));
-                written.await.map_err(io::Error::other).flatten()
-            }
+            Sink::File(partial) => put(partial, at, bytes).await,
         };
         written.map_err(|error| failed(&self.name, &error))
     }
 }
 
+/// Writes `bytes` from `at` on.
+pub(super) async fn put(partial: &Arc<Partial>, at: u64, bytes: Vec<u8>) -> io::Result<()> {
+    let partial = Arc::clone(partial);
+    let written = tokio::task::spawn_blocking(move || partial.write(&bytes, at));
+    written.await.map_err(io::Error::other).flatten()
+}
+
+/// Gives a file that is whole its name, in place of what had it.
+pub(super) async fn persist(partial: Arc<Partial>, length: u64, name: &str) -> Result<()> {
+    let partial =
+        Arc::into_inner(partial).ok_or_else(|| io::Error::other("it is still written to"));
+    let persisted = tokio::task::spawn_blocking(move || partial?.persist(length)).await;
+    let persisted = persisted.map_err(io::Error::other).flatten();
+    persisted.map_err(|error| failed(name, &error))
+}
+
+/// Refuses to take the place of what another process has put at `path` since `before`.
+pub(super) fn check_unchanged((path, name): (&Path, &str), before: Option<&Stamp>) -> Result<()> {
+    if Stamp::at(path).as_ref() == before {
+        return Ok(());
+    }
+    let cause = "another process changed it meanwhile";
+    Err(Error::new(Kind::Conflict, "write", name)
+        .because(cause)
+        .hint("run the same command again"))
+}
+
 /// An archive that cannot be written is no image more than another's.
-fn failed(name: &str, error: &io::Error) -> Error {
+pub(super) fn failed(name: &str, error: &io::Error) -> Error {
     Error::new(Kind::LocalIo, "write", name)
         .because(error)
         .hitting_all()

@@ -1,5 +1,6 @@
 //! Writing an archive: every tag is read first; then the blobs come; then the file gets its name.
 
+mod docker;
 mod oci;
 
 use std::sync::Arc;
@@ -10,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::bring::Tally;
 use super::{Shared, Showing, Tag, TagEnd, unfinished};
 use crate::endpoint::Endpoint;
+use crate::endpoint::archive::saved;
 use crate::error::{Error, Kind, Result};
 use crate::event::Status;
+use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::options::Run;
 use crate::plan::Choice;
@@ -54,6 +57,18 @@ impl Tag {
     }
 }
 
+impl Load {
+    /// The one image, where it is one.
+    fn image(&self) -> &Manifest {
+        self.below.first().unwrap_or(&self.root)
+    }
+
+    /// What docker calls the one image: the digest of its config.
+    pub(super) fn image_id(&self) -> Result<Digest> {
+        saved::config(self.image()).map(|config| config.digest.clone())
+    }
+}
+
 impl Ready {
     pub(super) fn new(tag: Tag, load: Load) -> Self {
         Self {
@@ -78,7 +93,12 @@ pub(super) async fn run(
             let written = export.write(cancelled).await;
             export.ends(written, cancelled)
         }
-        Endpoint::Registry(_) | Endpoint::Layout(_) | Endpoint::DockerArchive(_) => Vec::new(),
+        Endpoint::DockerArchive(archive) => {
+            let mut export = Export::of((shared, archive.as_ref()), ready, failed);
+            let written = export.write(cancelled).await;
+            export.ends(written, cancelled)
+        }
+        Endpoint::Registry(_) | Endpoint::Layout(_) => Vec::new(),
     }
 }
 

@@ -4,11 +4,14 @@ mod docker;
 mod existing;
 mod hostile;
 mod read;
+mod save;
 mod trouble;
+mod unsaved;
 mod write;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 
 use tempfile::{TempDir, tempdir};
@@ -29,6 +32,18 @@ fn single(seed: u64) -> Image {
         .layers(1, 3000)
         .layer(Layer::random(1000 + seed, 700_000))
         .build()
+}
+
+/// `docker-archive:PATH`, and what follows.
+fn docker(archive: &Archive, rest: &str) -> String {
+    format!("docker-archive:{}{rest}", archive.path().display())
+}
+
+fn unpacked(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    let mut decoder = flate2::read::MultiGzDecoder::new(bytes);
+    decoder.read_to_end(&mut plain).expect("gzip");
+    plain
 }
 
 /// A directory, and an archive in it that is not there yet.

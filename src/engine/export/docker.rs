@@ -1,0 +1,183 @@
+//! An archive of `docker save`: one image a tag, its config read first, its layers unpacked in the order of
+//! their `diff_id`s, which no tag that fails can change. The next ones are fetched meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use futures_util::{StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
+
+use super::super::bring::Tally;
+use super::super::once::Done;
+use super::super::{Shared, TAGS_AT_ONCE};
+use super::{Export, Ready, interrupted};
+use crate::endpoint::archive::ahead::Arriving;
+use crate::endpoint::archive::docker::DockerArchive;
+use crate::endpoint::archive::saved::{Image, Name, config};
+use crate::endpoint::archive::saving::Saving;
+use crate::endpoint::{Arrival, Target};
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::Descriptor;
+use crate::options::Run;
+
+/// A blob that unpacks to a layer, and the tags that have it. Several blobs may unpack to the same one.
+struct Wanted<'a> {
+    diff_id: &'a Digest,
+    blob: &'a Descriptor,
+    users: Vec<usize>,
+}
+
+impl Ready {
+    /// What the image is to be called; nothing, where its tag is not known either.
+    fn name(&self, archive: &DockerArchive) -> Result<Option<Name>> {
+        let Target::Tag(tag) = &self.tag.job.destination else {
+            return Ok(None);
+        };
+        let repository = archive.repository_of(self.load.repository.as_deref());
+        let Some(repository) = repository else {
+            let cause = "the source does not say of which repository it is";
+            return Err(
+                Error::new(Kind::Unsupported, "name", self.tag.source_name())
+                    .because(cause)
+                    .hint(format!("name it: {archive}:NAME")),
+            );
+        };
+        Ok(Some(Name {
+            repository: repository.to_owned(),
+            tag: tag.clone(),
+        }))
+    }
+
+    /// Reads the image's config.
+    async fn read(&self, (shared, archive): (&Shared, &DockerArchive)) -> Result<Image> {
+        let (manifest, name) = (self.load.image(), self.name(archive)?);
+        let bytes = shared.source.small_blob(config(manifest)?).await?;
+        Image::of(manifest, bytes, name)
+    }
+}
+
+impl Export<'_, DockerArchive> {
+    /// Writes the archive; an error is every tag's.
+    pub(super) async fn write(&mut self, cancelled: &CancellationToken) -> Result<()> {
+        let saved = cancelled.run_until_cancelled(self.save()).await;
+        let Some((saving, images)) = saved.unwrap_or_else(|| Err(interrupted()))? else {
+            return Ok(());
+        };
+        let images: Vec<&Image> = self.alive_of(&images).map(|(_, image)| image).collect();
+        saving.finish(&images).await
+    }
+
+    /// All but the end of the archive; nothing where nothing is to be written.
+    async fn save(&mut self) -> Result<Option<(Saving, Vec<Option<Image>>)>> {
+        let images = self.read().await;
+        self.count(&images);
+        if self.alive() == 0 || self.shared.settings.run == Run::Dry || self.is_off() {
+            return Ok(None);
+        }
+        let wanted = self.wanted(&images);
+        let least = wanted
+            .iter()
+            .fold(0_u64, |sum, wanted| sum.saturating_add(wanted.blob.size));
+        let mut saving = self.archive.save(least).await?;
+        self.bring(&mut saving, &wanted).await?;
+        if self.alive() == 0 || self.is_off() {
+            return Ok(None);
+        }
+        self.count(&images);
+        Ok(Some((saving, images)))
+    }
+
+    /// Reads what all images are; a tag whose image cannot be saved fails.
+    async fn read(&mut self) -> Vec<Option<Image>> {
+        let whence = (self.shared.as_ref(), self.archive);
+        let read = self.ready.iter().map(|ready| ready.read(whence));
+        let images: Vec<_> = stream::iter(read).buffered(TAGS_AT_ONCE).collect().await;
+        let kept = images.into_iter().zip(&mut self.failed);
+        kept.map(|(image, failed)| image.map_err(|error| *failed = Some(error)).ok())
+            .collect()
+    }
+
+    /// The images of the tags that have not failed, with the tags' numbers.
+    fn alive_of<'i>(
+        &self,
+        images: &'i [Option<Image>],
+    ) -> impl Iterator<Item = (usize, &'i Image)> + use<'i, '_> {
+        let alive = images.iter().zip(&self.failed).enumerate();
+        alive.filter_map(|(number, (image, failed))| match failed {
+            None => Some((number, image.as_ref()?)),
+            Some(_) => None,
+        })
+    }
+
+    /// Counts what comes for each tag: nothing of an archive is there before.
+    fn count(&self, images: &[Option<Image>]) {
+        let mut seen = BTreeSet::new();
+        for (number, image) in self.alive_of(images) {
+            let mut tally = Tally::default();
+            for (blob, content) in image.blobs() {
+                let first = seen.insert(content);
+                tally.add(
+                    blob,
+                    if first {
+                        Done::Now(Arrival::Copied)
+                    } else {
+                        Done::Before(Arrival::Copied)
+                    },
+                );
+            }
+            if let Some(ready) = self.ready.get(number) {
+                *ready.tag.tally() = tally;
+            }
+        }
+    }
+
+    /// The blobs of all layers, in the order in which these are in the archive.
+    fn wanted<'i>(&self, images: &'i [Option<Image>]) -> Vec<Wanted<'i>> {
+        let mut wanted: BTreeMap<(&Digest, &Digest), Wanted> = BTreeMap::new();
+        for (number, image) in self.alive_of(images) {
+            for (diff_id, blob) in &image.layers {
+                let known = wanted.entry((diff_id, &blob.digest));
+                let known = known.or_insert(Wanted {
+                    diff_id,
+                    blob,
+                    users: Vec::new(),
+                });
+                known.users.push(number);
+            }
+        }
+        wanted.into_values().collect()
+    }
+
+    /// Brings the layers. A blob that fails fails the tags that have it; another one that unpacks to the
+    /// same layer may still come.
+    async fn bring(&mut self, saving: &mut Saving, wanted: &[Wanted<'_>]) -> Result<()> {
+        let shared = self.shared;
+        let jobs = shared.settings.jobs;
+        let begin = |blob| Arriving::begin(blob, &shared.source, (jobs, &shared.events));
+        let mut next = wanted.iter().peekable();
+        let mut coming: VecDeque<(&Wanted, Option<Arriving>)> = VecDeque::new();
+        let mut last = None;
+        loop {
+            while coming.len() < jobs
+                && let Some(wanted) = next.next()
+            {
+                // The second blob of a layer is needed only where the first one fails.
+                let first = last.replace(wanted.diff_id) != Some(wanted.diff_id);
+                let fetched = first && self.is_wanted(Some(&wanted.users));
+                coming.push_back((wanted, fetched.then(|| begin(wanted.blob))));
+            }
+            let Some((wanted, arriving)) = coming.pop_front() else {
+                return Ok(());
+            };
+            if saving.holds(wanted.diff_id) || !self.is_wanted(Some(&wanted.users)) {
+                continue;
+            }
+            let arriving = arriving.unwrap_or_else(|| begin(wanted.blob));
+            match saving.add(wanted.diff_id, arriving).await {
+                Err(error) if error.hits_all() => return Err(error),
+                Err(error) => self.fail(&wanted.users, &error),
+                Ok(()) => {}
+            }
+        }
+    }
+}
