@@ -27,6 +27,7 @@ end
 complete -c barge -n "__fish_barge_needs_command" -s h -l help -d 'Print help'
 complete -c barge -n "__fish_barge_needs_command" -s V -l version -d 'Print version'
 complete -c barge -n "__fish_barge_needs_command" -f -a "inspect" -d 'Show what a reference holds: digest, platforms, which of them are present'
+complete -c barge -n "__fish_barge_needs_command" -f -a "inventory" -d 'List what is there, for copies that leave it out'
 complete -c barge -n "__fish_barge_needs_command" -f -a "list-tags" -d 'List the tags that the tag options select, one a line'
 complete -c barge -n "__fish_barge_needs_command" -f -a "login" -d 'Log in to a registry, for barge, podman and skopeo'
 complete -c barge -n "__fish_barge_needs_command" -f -a "logout" -d 'Forget a login'
@@ -51,6 +52,26 @@ complete -c barge -n "__fish_barge_using_subcommand inspect" -l no-creds -d 'Ask
 complete -c barge -n "__fish_barge_using_subcommand inspect" -s v -l verbose -d 'Say more on standard error (-vv: every request)'
 complete -c barge -n "__fish_barge_using_subcommand inspect" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c barge -n "__fish_barge_using_subcommand inspect" -s h -l help -d 'Print help'
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l tags -d 'Tags that match as a whole' -r
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l exclude-tags -d 'Tags to leave out' -r
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l tag-glob -d 'Tags that match: latest,3.[789].?,*-slim' -r
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l exclude-tag-glob -d 'Tags to leave out' -r
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l creds -d 'User and password' -r
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l creds-file -d 'A file with USER:PASS; - is standard input' -r -F
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l registry-token -d 'A bearer token' -r
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l authfile -d 'A file with credentials, as Docker\'s config.json' -r -F
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l cert-dir -d 'A directory with *.crt, and *.cert with *.key' -r -F
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l tls-verify -d 'Verify TLS certificates [default: true, on loopback HTTP too]' -r -f -a "true\t''
+false\t''"
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l retry-times -d 'Failures in a row that one request may have' -r
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l check -d 'Ask for every blob, instead of trusting a registry that has its manifest'
+complete -c barge -n "__fish_barge_using_subcommand inventory" -s v -l verbose -d 'Say more on standard error (-vv: every request)'
+complete -c barge -n "__fish_barge_using_subcommand inventory" -s q -l quiet -d 'Say nothing on standard error but errors'
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l all-tags -d 'Every tag'
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l include-digest-tags -d 'Do not leave out digest tags (sha256-…, with .sig, .att, .sbom)'
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l no-creds -d 'Ask as nobody'
+complete -c barge -n "__fish_barge_using_subcommand inventory" -s h -l help -d 'Print help'
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l tags -d 'Tags that match as a whole' -r
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l exclude-tags -d 'Tags to leave out' -r
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l tag-glob -d 'Tags that match: latest,3.[789].?,*-slim' -r
@@ -132,6 +153,7 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -s j -l jobs -d 'Blob 
 complete -c barge -n "__fish_barge_using_subcommand copy" -l recheck -d 'How far a tag whose digest is right is looked into' -r -f -a "none\t'Not at all'
 children\t'Its wanted children, where the index is the source\'s own'
 blobs\t'Every blob of them too: repairs a damaged mirror'"
+complete -c barge -n "__fish_barge_using_subcommand copy" -l have -d 'Leave out of the oci-archive what barge inventory lists; - is stdin' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-creds -d 'User and password for the source' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-creds-file -d 'A file with USER:PASS for the source; - is standard input' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-registry-token -d 'A bearer token for the source' -r
@@ -209,12 +231,13 @@ complete -c barge -n "__fish_barge_using_subcommand verify" -s v -l verbose -d '
 complete -c barge -n "__fish_barge_using_subcommand verify" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c barge -n "__fish_barge_using_subcommand verify" -l no-creds -d 'Ask as nobody (both sides)'
 complete -c barge -n "__fish_barge_using_subcommand verify" -s h -l help -d 'Print help'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "inspect" -d 'Show what a reference holds: digest, platforms, which of them are present'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "list-tags" -d 'List the tags that the tag options select, one a line'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "login" -d 'Log in to a registry, for barge, podman and skopeo'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "logout" -d 'Forget a login'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "undo" -d 'Put back tags that a rollback run which was killed left half-way'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "completions" -d 'Print a completion script for a shell'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "copy" -d 'Copy one tag of a repository, or many'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "verify" -d 'Check that all is there that a tag lists, or many'
-complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect list-tags login logout undo completions copy verify help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect inventory list-tags login logout undo completions copy verify help" -f -a "inspect" -d 'Show what a reference holds: digest, platforms, which of them are present'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect inventory list-tags login logout undo completions copy verify help" -f -a "inventory" -d 'List what is there, for copies that leave it out'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect inventory list-tags login logout undo completions copy verify help" -f -a "list-tags" -d 'List the tags that the tag options select, one a line'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect inventory list-tags login logout undo completions copy verify help" -f -a "login" -d 'Log in to a registry, for barge, podman and skopeo'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect inventory list-tags login logout undo completions copy verify help" -f -a "logout" -d 'Forget a login'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect inventory list-tags login logout undo completions copy verify help" -f -a "undo" -d 'Put back tags that a rollback run which was killed left half-way'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect inventory list-tags login logout undo completions copy verify help" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect inventory list-tags login logout undo completions copy verify help" -f -a "copy" -d 'Copy one tag of a repository, or many'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect inventory list-tags login logout undo completions copy verify help" -f -a "verify" -d 'Check that all is there that a tag lists, or many'
+complete -c barge -n "__fish_barge_using_subcommand help; and not __fish_seen_subcommand_from inspect inventory list-tags login logout undo completions copy verify help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::image::digest::Digest;
+use crate::inventory::difference::LeftOut;
 
 /// The two sides of a copy; `inspect` and `list-tags` have a source alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +84,8 @@ pub enum Event {
         /// What that came to.
         undone: Undone,
     },
+    /// What an archive leaves out, and the destination does not have: the run cannot begin.
+    Lacking(Vec<LeftOut>),
     /// A tag came to its end.
     TagEnded(Box<TagOutcome>),
 }
@@ -167,6 +170,17 @@ pub struct BlobCounts {
     pub existing: u64,
     /// Layers with `urls` that are not pushed by convention.
     pub foreign: u64,
+    /// Left out of an archive, since an inventory has them.
+    pub left_out: LeftOutCounts,
+}
+
+/// Blobs that stay behind, each counted for the first tag that needs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOutCounts {
+    /// How many.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// The end of one tag.

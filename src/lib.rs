@@ -11,6 +11,7 @@ pub mod error;
 pub mod event;
 pub mod finding;
 pub mod image;
+pub mod inventory;
 pub mod journal;
 pub mod options;
 pub mod plan;

@@ -8,8 +8,8 @@ use barge::commands::{self, Code};
 use barge::error::{Error, Kind};
 use barge::report;
 use barge::request::{
-    CopyRequest, Environment, InspectRequest, ListTagsRequest, LoginRequest, LogoutRequest,
-    UndoRequest, VerifyRequest,
+    CopyRequest, Environment, InspectRequest, InventoryRequest, ListTagsRequest, LoginRequest,
+    LogoutRequest, UndoRequest, VerifyRequest,
 };
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -61,6 +61,10 @@ async fn run(verb: Verb) -> anyhow::Result<Code> {
         Verb::Inspect(arguments) => {
             log(arguments.output.verbose);
             commands::inspect::run(InspectRequest::new(arguments, &environment)?).await
+        }
+        Verb::Inventory(arguments) => {
+            log(arguments.verbose);
+            commands::inventory::run(InventoryRequest::new(*arguments, &environment)?).await
         }
         Verb::ListTags(arguments) => {
             log(arguments.output.verbose);

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Ranks of the modules, as DESIGN.md has them.
-const RANKS: [(&str, u8); 18] = [
+const RANKS: [(&str, u8); 19] = [
     ("error", 0),
     ("printable", 0),
     ("splice", 0),
     ("image", 1),
+    ("inventory", 2),
     ("reference", 2),
     ("event", 3),
     ("finding", 3),
@@ -27,8 +28,9 @@ const RANKS: [(&str, u8); 18] = [
 ];
 
 /// Modules that decide and do not do.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "image",
+    "inventory",
     "journal",
     "reference",
     "select",

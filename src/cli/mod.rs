@@ -5,6 +5,7 @@
 
 mod access;
 mod conflicts;
+mod inventory;
 mod login;
 mod undo;
 mod verify;
@@ -19,6 +20,7 @@ use clap::{
 };
 
 pub use self::access::{AccessArgs, CopyAccessArgs, SourceAccessArgs};
+pub use self::inventory::InventoryArgs;
 pub use self::login::{LoginArgs, LogoutArgs};
 pub use self::undo::UndoArgs;
 pub use self::verify::VerifyArgs;
@@ -90,6 +92,9 @@ pub enum Verb {
     /// Show what a reference holds: digest, platforms, which of them are present
     #[command(after_help = ENVIRONMENT)]
     Inspect(InspectArgs),
+    /// List what is there, for copies that leave it out
+    #[command(after_help = inventory::HELP)]
+    Inventory(Box<InventoryArgs>),
     /// List the tags that the tag options select, one a line
     #[command(after_help = ENVIRONMENT)]
     ListTags(ListTagsArgs),
@@ -218,6 +223,9 @@ pub struct TransferArgs {
     /// Only say what would be copied
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub dry_run: bool,
+    /// Leave out of the oci-archive what barge inventory lists; - is stdin
+    #[arg(long, value_name = "FILE")]
+    pub have: Option<PathBuf>,
     /// Replace another repository's image of the same REF (layouts, OCI
     /// archives); replace the whole file (docker-archive)
     #[arg(long, value_parser = BoolishValueParser::new())]

@@ -1,8 +1,10 @@
 //! `barge copy`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::files;
+use super::inventory;
 use super::listener::{self, Listener};
 use super::signals::Signals;
 use super::{Code, print, unfinished};
@@ -11,6 +13,10 @@ use crate::endpoint::{Endpoint, Labels, Target};
 use crate::engine::{self, Earlier, Ended, Job, Settings, Stop, TagJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side};
+use crate::image::platform::PlatformSelector;
+use crate::inventory::Inventory;
+use crate::inventory::difference::{Origin, Without};
+use crate::options;
 use crate::reference::Reference;
 use crate::report::summary::{Asked, AskedFor, DigestsOf, End, Summary};
 use crate::report::{self, json, text};
@@ -98,7 +104,12 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
             .destination_access
             .options(Side::Destination, events),
     )?;
+    let have = match request.have.clone() {
+        Some(path) => Some(inventory::read(path).await?),
+        None => None,
+    };
     let destination = destination.labelled(Labels {
+        without: have.map(|inventory| Arc::new(without(request, inventory))),
         repository: match (&request.repository, &request.source) {
             (Some(asked), _) => Some(asked.clone()),
             (None, Reference::Registry(source)) => Some(source.place()),
@@ -121,11 +132,32 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
             selected.into_iter().map(|name| same_tag(name)).collect()
         }
     };
+    let open = |reference: &Reference| {
+        let access = &request.destination_access;
+        Endpoint::new(reference, access.options(Side::Destination, events))
+    };
+    let place = (&request.destination, &destination);
+    let source = engine::difference::complete(source, place, &tags, (open, events)).await?;
     Ok(Prepared {
         source,
         destination,
         tags,
     })
+}
+
+/// What is left out, and what makes the archive that leaves it out.
+fn without(request: &CopyRequest, inventory: Inventory) -> Without {
+    let texts =
+        |selectors: &[PlatformSelector]| selectors.iter().map(ToString::to_string).collect();
+    Without {
+        inventory,
+        origin: Origin {
+            source: request.source.place().to_string(),
+            arch: texts(&request.wanted.platforms),
+            require_arch: texts(&request.wanted.required),
+            mode: options::name(&request.mode),
+        },
+    }
 }
 
 /// The job of `request`, once earlier runs are out of its way.

@@ -3,6 +3,7 @@
 pub mod copy;
 mod files;
 pub mod inspect;
+pub mod inventory;
 pub mod list_tags;
 mod listener;
 pub mod login;

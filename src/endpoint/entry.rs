@@ -1,9 +1,11 @@
 //! What the entries of layouts and archives are called, and which one is meant where none is named.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
+use crate::inventory::difference::Without;
 
 /// Whether another repository's image may be replaced by one of the same REF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,13 +17,15 @@ pub enum Overwrite {
     Always,
 }
 
-/// What the images that come to a layout or archive are called.
+/// What the images that come to a layout or archive are called, and what of them comes.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
     /// The repository that they are of, where they are of one.
     pub repository: Option<String>,
     /// Whether they replace those of another.
     pub overwrite: Overwrite,
+    /// What an archive leaves out of them.
+    pub without: Option<Arc<Without>>,
 }
 
 /// The image of a place that holds just one.

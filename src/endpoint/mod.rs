@@ -6,6 +6,7 @@ pub mod archive;
 pub mod backoff;
 mod entry;
 pub mod layout;
+mod lent;
 pub mod registry;
 mod trail;
 pub(crate) mod transfer;
@@ -24,6 +25,7 @@ use self::archive::docker::DockerArchive;
 use self::backoff::Backoff;
 pub use self::entry::{Labels, OnlyImage, Overwrite};
 use self::layout::Layout;
+pub use self::lent::Lent;
 use self::registry::{RegistryOptions, Repository};
 use self::turns::{Rank, Turn, Turns};
 use crate::error::{Error, Kind, Result};
@@ -414,19 +416,6 @@ impl Endpoint {
         match self {
             Self::Registry(repository) => repository.pulls_left(),
             Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => None,
-        }
-    }
-
-    /// The repository from which `destination` can mount what is here, if any.
-    #[must_use]
-    pub fn mountable_from(&self, destination: &Self) -> Option<String> {
-        match (self, destination) {
-            (Self::Registry(source), Self::Registry(destination))
-                if source.host() == destination.host() && source.name() != destination.name() =>
-            {
-                Some(source.name().to_owned())
-            }
-            _ => None,
         }
     }
 

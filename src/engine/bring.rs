@@ -13,7 +13,7 @@ use super::{Changed, Shared, Tag};
 use crate::endpoint::turns::Rank;
 use crate::endpoint::{Arrival, Asking, Supply, Target};
 use crate::error::{Error, Kind, Result};
-use crate::event::BlobCounts;
+use crate::event::{BlobCounts, LeftOutCounts};
 use crate::image::digest::Digest;
 use crate::image::filter::Filtered;
 use crate::image::manifest::{Descriptor, Manifest};
@@ -25,12 +25,19 @@ use crate::plan::{self, Choice};
 pub(super) struct Tally {
     arrived: BTreeMap<Digest, (Done<Arrival>, u64)>,
     foreign: u64,
+    left_out: LeftOutCounts,
 }
 
 impl Tally {
     /// The layers of `image` that are not pushed.
     pub(super) fn add_foreign(&mut self, image: &Manifest) {
         self.foreign += image.foreign() as u64;
+    }
+
+    /// A blob of `size` bytes stays behind.
+    pub(super) fn leave_out(&mut self, size: u64) {
+        self.left_out.blobs += 1;
+        self.left_out.bytes = self.left_out.bytes.saturating_add(size);
     }
 
     /// Several images of a tag may share a blob: the one who moved it counts.
@@ -46,6 +53,7 @@ impl Tally {
     pub(super) fn counts(&self) -> (BlobCounts, u64) {
         let mut counts = BlobCounts {
             foreign: self.foreign,
+            left_out: self.left_out,
             ..BlobCounts::default()
         };
         let mut bytes = 0_u64;
@@ -155,9 +163,10 @@ async fn one_blob(
         match shared.settings.run {
             Run::Dry => foresee(shared, blob).await,
             Run::Real => {
+                let mountable = shared.mountable(&blob.digest);
                 let supply = Supply {
                     source: &shared.source,
-                    mountable: &shared.mountable,
+                    mountable: &mountable,
                     rank: Rank::new(tag, blob.size),
                     moving: &shared.moving,
                     ahead: &shared.ahead,
@@ -175,7 +184,7 @@ async fn foresee(shared: &Shared, blob: &Descriptor) -> Result<Arrival> {
     if shared.destination.has_blob(blob).await? {
         return Ok(Arrival::Existing);
     }
-    if !shared.mountable.is_empty() {
+    if !shared.mountable(&blob.digest).is_empty() {
         return Ok(Arrival::Mounted);
     }
     // A registry is believed; a file is looked for at no cost.

@@ -5,7 +5,9 @@
 mod allowance;
 mod bring;
 mod check;
+pub mod difference;
 mod export;
+pub mod inventory;
 mod once;
 mod publish;
 mod resolve;
@@ -27,6 +29,7 @@ use crate::endpoint::turns::Turns;
 use crate::endpoint::{Arrival, Endpoint, Head, Target};
 use crate::error::{Error, Kind};
 use crate::event::{Event, Events, Status, TagOutcome};
+use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::image::platform::Wanted;
 use crate::options::{Digests, MissingArch, Mode, Recheck, Run};
@@ -138,7 +141,6 @@ struct Shared {
     destination: Endpoint,
     settings: Settings,
     showing: Showing,
-    mountable: Vec<String>,
     /// Blobs that move.
     moving: Turns,
     /// Blobs that are asked for before it is their turn to move.
@@ -172,6 +174,12 @@ impl Shared {
         Self::new(places, self.settings.clone(), listener, tags)
     }
 
+    /// Repositories of the destination's registry that have a blob of the source.
+    fn mountable(&self, blob: &Digest) -> Vec<String> {
+        let from = self.source.mountable_from(blob, &self.destination);
+        from.into_iter().collect()
+    }
+
     fn new(
         (source, destination): (Endpoint, Endpoint),
         settings: Settings,
@@ -179,7 +187,6 @@ impl Shared {
         tags: usize,
     ) -> Self {
         Self {
-            mountable: source.mountable_from(&destination).into_iter().collect(),
             moving: Turns::new(settings.jobs),
             ahead: Turns::new(settings.jobs),
             allowance: Allowance::of(tags),

@@ -1,5 +1,6 @@
 //! The summary for scripts: schema 1 of the contract, its fields in the order of the documentation.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
@@ -8,6 +9,7 @@ use super::summary::{Summary, Totals};
 use crate::error::Error;
 use crate::event::{BlobCounts, TagOutcome, Undone};
 use crate::image::digest::Digest;
+use crate::inventory::difference::LeftOut;
 use crate::options::{self, Run};
 use crate::printable;
 
@@ -31,8 +33,32 @@ struct Report<'a> {
     left: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     settled: Option<SettledReport<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lacking: Vec<LeftOutReport<'a>>,
     tags: Vec<TagReport<'a>>,
     totals: TotalsReport,
+}
+
+/// A part that an archive leaves out.
+#[derive(Debug, Serialize)]
+pub struct LeftOutReport<'a> {
+    part: &'static str,
+    digest: &'a str,
+    size: u64,
+    tags: &'a BTreeSet<String>,
+}
+
+impl<'a> LeftOutReport<'a> {
+    /// Of `part`.
+    #[must_use]
+    pub fn new(part: &'a LeftOut) -> Self {
+        Self {
+            part: part.part.name(),
+            digest: part.digest.as_str(),
+            size: part.size,
+            tags: &part.tags,
+        }
+    }
 }
 
 /// What putting back an earlier run's tags came to.
@@ -105,6 +131,8 @@ struct TagReport<'a> {
     missing_platforms: &'a [String],
     blobs: BlobsReport,
     bytes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    left_out_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     source_pulls: Option<u64>,
     seconds: f64,
@@ -120,6 +148,9 @@ struct BlobsReport {
     /// Layers that are fetched from their `urls`, and not pushed.
     #[serde(skip_serializing_if = "is_zero")]
     nondistributable: u64,
+    /// Blobs that an inventory has, and the archive does not.
+    #[serde(skip_serializing_if = "is_zero")]
+    left_out: u64,
 }
 
 #[expect(
@@ -141,6 +172,10 @@ struct TotalsReport {
     not_attempted: u64,
     would_copy: u64,
     bytes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    left_out_blobs: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    left_out_bytes: u64,
     requests: u64,
     retries: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,6 +205,7 @@ pub fn render(summary: &Summary) -> String {
             .map(|path| path.display().to_string()),
         left: summary.left(),
         settled: settled(summary),
+        lacking: summary.lacking.iter().map(LeftOutReport::new).collect(),
         tags: summary
             .tags
             .iter()
@@ -191,6 +227,7 @@ fn tag(outcome: &TagOutcome, dry: bool) -> TagReport<'_> {
         mounted,
         existing,
         foreign,
+        left_out,
     } = outcome.blobs;
     TagReport {
         tag: &outcome.tag,
@@ -207,8 +244,10 @@ fn tag(outcome: &TagOutcome, dry: bool) -> TagReport<'_> {
             mounted,
             existing,
             nondistributable: foreign,
+            left_out: left_out.blobs,
         },
         bytes: outcome.bytes,
+        left_out_bytes: left_out.bytes,
         source_pulls: dry.then_some(outcome.source_pulls),
         seconds: rounded(outcome.elapsed),
         error: outcome.error.as_ref().map(ErrorReport::new),
@@ -226,6 +265,8 @@ fn totals(totals: &Totals, dry: bool) -> TotalsReport {
         not_attempted: totals.not_attempted,
         would_copy: totals.would_copy,
         bytes: totals.bytes,
+        left_out_blobs: totals.left_out.blobs,
+        left_out_bytes: totals.left_out.bytes,
         requests: totals.requests,
         retries: totals.retries,
         source_pulls: dry.then_some(totals.source_pulls),

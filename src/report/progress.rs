@@ -159,6 +159,7 @@ impl State {
             | Event::Flipped(_)
             | Event::Journal(_)
             | Event::Settled { .. }
+            | Event::Lacking(_)
             | Event::Warning(_) => return,
         }
         if let Some(bars) = &self.bars {

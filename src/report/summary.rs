@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::event::{Event, Status, TagOutcome, Undone};
+use crate::event::{Event, LeftOutCounts, Status, TagOutcome, Undone};
+use crate::inventory::difference::LeftOut;
 use crate::options::{Mode, Policy, Run};
 
 /// What was asked for, as the report repeats it.
@@ -110,6 +111,7 @@ pub struct Tally {
     requests: u64,
     retries: u64,
     rollback: Rollback,
+    lacking: Vec<LeftOut>,
 }
 
 /// What there is to tell of a rollback run beside its tags.
@@ -163,6 +165,7 @@ impl Tally {
             | Event::BlobEnded { .. }
             | Event::TagStaged
             | Event::Warning(_) => {}
+            Event::Lacking(parts) => self.lacking.clone_from(parts),
         }
     }
 
@@ -190,6 +193,7 @@ impl Tally {
             totals,
             error,
             rollback: self.rollback,
+            lacking: self.lacking,
         }
     }
 
@@ -234,6 +238,8 @@ pub struct Totals {
     pub would_copy: u64,
     /// Blob bytes sent to the destination.
     pub bytes: u64,
+    /// Blobs left out of an archive.
+    pub left_out: LeftOutCounts,
     /// HTTP requests at both sides.
     pub requests: u64,
     /// Tries after a failure.
@@ -256,6 +262,9 @@ impl Totals {
             totals.tags += 1;
             totals.bytes = totals.bytes.saturating_add(tag.bytes);
             totals.source_pulls += tag.source_pulls;
+            let LeftOutCounts { blobs, bytes } = tag.blobs.left_out;
+            totals.left_out.blobs += blobs;
+            totals.left_out.bytes = totals.left_out.bytes.saturating_add(bytes);
             *match tag.status {
                 Status::Copied => &mut totals.copied,
                 Status::Current => &mut totals.current,
@@ -285,6 +294,8 @@ pub struct Summary {
     pub error: Option<Error>,
     /// What a rollback run tells beside.
     pub rollback: Rollback,
+    /// What the source leaves out and the destination does not have: why the run could not start.
+    pub lacking: Vec<LeftOut>,
 }
 
 impl Summary {

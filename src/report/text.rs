@@ -6,13 +6,17 @@ use indicatif::DecimalBytes;
 
 use super::summary::{DigestsOf, Outcome, Signal, Summary, Totals};
 use crate::error::Error;
-use crate::event::{Status, TagOutcome, Undone};
+use crate::event::{LeftOutCounts, Status, TagOutcome, Undone};
 use crate::image::digest::Digest;
+use crate::inventory::difference::LeftOut;
 use crate::options::{Policy, Run};
 use crate::printable::clean;
 
 /// How much of a digest is enough to tell it from others by eye.
 const SHORT_DIGEST: usize = "sha256:".len() + 12;
+
+/// So many parts that are missing are listed.
+const MOST_LACKING: usize = 40;
 
 /// The text of `summary`.
 #[must_use]
@@ -177,6 +181,13 @@ fn problems(text: &mut String, summary: &Summary) {
     if let Some(failure) = &summary.error {
         line(text, &format!("error: {}", error(failure)));
     }
+    for part in summary.lacking.iter().take(MOST_LACKING) {
+        line(text, &lacking(part));
+    }
+    if summary.lacking.len() > MOST_LACKING {
+        let more = summary.lacking.len() - MOST_LACKING;
+        line(text, &format!("  and {more} more: -o json has all"));
+    }
     let failed: Vec<&TagOutcome> = summary
         .tags
         .iter()
@@ -201,6 +212,18 @@ fn problems(text: &mut String, summary: &Summary) {
             );
         }
     }
+}
+
+/// `  missing blob sha256:… (12 MB) of v1, v2`.
+fn lacking(part: &LeftOut) -> String {
+    let tags: Vec<&str> = part.tags.iter().map(String::as_str).collect();
+    format!(
+        "  missing {} {} ({}) of {}",
+        part.part.name(),
+        part.digest,
+        DecimalBytes(part.size),
+        clean(&tags.join(", "))
+    )
 }
 
 /// What a rollback run has made of the destination, in one sentence.
@@ -298,6 +321,13 @@ fn closing(summary: &Summary) -> String {
             totals.source_pulls
         ),
     };
+    let left_out = match totals.left_out {
+        LeftOutCounts { blobs: 0, .. } => String::new(),
+        LeftOutCounts { blobs, bytes } => {
+            let count = plural(usize::try_from(blobs).unwrap_or(usize::MAX), "blob");
+            format!(", {} left out ({count})", DecimalBytes(bytes))
+        }
+    };
     let noun = if totals.tags == 1 { "tag" } else { "tags" };
     let retries = if totals.retries > 0 {
         format!(", {} retries", totals.retries)
@@ -312,7 +342,7 @@ fn closing(summary: &Summary) -> String {
     } = totals;
     let counts = counts(totals);
     format!(
-        "{said}{tags} {noun}{counts}; {sent}, {requests} requests{retries}, {:.1}s",
+        "{said}{tags} {noun}{counts}; {sent}{left_out}, {requests} requests{retries}, {:.1}s",
         elapsed.as_secs_f64()
     )
 }

@@ -2,13 +2,14 @@
 
 mod access;
 mod environment;
+mod inventory;
 mod login;
 mod saving;
 mod undo;
 mod verify;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{
     CopyAccessArgs, CopyArgs, InspectArgs, ListTagsArgs, OutputArgs, PlatformArgs, TagArgs,
@@ -18,13 +19,14 @@ use crate::error::{Error, Result};
 use crate::image::digest::Digest;
 use crate::image::platform::{PlatformSelector, Wanted};
 use crate::options::{Digests, MissingArch, Mode, Policy, Recheck, Run};
-use crate::reference::{Reference, Role};
+use crate::reference::{Reference, Role, STANDARD};
 use crate::select::{Patterns, Selection};
 use crate::state::StateDirectory;
 
 pub use self::access::Access;
 use self::access::{resolve, sides};
 pub use self::environment::Environment;
+pub use self::inventory::InventoryRequest;
 pub use self::login::{LoginRequest, LoginWish, LogoutRequest};
 pub use self::undo::{Task, UndoRequest, homeless};
 pub use self::verify::VerifyRequest;
@@ -68,6 +70,8 @@ pub struct CopyRequest {
     pub overwrite: Overwrite,
     /// Whether digests may change.
     pub digests: Digests,
+    /// The inventory of what is left out of an archive.
+    pub have: Option<PathBuf>,
     /// Blob transfers at once.
     pub jobs: usize,
     /// Whether anything is written.
@@ -138,7 +142,9 @@ impl CopyRequest {
         if files.0.is_some() && files.0 == files.1 {
             return Err(Error::usage("--report and --digestfile name the same file"));
         }
-        check_standard_input(&arguments.access)?;
+        let have = arguments.transfer.have;
+        check_have(have.as_deref(), (&source, &destination))?;
+        check_standard_input(&arguments.access, have.as_deref())?;
         let access = sides(arguments.access);
         let network = &arguments.network;
         let jobs = usize::from(arguments.transfer.jobs);
@@ -160,6 +166,7 @@ impl CopyRequest {
                 Overwrite::Never
             },
             digests,
+            have,
             jobs,
             run: if arguments.transfer.dry_run {
                 Run::Dry
@@ -199,33 +206,63 @@ impl ListTagsRequest {
     ///
     /// A usage error that says what is wrong.
     pub fn new(arguments: ListTagsArgs, environment: &Environment) -> Result<Self> {
-        let repository = Reference::parse(&arguments.repository, Role::Source)?;
-        if repository.tag().is_some() || repository.digest().is_some() {
-            return Err(Error::usage(format!(
-                "`{}` names one image; list-tags takes a repository",
-                arguments.repository
-            )));
-        }
-        let mut patterns = patterns(&arguments.tags);
-        let any = !patterns.include_regex.is_empty() || !patterns.include_glob.is_empty();
-        let excluding = !patterns.exclude_regex.is_empty() || !patterns.exclude_glob.is_empty();
-        patterns.all |= !any && !excluding;
-        let selection =
-            Selection::compile(&patterns)?.ok_or_else(|| Error::usage("no tag can be selected"))?;
         Ok(Self {
-            repository,
-            selection,
+            repository: repository(&arguments.repository, "list-tags")?,
+            selection: listed(&arguments.tags)?,
             access: resolve(arguments.access, &arguments.network, environment, "--")?,
             output: output(&arguments.output),
         })
     }
 }
 
-/// Standard input holds one login, and nothing says whose it would be.
-fn check_standard_input(access: &CopyAccessArgs) -> Result<()> {
+/// A reference that names no image, for `verb`.
+fn repository(text: &str, verb: &str) -> Result<Reference> {
+    let repository = Reference::parse(text, Role::Source)?;
+    if repository.tag().is_some() || repository.digest().is_some() {
+        return Err(Error::usage(format!(
+            "`{text}` names one image; {verb} takes a repository"
+        )));
+    }
+    Ok(repository)
+}
+
+/// The tags that are listed: all but digest tags where no option says which.
+fn listed(arguments: &TagArgs) -> Result<Selection> {
+    let mut patterns = patterns(arguments);
+    let any = !patterns.include_regex.is_empty() || !patterns.include_glob.is_empty();
+    let excluding = !patterns.exclude_regex.is_empty() || !patterns.exclude_glob.is_empty();
+    patterns.all |= !any && !excluding;
+    Selection::compile(&patterns)?.ok_or_else(|| Error::usage("no tag can be selected"))
+}
+
+/// Only an archive can leave something out: what completes it is known where it arrives.
+fn check_have(have: Option<&Path>, (source, destination): (&Reference, &Reference)) -> Result<()> {
+    let Some(have) = have else { return Ok(()) };
+    if !matches!(destination, Reference::OciArchive(_)) {
+        return Err(Error::usage(
+            "--have leaves parts out of an archive: DESTINATION has to be oci-archive:PATH",
+        ));
+    }
+    if is_standard(have) && source.is_standard() {
+        return Err(Error::usage("--have and SOURCE both name standard input"));
+    }
+    Ok(())
+}
+
+fn is_standard(path: &Path) -> bool {
+    path.as_os_str() == STANDARD
+}
+
+/// Standard input holds one login, and nothing says whose it would be; or an inventory.
+fn check_standard_input(access: &CopyAccessArgs, have: Option<&Path>) -> Result<()> {
     let files = [&access.source.src_creds_file, &access.dest_creds_file];
-    let is_stdin =
-        |file: &Option<PathBuf>| file.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    let is_stdin = |file: &Option<PathBuf>| file.as_deref().is_some_and(is_standard);
+    let mut logins = files.into_iter().chain([&access.both.creds_file]);
+    if have.is_some_and(is_standard) && logins.any(is_stdin) {
+        return Err(Error::usage(
+            "--have and a file with credentials both name standard input",
+        ));
+    }
     if files.into_iter().all(is_stdin) {
         return Err(Error::usage(
             "--src-creds-file and --dest-creds-file both name standard input; --creds-file - is one login for both sides",

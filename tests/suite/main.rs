@@ -21,6 +21,8 @@ mod filter;
 #[cfg(test)]
 mod forms;
 #[cfg(test)]
+mod have;
+#[cfg(test)]
 mod hopeless;
 #[cfg(test)]
 mod inspect;

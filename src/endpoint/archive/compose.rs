@@ -10,6 +10,8 @@ use crate::endpoint::layout::index_file::{IndexFile, Names};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
+use crate::inventory::Inventory;
+use crate::inventory::difference::{Difference, LeftOut};
 
 /// An image that comes into an archive.
 #[derive(Clone, Copy, Debug)]
@@ -22,25 +24,59 @@ pub struct Incoming<'a> {
     pub root: &'a Manifest,
     /// The manifests below the root.
     pub below: &'a [Manifest],
+    /// What of it stays behind; the root never does.
+    pub without: Option<&'a Inventory>,
 }
 
 impl<'a> Incoming<'a> {
-    /// Its manifests, the root first.
-    pub fn manifests(&self) -> impl Iterator<Item = &'a Manifest> + use<'a> {
+    /// All its manifests, the root first.
+    pub fn all_manifests(&self) -> impl Iterator<Item = &'a Manifest> + use<'a> {
         std::iter::once(self.root).chain(self.below)
     }
 
+    /// Its manifests that come, the root first.
+    pub fn manifests(&self) -> impl Iterator<Item = &'a Manifest> + use<'a> {
+        let without = self.without;
+        let stays = move |manifest: &&Manifest| {
+            without.is_some_and(|have| !have.with_manifest(&manifest.digest).is_empty())
+        };
+        let below = self.below.iter().filter(move |manifest| !stays(manifest));
+        std::iter::once(self.root).chain(below)
+    }
+
     /// Its blobs, each once, the largest first.
-    #[must_use]
-    pub fn blobs(&self) -> Vec<&'a Descriptor> {
+    fn all_blobs(&self) -> Vec<&'a Descriptor> {
         let mut seen = BTreeSet::new();
         let mut blobs: Vec<&Descriptor> = self
-            .manifests()
+            .all_manifests()
             .flat_map(Manifest::blobs)
             .filter(|blob| seen.insert(&blob.digest))
             .collect();
         blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
         blobs
+    }
+
+    /// Its blobs that come, each once, the largest first.
+    #[must_use]
+    pub fn blobs(&self) -> Vec<&'a Descriptor> {
+        let mut blobs = self.all_blobs();
+        if let Some(have) = self.without {
+            blobs.retain(|blob| have.with_blob(&blob.digest).is_empty());
+        }
+        blobs
+    }
+
+    /// What stays behind.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<LeftOut> {
+        let Some(have) = self.without else {
+            return Vec::new();
+        };
+        let manifests = self.below.iter();
+        let manifests = manifests.filter_map(|manifest| have.manifest(manifest));
+        let blobs = self.all_blobs();
+        let blobs = blobs.into_iter().filter_map(|blob| have.blob(blob));
+        manifests.chain(blobs).collect()
     }
 
     fn names(&self) -> Names<'a> {
@@ -76,6 +112,12 @@ impl Collected {
 }
 
 impl OciArchive {
+    /// What stays behind of what comes.
+    #[must_use]
+    pub fn without(&self) -> Option<&Inventory> {
+        Some(&self.labels.without.as_ref()?.inventory)
+    }
+
     /// Refuses an image that would take the place of another repository's.
     ///
     /// # Errors
@@ -115,6 +157,18 @@ impl OciArchive {
             self.collect_held(&index, &mut collected).await?;
         }
         collected.listing.index = index.text().map_err(failed)?.into();
+        if let Some(without) = &self.labels.without {
+            let left_out = images.iter().flat_map(|image| {
+                let parts = image.left_out().into_iter();
+                parts.map(|part| (image.target.to_string(), part))
+            });
+            let difference = Difference::of(without, left_out);
+            // One that leaves nothing out is an archive as any other.
+            if !difference.parts.is_empty() {
+                let text = difference.text().map_err(failed)?;
+                collected.listing.difference = Some(text.into());
+            }
+        }
         Ok(collected.listing)
     }
 

@@ -14,6 +14,7 @@ use super::member_name;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
+use crate::inventory::difference;
 
 /// The bytes of `oci-layout` (image-spec, "oci-layout file").
 pub(in crate::endpoint) const LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -27,6 +28,8 @@ const LONGEST_NAME: usize = 100;
 pub struct Listing {
     /// `index.json`.
     pub index: Bytes,
+    /// What is left out, where something may be.
+    pub difference: Option<Bytes>,
     /// Manifests and indexes.
     pub manifests: Vec<Manifest>,
     /// Configs and layers.
@@ -89,6 +92,9 @@ impl Places {
         }
         add_file(&mut front, "oci-layout", LAYOUT_FILE);
         add_file(&mut front, "index.json", &listing.index);
+        if let Some(difference) = &listing.difference {
+            add_file(&mut front, difference::FILE, difference);
+        }
         for manifest in &listing.manifests {
             add_file(&mut front, &member_name(&manifest.digest), &manifest.bytes);
         }
@@ -205,6 +211,7 @@ mod tests {
         };
         Listing {
             index: Bytes::from_static(b"{}"),
+            difference: None,
             manifests: Vec::new(),
             blobs: sizes.iter().map(blob).collect(),
         }

@@ -27,15 +27,18 @@ use self::store::{Opening, Store};
 use super::backoff::Backoff;
 use super::layout::index_file::IndexFile;
 use super::layout::stored::Stored;
-use super::{BlobStream, Head, Labels, OnlyImage, Target};
+use super::{BlobStream, Head, Labels, Lent, OnlyImage, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
+use crate::inventory::difference::{self, Difference};
 use crate::reference::STANDARD;
 
 /// The longest `index.json` that is read: thousands of tags.
 const LONGEST_INDEX: u64 = 16 << 20;
+/// The longest list of what is left out that is read: hundreds of thousands of parts.
+const LONGEST_DIFFERENCE: u64 = 64 << 20;
 
 /// An archive; opened when it is first asked for something.
 #[derive(Clone, Debug)]
@@ -43,6 +46,8 @@ pub struct OciArchive {
     path: PathBuf,
     side: Side,
     pub(super) labels: Labels,
+    /// What it leaves out is read there.
+    pub(super) lent: Arc<Lent>,
     opened: OnceCell<Option<Arc<Opened>>>,
     pub(crate) backoff: Backoff,
 }
@@ -53,6 +58,8 @@ struct Opened {
     store: Arc<Store>,
     contents: Contents,
     index: IndexFile,
+    /// What it was made without.
+    difference: Option<Difference>,
 }
 
 impl OciArchive {
@@ -63,6 +70,7 @@ impl OciArchive {
             path,
             side,
             labels: Labels::default(),
+            lent: Arc::default(),
             opened: OnceCell::new(),
             backoff,
         }
@@ -109,7 +117,13 @@ impl OciArchive {
             return Ok(None);
         };
         let Some(span) = opened.span(&stored.digest) else {
-            return Ok(None);
+            return match self.lent.lender(&stored.digest) {
+                Some(lender) => {
+                    let target = Target::Digest(stored.digest);
+                    Box::pin(lender.manifest(&target)).await
+                }
+                None => Ok(None),
+            };
         };
         let read = || opened.store.read(span);
         stored.read(span.size, read).map(Some)
@@ -132,7 +146,11 @@ impl OciArchive {
     pub async fn blob_size(&self, blob: &Descriptor) -> Result<Option<u64>> {
         let opened = self.opened().await?;
         let span = opened.and_then(|opened| opened.span(&blob.digest));
-        Ok(span.map(|span| span.size))
+        match (span, self.lent.lender(&blob.digest)) {
+            (Some(span), _) => Ok(Some(span.size)),
+            (None, Some(lender)) => Box::pin(lender.blob_size(blob)).await,
+            (None, None) => Ok(None),
+        }
     }
 
     /// The bytes of `blob` from `offset` on.
@@ -144,6 +162,9 @@ impl OciArchive {
         let opened = self.opened().await?;
         let found = opened.and_then(|opened| Some((opened, opened.span(&blob.digest)?)));
         let Some((opened, span)) = found else {
+            if let Some(lender) = self.lent.lender(&blob.digest) {
+                return Box::pin(lender.blob(blob, offset)).await;
+            }
             let name = format!("{self}@{}", blob.digest);
             return Err(Error::new(Kind::NotFound, "read blob", name)
                 .because("the archive does not hold it"));
@@ -162,11 +183,22 @@ impl OciArchive {
         Ok(repository.map(str::to_owned))
     }
 
-    /// Whether an archive can be written here: nothing stands there, or an archive that can be read.
+    /// What the archive was made without, if anything.
     ///
     /// # Errors
     ///
-    /// `local-io` when it cannot.
+    /// When the archive cannot be read.
+    pub async fn difference(&self) -> Result<Option<&Difference>> {
+        let opened = self.opened().await?;
+        Ok(opened.and_then(|opened| opened.difference.as_ref()))
+    }
+
+    /// Whether an archive can be written here: nothing stands there, or an archive that can be read. One
+    /// that leaves something out is made anew, since what it lacks depends on who made it when.
+    ///
+    /// # Errors
+    ///
+    /// `local-io` when it cannot, `conflict` when it is or would become such an archive.
     pub async fn check_writable(&self) -> Result<()> {
         let error = |cause| Error::new(Kind::LocalIo, "write", self).because(cause);
         if self.path.as_os_str() == STANDARD && std::io::stdout().is_terminal() {
@@ -174,7 +206,17 @@ impl OciArchive {
                 .hint("send it to a file or another command"));
         }
         check_directory(&self.path, self)?;
-        self.opened().await.map(|_| ())
+        let Some(opened) = self.opened().await? else {
+            return Ok(());
+        };
+        let why = match (&opened.difference, &self.labels.without) {
+            (Some(_), _) => "the archive there leaves out parts of its images",
+            (None, Some(_)) => "there is an archive, and --have makes a new one",
+            (None, None) => return Ok(()),
+        };
+        Err(Error::new(Kind::Conflict, "add to", self)
+            .because(why)
+            .hint("name another file, or remove this one first"))
     }
 
     /// Whether it is written from its beginning to its end, and nothing of it can be changed or read.
@@ -272,10 +314,22 @@ impl Opened {
         let failed = |why| Error::new(Kind::LocalIo, "read archive", opening.name).because(why);
         let text = store.read(span).map_err(failed)?;
         let index = IndexFile::of(&text, &format_args!("index.json of {}", opening.name))?;
+        let difference = match contents.file(difference::FILE) {
+            None => None,
+            Some(span) if span.size > LONGEST_DIFFERENCE => {
+                let (name, size) = (difference::FILE, span.size);
+                return Err(refused(format!("its {name} has {size} bytes")));
+            }
+            Some(span) => {
+                let text = store.read(span).map_err(failed)?;
+                Some(Difference::parse(&text, opening.name)?)
+            }
+        };
         Ok(Arc::new(Self {
             store: Arc::new(store),
             contents,
             index,
+            difference,
         }))
     }
 

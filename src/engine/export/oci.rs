@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::bring::Tally;
 use super::super::once::Done;
 use super::{Export, Ready, interrupted};
+use crate::endpoint::Endpoint;
 use crate::endpoint::archive::OciArchive;
 use crate::endpoint::archive::compose::Incoming;
 use crate::endpoint::archive::members::Listing;
@@ -16,11 +17,17 @@ use crate::endpoint::archive::writer::Writer;
 use crate::endpoint::{Arrival, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
+use crate::inventory::difference::Part;
 use crate::options::Run;
 
 impl Ready {
     fn incoming(&self) -> Incoming<'_> {
+        let without = match &self.tag.shared.destination {
+            Endpoint::OciArchive(archive) => archive.without(),
+            Endpoint::Registry(_) | Endpoint::Layout(_) | Endpoint::DockerArchive(_) => None,
+        };
         Incoming {
+            without,
             target: &self.tag.job.destination,
             repository: self.load.repository.as_deref(),
             root: &self.load.root,
@@ -95,9 +102,22 @@ impl Export<'_, OciArchive> {
                     };
                     tally.add(blob, arrival);
                 }
+                for part in incoming.left_out() {
+                    if part.part == Part::Manifest {
+                        continue;
+                    }
+                    if seen.insert(part.digest.clone()) {
+                        tally.leave_out(part.size);
+                    } else {
+                        let counted = Done::Before(Arrival::Existing);
+                        tally.add(&part.descriptor(), counted);
+                    }
+                }
                 for manifest in incoming.manifests() {
                     let target = Target::Digest(manifest.digest.clone());
                     changes |= self.archive.head(&target).await?.is_none();
+                }
+                for manifest in incoming.all_manifests() {
                     tally.add_foreign(manifest);
                 }
                 ready.changes = changes;

@@ -1,0 +1,47 @@
+//! `barge inventory`, resolved.
+
+use super::access::resolve;
+use super::{Access, Environment, listed, repository};
+use crate::cli::InventoryArgs;
+use crate::error::Result;
+use crate::reference::Reference;
+use crate::select::Selection;
+
+/// `barge inventory`, resolved.
+#[derive(Debug)]
+pub struct InventoryRequest {
+    /// Where to look.
+    pub repositories: Vec<Reference>,
+    /// At which tags.
+    pub selection: Selection,
+    /// Whether each blob is asked for.
+    pub check: bool,
+    /// How they are reached.
+    pub access: Access,
+    /// Whether standard error is for errors alone.
+    pub quiet: bool,
+}
+
+impl InventoryRequest {
+    /// Checks `arguments`.
+    ///
+    /// # Errors
+    ///
+    /// A usage error that says what is wrong.
+    pub fn new(arguments: InventoryArgs, environment: &Environment) -> Result<Self> {
+        let mut repositories: Vec<Reference> = Vec::new();
+        for text in &arguments.repositories {
+            let reference = repository(text, "inventory")?;
+            if !repositories.contains(&reference) {
+                repositories.push(reference);
+            }
+        }
+        Ok(Self {
+            repositories,
+            selection: listed(&arguments.tags)?,
+            check: arguments.check,
+            access: resolve(arguments.access, &arguments.network, environment, "--")?,
+            quiet: arguments.quiet,
+        })
+    }
+}

@@ -1,0 +1,151 @@
+//! What `--have` cannot take, and what a difference says of itself to those who only look.
+
+use std::fs;
+
+use super::{Desk, export, import, single, standard, writes};
+use crate::support::barge::{copy, run};
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::image::Layout;
+use crate::support::image::archive::pack;
+use crate::support::registry::FakeRegistry;
+use crate::support::skopeo;
+
+#[test]
+fn a_file_that_is_no_inventory_stops_the_run() {
+    let source = FakeRegistry::start();
+    single(1).push_to(&source, "app:v1");
+    let desk = Desk::new();
+    let whole = r#"{"schema": 1, "kind": "inventory", "places": []}"#;
+    let cases = [
+        ("", "protocol", "it is cut short"),
+        (&whole[..30], "protocol", "it is cut short"),
+        ("{}", "protocol", "this is no inventory"),
+        (
+            r#"{"schema": 1, "tags": []}"#,
+            "protocol",
+            "this is no inventory",
+        ),
+        (&whole.replace('1', "2"), "unsupported", "schema 2"),
+    ];
+    for (text, kind, words) in cases {
+        let have = desk.write("have.json", text);
+        let archive = desk.archive("x.tar");
+        let output = export(&have, &source.reference("app"), &archive).exits(1);
+        let error = &output.json()["error"];
+        assert_eq!(error["kind"], kind, "{output:#?}");
+        let message = error["message"].as_str().expect("a message");
+        assert!(
+            message.contains(words) && message.contains(&have),
+            "{message}"
+        );
+        assert!(!archive.path().exists());
+    }
+    let gone = desk.path("gone.json").display().to_string();
+    let output = export(&gone, &source.reference("app"), &desk.archive("x.tar")).exits(1);
+    assert_eq!(output.json()["error"]["kind"], "local-io");
+}
+
+#[test]
+fn usage() {
+    let desk = Desk::new();
+    let have = desk.write("have.json", "{}");
+    for arguments in [
+        &["--have", &have, "docker://h.io/a:1", "oci:x"][..],
+        &["--have", &have, "docker://h.io/a:1", "docker://h.io/b"],
+        &["--have", "-", "oci-archive:-", "oci-archive:x"],
+        &[
+            "--have",
+            "-",
+            "--src-creds-file",
+            "-",
+            "h.io/a:1",
+            "oci-archive:x",
+        ],
+    ] {
+        run(&[&["copy"], arguments].concat()).exits(2);
+    }
+}
+
+#[test]
+fn a_difference_is_made_anew() {
+    let source = FakeRegistry::start();
+    single(1).push_to(&source, "app:v1");
+    let desk = Desk::new();
+    let from = source.reference("app");
+    let (difference, full) = (desk.archive("difference.tar"), desk.archive("full.tar"));
+    let have = desk.inventory(&[&from]);
+    export(&have, &from, &difference).exits(0);
+    copy(&["--all-tags"], &from, &full.reference("")).exits(0);
+    let before = (difference.bytes(), full.bytes());
+    let to_full = export(&have, &from, &full);
+    let to_difference = copy(&["--all-tags"], &from, &difference.reference(""));
+    for output in [to_full, to_difference] {
+        let report = output.exits(1).json();
+        assert_eq!(report["error"]["kind"], "conflict", "{report:#}");
+    }
+    assert!(before == (difference.bytes(), full.bytes()));
+}
+
+/// Another tool sees a layout with parts missing, and reads what is whole.
+#[test]
+fn skopeo_reads_the_tags_that_are_whole() {
+    let (source, inside) = (DockerRegistry::start(), DockerRegistry::start());
+    standard(1).push_to(&source, "app:old");
+    standard(1).push_to(&inside, "app:old");
+    standard(2).push_to(&source, "app:new");
+    let desk = Desk::new();
+    let have = desk.inventory(&[&inside.reference("app")]);
+    let archive = desk.archive("x.tar");
+    export(&have, &source.reference("app"), &archive).exits(0);
+    let layout = Layout::at(&desk.path("layout"));
+    skopeo::copy_all(&archive.reference("new"), &layout.reference("new"));
+    assert_eq!(layout.manifest("new"), Some(standard(2).root.clone()));
+    let root = skopeo::inspect_raw(&archive.reference("old"));
+    assert_eq!(root, standard(1).root.bytes);
+}
+
+/// What an archive says that it leaves out was written by anybody.
+#[test]
+fn a_record_that_lies_does_no_harm() {
+    let (source, inside) = (FakeRegistry::start(), FakeRegistry::start());
+    let elsewhere = FakeRegistry::start();
+    single(1).push_to(&source, "app:v1");
+    let desk = Desk::new();
+    let archive = desk.archive("x.tar");
+    let have = desk.inventory(&[&source.reference("app")]);
+    export(&have, &source.reference("app"), &archive).exits(0);
+    let layout = desk.unpack(&archive);
+    let record = layout.join("barge-difference.json");
+    let honest = fs::read_to_string(&record).expect("the record");
+    let cases = [
+        ("{}".to_owned(), "protocol"),
+        (
+            honest.replace("\"schema\":1", "\"schema\":2"),
+            "unsupported",
+        ),
+        (honest.replace("sha256:", "md5:"), "protocol"),
+        (
+            honest.replace(&source.host(), &elsewhere.host()),
+            "not-found",
+        ),
+    ];
+    for (text, kind) in cases {
+        fs::write(&record, &text).expect("the record");
+        let forged = pack(&layout, &desk.path("forged.tar"));
+        let report = import(&forged, &inside.reference("app")).exits(1).json();
+        assert_eq!(report["error"]["kind"], kind, "{report:#}");
+    }
+    let long = format!("{honest}{}", " ".repeat(64 << 20));
+    fs::write(&record, long).expect("the record");
+    let forged = pack(&layout, &desk.path("forged.tar"));
+    let report = import(&forged, &inside.reference("app")).exits(1).json();
+    assert_eq!(report["error"]["kind"], "protocol", "{report:#}");
+    assert!(writes(&inside).is_empty());
+    assert!(elsewhere.log().is_empty(), "nobody else is asked");
+
+    // One that names nothing is an archive that lacks parts.
+    fs::remove_file(&record).expect("the record");
+    let bare = pack(&layout, &desk.path("bare.tar"));
+    let output = import(&bare, &inside.reference("app")).exits(1);
+    assert_eq!(output.tag("v1")["error"]["kind"], "not-found");
+}
