@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::image::digest::Digest;
+use crate::inventory::difference::LeftOut;
 
 /// What verifying a tag came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub struct Finding {
     pub absent_platforms: Vec<String>,
     /// What is missing or damaged.
     pub lacks: Vec<Lack>,
+    /// What an archive leaves out by design.
+    pub left_out: Vec<LeftOut>,
     /// Manifests of the tag that were looked at, its root among them.
     pub manifests: u64,
     /// Blobs of the tag that were looked at, each of an image once.
@@ -118,6 +121,7 @@ impl Finding {
             missing_platforms: Vec::new(),
             absent_platforms: Vec::new(),
             lacks: Vec::new(),
+            left_out: Vec::new(),
             manifests: 0,
             blobs: 0,
             bytes: 0,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use futures_util::future::try_join_all;
 use indicatif::DecimalBytes;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use crate::image::filter::MAX_DEPTH;
 use crate::image::manifest::{Content, Descriptor, Manifest};
 use crate::image::platform::Platform;
 use crate::image::{digest::Digest, media_type};
+use crate::inventory::difference::{Difference, LeftOut};
 use crate::printable::{self, clean};
 use crate::reference::Reference;
 use crate::report::progress::Style;
@@ -30,6 +32,9 @@ struct Inspected {
     media_type: String,
     platforms: Vec<Held>,
     attestations: usize,
+    /// What an archive leaves out of it by design.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<LeftOutCounts>,
     /// When the image was made, as its config says; an index has no config.
     created: Option<String>,
     labels: BTreeMap<String, String>,
@@ -46,6 +51,34 @@ struct Held {
     digest: Digest,
     size: u64,
     present: bool,
+    /// Not there by design: an archive leaves it out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    left_out: bool,
+}
+
+/// How much an archive leaves out.
+#[derive(Debug, Serialize)]
+struct LeftOutCounts {
+    parts: usize,
+    bytes: u64,
+    /// The places that have it.
+    places: Vec<String>,
+}
+
+impl LeftOutCounts {
+    fn of(difference: &Difference, tag: Option<&str>) -> Self {
+        let parts = difference.parts.iter();
+        let parts: Vec<&LeftOut> = match tag {
+            Some(tag) => difference.of_tag(tag).collect(),
+            None => parts.collect(),
+        };
+        let sizes = parts.iter().map(|part| part.size);
+        Self {
+            parts: parts.len(),
+            bytes: sizes.fold(0, u64::saturating_add),
+            places: difference.places.clone(),
+        }
+    }
 }
 
 /// Shows what `request` names.
@@ -113,6 +146,10 @@ async fn inspect(
         media_type: root.media_type.clone(),
         platforms: Vec::new(),
         attestations: 0,
+        left_out: endpoint
+            .difference()
+            .await?
+            .map(|difference| LeftOutCounts::of(difference, request.reference.tag())),
         created: None,
         labels: BTreeMap::new(),
         is_index: root.is_index(),
@@ -180,8 +217,9 @@ impl Inspected {
 
     /// Adds an entry of an index; a nested index that is there is given back.
     fn add_entry(&mut self, entry: &Descriptor, child: Child) -> Option<Manifest> {
+        let left_out = matches!(child, Child::LeftOut);
         let (present, platform, nested) = match child {
-            Child::Absent => (false, None, None),
+            Child::Absent | Child::LeftOut => (false, None, None),
             Child::Present(platform) => (true, platform, None),
             Child::Nested(index) => (true, None, Some(*index)),
         };
@@ -190,7 +228,7 @@ impl Inspected {
         }
         if entry.is_attestation() {
             self.attestations += 1;
-            self.lost_attestations += usize::from(!present);
+            self.lost_attestations += usize::from(!present && !left_out);
             return None;
         }
         let written = entry
@@ -205,6 +243,7 @@ impl Inspected {
             digest: entry.digest.clone(),
             size: entry.size,
             present,
+            left_out,
         });
         None
     }
@@ -215,11 +254,7 @@ impl Inspected {
         root: &Manifest,
         config: &Descriptor,
     ) -> Result<()> {
-        let bytes = if media_type::is_config(&config.media_type) {
-            Some(endpoint.small_blob(config).await?)
-        } else {
-            None
-        };
+        let bytes = read_config(endpoint, config).await?;
         let platform = bytes.as_deref().and_then(Platform::from_config);
         self.platforms.push(Held {
             platform: platform
@@ -227,6 +262,7 @@ impl Inspected {
             digest: root.digest.clone(),
             size: root.bytes.len() as u64,
             present: true,
+            left_out: false,
         });
         let parsed = bytes
             .and_then(|bytes| serde_json::from_slice::<Config>(&bytes).ok())
@@ -243,8 +279,31 @@ impl Inspected {
 /// What is known of an entry of an index.
 enum Child {
     Absent,
+    /// Absent by design.
+    LeftOut,
     Present(Option<Platform>),
     Nested(Box<Manifest>),
+}
+
+async fn absent(endpoint: &Endpoint, entry: &Descriptor) -> Result<Child> {
+    Ok(if is_left_out(endpoint, entry).await? {
+        Child::LeftOut
+    } else {
+        Child::Absent
+    })
+}
+
+async fn is_left_out(endpoint: &Endpoint, part: &Descriptor) -> Result<bool> {
+    let difference = endpoint.difference().await?;
+    Ok(difference.is_some_and(|difference| difference.part(&part.digest).is_some()))
+}
+
+/// The config of an image; `None` for an artifact's, and for one that an archive leaves out.
+async fn read_config(endpoint: &Endpoint, config: &Descriptor) -> Result<Option<Bytes>> {
+    if !media_type::is_config(&config.media_type) || is_left_out(endpoint, config).await? {
+        return Ok(None);
+    }
+    endpoint.small_blob(config).await.map(Some)
 }
 
 /// Whether the place holds `entry`; a nested index is read, and so is an image that has no platform.
@@ -253,22 +312,23 @@ async fn look(endpoint: &Endpoint, entry: &Descriptor) -> Result<Child> {
     let named = entry.is_attestation() || entry.platform.as_ref().is_some_and(Platform::is_named);
     if !entry.is_index() && named {
         let there = endpoint.head(&target).await?.is_some();
-        return Ok(if there {
-            Child::Present(None)
+        return if there {
+            Ok(Child::Present(None))
         } else {
-            Child::Absent
-        });
+            absent(endpoint, entry).await
+        };
     }
     let Some(manifest) = endpoint.manifest(&target).await? else {
-        return Ok(Child::Absent);
+        return absent(endpoint, entry).await;
     };
     match &manifest.content {
         Content::Index { .. } => Ok(Child::Nested(Box::new(manifest))),
-        Content::Image { config, .. } if media_type::is_config(&config.media_type) => {
-            let bytes = endpoint.small_blob(config).await?;
-            Ok(Child::Present(Platform::from_config(&bytes)))
+        Content::Image { config, .. } => {
+            let bytes = read_config(endpoint, config).await?;
+            Ok(Child::Present(
+                bytes.as_deref().and_then(Platform::from_config),
+            ))
         }
-        Content::Image { .. } => Ok(Child::Present(None)),
     }
 }
 
@@ -283,6 +343,18 @@ fn text(inspected: &Inspected) -> anyhow::Result<String> {
     for (key, value) in &inspected.labels {
         writeln!(text, "label:        {}={}", clean(key), clean(value))?;
     }
+    if let Some(LeftOutCounts {
+        parts,
+        bytes,
+        places,
+    }) = &inspected.left_out
+    {
+        let (bytes, places) = (DecimalBytes(*bytes), clean(&places.join(", ")));
+        writeln!(
+            text,
+            "left out:     {parts} parts ({bytes}) by design, since {places} had them"
+        )?;
+    }
     if !inspected.is_index {
         let platforms = inspected.platforms.iter().map(|held| clean(&held.platform));
         writeln!(
@@ -292,16 +364,23 @@ fn text(inspected: &Inspected) -> anyhow::Result<String> {
         )?;
         return Ok(text);
     }
+    add_entries(&mut text, inspected)?;
+    Ok(text)
+}
+
+/// What an index lists, and how much of it is there.
+fn add_entries(text: &mut String, inspected: &Inspected) -> std::fmt::Result {
     let total = inspected.platforms.len();
     let present = inspected
         .platforms
         .iter()
         .filter(|held| held.present)
         .count();
-    let word = if present < total {
-        "sparse"
-    } else {
-        "complete"
+    let left_out = inspected.platforms.iter().filter(|held| held.left_out);
+    let word = match left_out.count() {
+        _ if present == total => "complete",
+        left_out if present + left_out == total => "difference",
+        _ => "sparse",
     };
     writeln!(
         text,
@@ -320,7 +399,11 @@ fn text(inspected: &Inspected) -> anyhow::Result<String> {
         .max()
         .unwrap_or(0);
     for held in &inspected.platforms {
-        let mark = if held.present { "present" } else { "missing" };
+        let mark = match (held.present, held.left_out) {
+            (true, _) => "present",
+            (false, true) => "left out",
+            (false, false) => "missing",
+        };
         let size = DecimalBytes(held.size);
         writeln!(
             text,
@@ -329,5 +412,5 @@ fn text(inspected: &Inspected) -> anyhow::Result<String> {
             held.digest
         )?;
     }
-    Ok(text)
+    Ok(())
 }

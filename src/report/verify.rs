@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
-use super::json::{ErrorReport, rounded};
+use super::json::{ErrorReport, LeftOutReport, rounded};
 use super::summary::{Outcome, Signal};
 use super::text::{self, aligned, line, or_dash, plural, short, short_name};
 use crate::error::{Error, Kind};
@@ -98,6 +98,8 @@ struct TagReport<'a> {
     missing_platforms: &'a [String],
     absent_platforms: &'a [String],
     missing: Vec<LackReport<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOutReport<'a>>,
     manifests: u64,
     blobs: u64,
     bytes: u64,
@@ -167,6 +169,7 @@ fn tag(finding: &Finding) -> TagReport<'_> {
         missing_platforms: &finding.missing_platforms,
         absent_platforms: &finding.absent_platforms,
         missing: finding.lacks.iter().map(lack).collect(),
+        left_out: finding.left_out.iter().map(LeftOutReport::new).collect(),
         manifests: finding.manifests,
         blobs: finding.blobs,
         bytes: finding.bytes,
@@ -248,6 +251,23 @@ fn notes(told: &mut String, finding: &Finding) {
             line(told, &format!("note: {tag} {words} {names}"));
         }
     }
+    left_out(told, finding);
+}
+
+fn left_out(told: &mut String, finding: &Finding) {
+    if finding.left_out.is_empty() {
+        return;
+    }
+    let sizes = finding.left_out.iter().map(|part| part.size);
+    let bytes = DecimalBytes(sizes.fold(0, u64::saturating_add));
+    let parts = plural(finding.left_out.len(), "part");
+    let tag = clean(&finding.tag);
+    line(
+        told,
+        &format!(
+            "note: {tag} leaves out {parts} ({bytes}) by design: the place it goes to has to have them"
+        ),
+    );
 }
 
 fn problems(told: &mut String, finding: &Finding) {

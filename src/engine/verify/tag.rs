@@ -108,10 +108,25 @@ impl Tag<'_> {
         } else {
             self.look_at_image(&root).await?;
         }
+        self.excuse_left_out().await?;
         match (&self.shared.source, &self.job.source) {
             (Some(source), Some(target)) => self.compare(source, target, &root.digest).await,
             _ => Ok(None),
         }
+    }
+
+    /// What an archive leaves out by design is not missing.
+    async fn excuse_left_out(&mut self) -> Result<()> {
+        let Some(difference) = self.shared.place.endpoint.difference().await? else {
+            return Ok(());
+        };
+        let finding = &mut self.finding;
+        finding.left_out = difference.of_tag(&finding.tag).cloned().collect();
+        finding.lacks.retain(|lack| {
+            let excuse = difference.part(&lack.digest);
+            lack.error.kind() != Kind::NotFound || excuse.is_none()
+        });
+        Ok(())
     }
 
     async fn look_at_index(&mut self, root: &Manifest) -> Result<()> {
@@ -241,7 +256,12 @@ impl Tag<'_> {
         });
         let looked: Vec<_> = looked.collect();
         let looked: Vec<_> = stream::iter(looked).buffered(AT_ONCE).try_collect().await?;
-        for (entry, _) in looked.into_iter().filter(|(_, is_there)| !is_there) {
+        let difference = endpoint.difference().await?;
+        let is_excused = |entry: &Descriptor| {
+            difference.is_some_and(|difference| difference.part(&entry.digest).is_some())
+        };
+        let looked = looked.into_iter().filter(|(entry, _)| !is_excused(entry));
+        for (entry, _) in looked.filter(|(_, is_there)| !is_there) {
             let name = entry
                 .platform
                 .as_ref()

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use super::{Desk, export, import, single, standard, writes};
 use crate::support::barge::{copy, run};
 use crate::support::docker_registry::DockerRegistry;
@@ -84,6 +86,59 @@ fn a_difference_is_made_anew() {
         assert_eq!(report["error"]["kind"], "conflict", "{report:#}");
     }
     assert!(before == (difference.bytes(), full.bytes()));
+}
+
+#[test]
+fn verify_and_inspect_say_that_it_is_by_design() {
+    let source = FakeRegistry::start();
+    standard(1).push_to(&source, "app:old");
+    single(1).push_to(&source, "app:one");
+    let desk = Desk::new();
+    let have = desk.inventory(&[&source.reference("app")]);
+    standard(2).push_to(&source, "app:new");
+    let archive = desk.archive("x.tar");
+    export(&have, &source.reference("app"), &archive).exits(0);
+    let reference = archive.reference("");
+
+    let output = run(&["verify", "--deep", "--all-tags", "-o", "json", &reference]).exits(0);
+    let tag = output.tag("old");
+    assert_eq!(
+        (&tag["status"], &tag["missing"]),
+        (&json!("complete"), &json!([]))
+    );
+    // Four manifests below the index, each with a config and layers.
+    assert_eq!(
+        tag["left_out"].as_array().map(Vec::len),
+        Some(13),
+        "{tag:#}"
+    );
+    assert_eq!(output.tag("new")["left_out"], json!(null));
+    let said = run(&["verify", "--all-tags", &reference]).exits(0).stdout;
+    assert!(said.contains("note: old leaves out 13 parts ("), "{said}");
+
+    let said = run(&["inspect", &archive.reference("old")]).exits(0).stdout;
+    assert!(said.contains("left out:     13 parts ("), "{said}");
+    assert!(said.contains("difference:   0 of 2 present"), "{said}");
+    let said = run(&["inspect", &archive.reference("one")]).exits(0).stdout;
+    assert!(said.contains("left out:     3 parts ("), "{said}");
+    let said = run(&["inspect", "-o", "json", &archive.reference("new")]).exits(0);
+    assert_eq!(said.json()["platforms"][0]["present"], true);
+
+    let options = ["--arch", "arm64", "--all-tags", "-o", "json"];
+    let output = run(&[&["verify"], &options[..], &[&reference]].concat()).exits(0);
+    assert_eq!(
+        output.tag("old")["absent_platforms"],
+        json!([]),
+        "{output:#?}"
+    );
+
+    // What is lost besides is no design.
+    let layout = desk.unpack(&archive);
+    let lost = standard(2).image("arm64").layers[0].digest();
+    fs::remove_file(layout.join("blobs").join(lost.replace(':', "/"))).expect("there");
+    let damaged = pack(&layout, &desk.path("damaged.tar"));
+    let output = run(&["verify", "--all-tags", "-o", "json", &damaged.reference("")]).exits(3);
+    assert_eq!(output.tag("new")["missing"][0]["digest"], lost);
 }
 
 /// Another tool sees a layout with parts missing, and reads what is whole.
