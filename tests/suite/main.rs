@@ -3,6 +3,8 @@
 //! `support` has the registries, images and runners; a scenario is a module beside it.
 
 #[cfg(test)]
+mod air_gap;
+#[cfg(test)]
 mod archive;
 #[cfg(test)]
 mod auth;
