@@ -4,7 +4,7 @@
 //! In front is what readers look for first: `oci-layout`, `index.json`, the manifests. A reader of a pipe
 //! knows all images before the first of their blobs passes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use tar::{Builder, EntryType, Header};
@@ -135,23 +135,71 @@ impl Places {
     }
 }
 
-/// Blobs that are at other places in `after` than in `before`, in an order in which each can be moved
-/// without writing over one that is still to be moved: those that go down from the first on, then those
-/// that go up from the last on. The order of both is the same.
-pub(super) fn moves<'a>(before: &'a Places, after: &'a Places) -> Vec<(&'a Place, &'a Place)> {
-    let old: HashMap<_, _> = before
-        .blobs
-        .iter()
-        .map(|place| (&place.digest, place))
-        .collect();
-    let both: Vec<_> = after
-        .blobs
-        .iter()
-        .filter_map(|place| Some((*old.get(&place.digest)?, place)))
-        .collect();
-    let down = both.iter().filter(|(old, new)| new.at < old.at);
-    let up = both.iter().rev().filter(|(old, new)| new.at > old.at);
-    down.chain(up).copied().collect()
+/// Bytes that go from one place of a file to another; both may overlap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) length: u64,
+}
+
+/// The steps that bring the blobs that `before` and `after` share to their new places, none of which
+/// writes over one that is still to be moved. Without a tag others may come first, so any order may turn
+/// into any other; where blobs stand in each other's way, one is moved behind the end first.
+pub(super) fn moves(before: &Places, after: &Places) -> Vec<Step> {
+    let old = before.blobs.iter().map(|place| (&place.digest, place));
+    let old: HashMap<_, _> = old.collect();
+    let both = after.blobs.iter().filter_map(|new| {
+        let old = old.get(&new.digest)?;
+        let step = Step {
+            from: old.at,
+            to: new.at,
+            length: new.length(),
+        };
+        (step.from != step.to).then_some(step)
+    });
+    let mut waiting: Vec<Step> = both.collect();
+    let mut taken: BTreeMap<u64, u64> = waiting.iter().map(Step::source).collect();
+    let end = before.length.max(after.length);
+    let mut behind = end;
+    let mut steps = Vec::new();
+    while !waiting.is_empty() {
+        let count = waiting.len();
+        waiting.retain(|step| {
+            let free = step.is_free(&taken);
+            if free {
+                taken.remove(&step.from);
+                steps.push(*step);
+            }
+            !free
+        });
+        // What goes up is free from the last one on.
+        waiting.reverse();
+        if waiting.len() == count
+            && let Some(step) = waiting.iter_mut().find(|step| step.from < end)
+        {
+            taken.remove(&step.from);
+            let to = behind;
+            steps.push(Step { to, ..*step });
+            step.from = to;
+            behind += step.length;
+            taken.extend([step.source()]);
+        }
+    }
+    steps
+}
+
+impl Step {
+    fn source(&self) -> (u64, u64) {
+        (self.from, self.from + self.length)
+    }
+
+    /// Whether none but its own of the ranges that are `taken`, by beginning and end, is where it goes.
+    fn is_free(&self, taken: &BTreeMap<u64, u64>) -> bool {
+        let mut others = taken.range(..self.to + self.length).rev();
+        let last = others.find(|(start, _)| **start != self.from);
+        last.is_none_or(|(_, end)| *end <= self.to)
+    }
 }
 
 /// Adds a file whose bytes are at hand.
@@ -262,6 +310,35 @@ mod tests {
         }
     }
 
+    /// Carries out what moves blobs from one listing to another, and looks whether all is there.
+    fn move_all(before: (&[u64], usize), after: (&[u64], usize)) {
+        let place = |(sizes, index): (&[u64], usize)| {
+            let mut listing = listing(sizes);
+            listing.index = vec![b' '; index].into();
+            Places::of(&listing).expect("they fit")
+        };
+        let (before, after) = (place(before), place(after));
+        let mut file = vec![0; 100_000];
+        let range = |start: u64, length: u64| {
+            let start = usize::try_from(start).expect("small");
+            start..start + usize::try_from(length).expect("small")
+        };
+        let mark = |place: &Place| u8::try_from(place.size % 251).expect("a byte");
+        for place in &before.blobs {
+            file[range(place.at, place.length())].fill(mark(place));
+        }
+        for step in moves(&before, &after) {
+            let start = range(step.to, 0).start;
+            file.copy_within(range(step.from, step.length), start);
+        }
+        for place in &after.blobs {
+            let bytes = &file[range(place.at, place.length())];
+            assert!(bytes.iter().all(|byte| *byte == mark(place)), "{place:?}");
+        }
+    }
+
+    const FRONTS: [(usize, usize); 3] = [(10, 3000), (3000, 10), (10, 10)];
+
     /// Any blobs left out, and the front longer or shorter: moving one by one loses no byte.
     #[test]
     fn blobs_are_moved_without_loss() {
@@ -272,34 +349,25 @@ mod tests {
                 .filter(|bit| kept(*bit))
                 .map(|bit| sizes[bit])
                 .collect();
-            for (before, after) in [(10, 3000), (3000, 10), (10, 10)] {
-                let place = |sizes: &[u64], index: usize| {
-                    let mut listing = listing(sizes);
-                    listing.index = vec![b' '; index].into();
-                    Places::of(&listing).expect("they fit")
-                };
-                let (before, after) = (place(&sizes, before), place(&stay, after));
-                let mut file = vec![0; 40_000];
-                let range = |place: &Place, length: u64| {
-                    let start = usize::try_from(place.at).expect("small");
-                    start..start + usize::try_from(length).expect("small")
-                };
-                for place in &before.blobs {
-                    file[range(place, place.length())]
-                        .fill(u8::try_from(place.size % 251).expect("a byte"));
-                }
-                for (old, new) in moves(&before, &after) {
-                    file.copy_within(range(old, old.length()), range(new, 0).start);
-                }
-                for place in &after.blobs {
-                    let expected = u8::try_from(place.size % 251).expect("a byte");
-                    assert!(
-                        file[range(place, place.length())]
-                            .iter()
-                            .all(|byte| *byte == expected)
-                    );
-                }
+            for (before, after) in FRONTS {
+                move_all((&sizes, before), (&stay, after));
             }
         }
+    }
+
+    /// Without the tag that named a blob first, it may come later.
+    #[test]
+    fn blobs_that_change_their_order_are_moved_without_loss() {
+        let sizes = [700, 1, 5000, 20, 300, 9000, 4];
+        let mut chance = fastrand::Rng::with_seed(7);
+        for _ in 0..2000 {
+            let mut stay = sizes.to_vec();
+            chance.shuffle(&mut stay);
+            stay.truncate(chance.usize(1..=sizes.len()));
+            for (before, after) in FRONTS {
+                move_all((&sizes, before), (&stay, after));
+            }
+        }
+        move_all((&[1000, 20, 2000], 10), (&[2000, 20], 10));
     }
 }

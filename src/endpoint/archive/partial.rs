@@ -52,21 +52,21 @@ impl Partial {
         if after.length > before.length {
             self.file().set_len(after.length)?;
         }
-        for (old, new) in super::members::moves(before, after) {
-            let pieces = old.length().div_ceil(MOVE_SIZE);
+        for step in super::members::moves(before, after) {
+            let pieces = step.length.div_ceil(MOVE_SIZE);
             let mut buffer = Vec::new();
             for number in 0..pieces {
                 // What goes up is moved from its end on.
-                let number = if new.at > old.at {
+                let number = if step.to > step.from {
                     pieces - 1 - number
                 } else {
                     number
                 };
                 let start = number * MOVE_SIZE;
-                let size = MOVE_SIZE.min(old.length() - start);
+                let size = MOVE_SIZE.min(step.length - start);
                 buffer.resize(usize::try_from(size).map_err(io::Error::other)?, 0);
-                read_exact_at(self.file(), &mut buffer, old.at + start)?;
-                self.write(&buffer, new.at + start)?;
+                read_exact_at(self.file(), &mut buffer, step.from + start)?;
+                self.write(&buffer, step.to + start)?;
             }
         }
         Ok(())
