@@ -203,14 +203,22 @@ fn suffix(
     digest.map_or(Ok(()), |digest| write!(f, "@{digest}"))
 }
 
-/// Where `USER:PASSWORD` before a host ends, if that is what `text` begins with.
+/// Where `USER:PASSWORD` before a host ends, if that is what `text` begins with: of what is before an `@`
+/// and no name with a digest, the part behind the first colon, unless that is a port.
 fn credentials_end(text: &str) -> Option<usize> {
-    let start = text.find("://").map_or(0, |scheme| scheme + 3);
-    let slash = text.get(start..)?.find('/')?;
-    let at = text.get(start..start + slash)?.find('@')?;
-    text.get(start..start + at)?
-        .contains(':')
-        .then_some(start + at)
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    let scheme = scheme.filter(|scheme| !scheme.contains([':', '@', '/']));
+    let start = scheme.map_or(0, |scheme| scheme.len() + 3);
+    let name = match text.rsplit_once('@') {
+        Some((name, digest)) if digest.starts_with("sha") => name,
+        _ => text,
+    };
+    let before = name.get(start..name.rfind('@')?)?;
+    let (user, rest) = before.split_once(':')?;
+    let is_port = rest
+        .split_once('/')
+        .is_some_and(|(port, _)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    (!user.contains(['/', '[']) && !is_port).then_some(start + before.len())
 }
 
 /// Whether `text` can be a tag (distribution-spec, "Pulling manifests").
@@ -463,7 +471,14 @@ mod tests {
 
     #[test]
     fn a_password_in_a_reference_is_not_repeated() {
-        for text in ["docker://user:hidden@h.io/a", "user:hidden@h.io/a:1"] {
+        for text in [
+            "docker://user:hidden@h.io/a",
+            "user:hidden@h.io/a:1",
+            "user:hidden@nginx",
+            "user:hidden@docker://nginx",
+            "user:hid/hidden@den@h.io/a",
+            "docker://user:hidden@h.io/a@sha256:12",
+        ] {
             let error = Reference::parse(text, Role::Source)
                 .expect_err(text)
                 .to_string();
@@ -472,6 +487,9 @@ mod tests {
                 "{error}"
             );
         }
+        let no_password = "h.io:5000/a@latest";
+        let error = Reference::parse(no_password, Role::Source).expect_err(no_password);
+        assert!(error.to_string().contains(no_password), "{error}");
     }
 
     #[test]
