@@ -149,6 +149,16 @@ impl Contents {
         links.map(|(name, _)| name.as_str()).min()
     }
 
+    /// Every file, in no order: its name, and where its bytes are.
+    pub fn files(&self) -> impl Iterator<Item = (&str, Span)> {
+        self.members
+            .iter()
+            .filter_map(|(name, member)| match member {
+                Member::File(span) => Some((name.as_str(), *span)),
+                Member::Link(_) => None,
+            })
+    }
+
     /// Whether there is neither file nor link.
     #[must_use]
     pub fn is_empty(&self) -> bool {
