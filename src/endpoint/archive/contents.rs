@@ -20,6 +20,8 @@ const LONGEST_EXTENSION: u64 = 64 << 10;
 /// The most headers that are read, and the most bytes that all names together may have.
 const MOST_HEADERS: usize = 250_000;
 const MOST_NAME_BYTES: usize = 24 << 20;
+/// How many extended headers may stand before one member: pax's own and global one, GNU's two, and some room.
+const MOST_EXTENSIONS: usize = 16;
 /// How many links may lead from one to the next.
 const MOST_LINKS: usize = 8;
 /// The largest size that fits into a header's octal field.
@@ -185,7 +187,7 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Walk<R> {
     /// The next member; none of the pair's second half for what is neither file nor link.
     fn next(&mut self) -> Read<Option<(String, Option<Member>)>> {
         let mut extension = Extension::default();
-        loop {
+        for _ in 0..=MOST_EXTENSIONS {
             let mut block = [0; BLOCK_BYTES];
             self.fill(self.at, &mut block)?;
             if block.iter().all(|byte| *byte == 0) {
@@ -198,6 +200,10 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Walk<R> {
                 return self.member(header, kind, extension).map(Some);
             }
         }
+        refused(format!(
+            "more than {MOST_EXTENSIONS} extended headers stand before byte {}",
+            self.at
+        ))
     }
 
     /// Takes in a header that speaks of the next one; `false` where it speaks for itself.
@@ -214,8 +220,8 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Walk<R> {
                     return refused("a global header names, or measures, all of its members");
                 }
             }
-            EntryType::GNULongName => known.name = Some(self.long_name(header)?),
-            EntryType::GNULongLink => known.link = Some(self.long_name(header)?),
+            EntryType::GNULongName => once(&mut known.name, self.long_name(header)?, "name")?,
+            EntryType::GNULongLink => once(&mut known.link, self.long_name(header)?, "link")?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -346,14 +352,14 @@ impl Extension {
             let record = record.map_err(|error| Fault::Refused(error.to_string()))?;
             let value = record.value_bytes();
             match record.key_bytes() {
-                b"path" => self.name = Some(value.to_vec()),
-                b"linkpath" => self.link = Some(value.to_vec()),
+                b"path" => once(&mut self.name, value.to_vec(), "name")?,
+                b"linkpath" => once(&mut self.link, value.to_vec(), "link")?,
                 b"size" => {
                     let size = record.value().ok().and_then(|text| text.parse().ok());
                     let Some(size) = size else {
                         return refused("an extended header has a size that is no number");
                     };
-                    self.size = Some(size);
+                    once(&mut self.size, size, "size")?;
                 }
                 key if key.starts_with(b"GNU.sparse.") => {
                     return refused("it has a sparse file");
@@ -363,6 +369,14 @@ impl Extension {
         }
         Ok(())
     }
+}
+
+/// Keeps what an extended header says; readers differ in which of two they believe.
+fn once<T>(known: &mut Option<T>, said: T, what: &str) -> Read<()> {
+    if known.replace(said).is_some() {
+        return refused(format!("a member's {what} is told twice"));
+    }
+    Ok(())
 }
 
 /// The member's size: the header's, or that of its extension where the header's field is too small.

@@ -115,6 +115,13 @@ fn links_lead_to_what_is_inside() {
     assert_eq!(around.follow("a"), None);
 }
 
+fn refuses<const N: usize>(cases: [(Archive, &str); N]) {
+    for (archive, why) in cases {
+        let refusal = archive.read().expect_err(why);
+        assert!(refusal.contains(why), "{refusal:?} should say {why:?}");
+    }
+}
+
 #[test]
 fn what_could_do_harm_is_refused() {
     let new = Archive::default;
@@ -139,6 +146,15 @@ fn what_could_do_harm_is_refused() {
             new().pax(pax, &[("GNU.sparse.major", "1")]).file("x", b""),
             "sparse",
         ),
+    ];
+    refuses(cases);
+}
+
+#[test]
+fn what_speaks_of_itself_in_two_ways_is_refused() {
+    let new = Archive::default;
+    let pax = EntryType::XHeader;
+    let cases = [
         (
             new().pax(pax, &[("size", "9")]).file("x", b"1"),
             "two sizes",
@@ -155,6 +171,26 @@ fn what_could_do_harm_is_refused() {
             new().pax(EntryType::XGlobalHeader, &[("path", "x")]),
             "global header",
         ),
+        (
+            new()
+                .member(EntryType::GNULongName, "x", b"a\0")
+                .pax(pax, &[("path", "b")])
+                .file("x", b""),
+            "name is told twice",
+        ),
+        (
+            new()
+                .member(pax, "x", b"9 size=0\n9 size=0\n")
+                .file("x", b""),
+            "size is told twice",
+        ),
+        (
+            new()
+                .member(EntryType::GNULongLink, "x", b"a\0")
+                .pax(pax, &[("linkpath", "b")])
+                .header(EntryType::Symlink, "x", 0),
+            "link is told twice",
+        ),
         (new().member(pax, "x", b"99 path=x"), "malformed"),
         (new().header(pax, "x", 1 << 40), "too long"),
         (
@@ -164,10 +200,7 @@ fn what_could_do_harm_is_refused() {
         (new().header(EntryType::Regular, "x", 1 << 40), "cut off"),
         (new().header(EntryType::Regular, "x", u64::MAX), "cut off"),
     ];
-    for (archive, why) in cases {
-        let refusal = archive.read().expect_err(why);
-        assert!(refusal.contains(why), "{refusal:?} should say {why:?}");
-    }
+    refuses(cases);
 }
 
 #[test]
@@ -214,6 +247,15 @@ fn a_hundred_thousand_members_are_read_and_too_many_are_not() {
     };
     let fault = Contents::read(u64::MAX, endless).expect_err("it has no end");
     assert!(fault.to_string().contains("more than 250000 members"));
+
+    let many = (0..17).fold(Archive::default(), |archive, _| {
+        archive.pax(EntryType::XHeader, &[("mtime", "1")])
+    });
+    let refusal = many.file("x", b"").read().expect_err("too many of them");
+    assert!(
+        refusal.contains("more than 16 extended headers"),
+        "{refusal}"
+    );
 }
 
 #[test]
