@@ -15,18 +15,18 @@ use futures_util::future::try_join_all;
 use futures_util::stream;
 use tokio::sync::{Mutex, OnceCell};
 
-use super::contents::{Contents, Span};
+use super::contents::Span;
 use super::layer::{self, Layer};
-use super::saved::{self, Name, Written};
+use super::listed::List;
+use super::saved;
 use super::store::{Opening, Store};
 use crate::endpoint::backoff::Backoff;
 use crate::endpoint::{BlobStream, Head, Labels, OnlyImage, Overwrite, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
+use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::media_type;
-use crate::reference::RegistryReference;
 
 /// The longest `manifest.json` that is read.
 const LONGEST_LIST: u64 = 16 << 20;
@@ -46,16 +46,9 @@ pub struct DockerArchive {
 #[derive(Debug)]
 struct Opened {
     store: Arc<Store>,
-    images: Vec<Image>,
-}
-
-/// An image of the archive.
-#[derive(Debug)]
-struct Image {
-    names: Vec<Name>,
-    config: Span,
-    layers: Vec<Span>,
-    converted: OnceCell<Converted>,
+    list: List,
+    /// The images of the list as a registry has them, each once it was asked for.
+    converted: Vec<OnceCell<Converted>>,
 }
 
 /// An image as a registry has it.
@@ -64,15 +57,6 @@ struct Converted {
     manifest: Manifest,
     config: Digest,
     layers: Vec<Layer>,
-}
-
-/// A name in the archive: `alpine:3.20`, whole `docker.io/library/alpine:3.20`.
-fn name_of(text: &str) -> Option<Name> {
-    let name = RegistryReference::of_image(text).ok()?;
-    Some(Name {
-        repository: name.place(),
-        tag: name.tag?,
-    })
 }
 
 impl DockerArchive {
@@ -96,8 +80,8 @@ impl DockerArchive {
     /// `not-found` when there is no such file, `protocol` when it is no archive that can be trusted.
     pub async fn tags(&self) -> Result<Vec<String>> {
         let opened = self.opened().await?;
-        let names = opened.images.iter().flat_map(|image| &image.names);
-        let mut tags: Vec<String> = names.map(|name| opened.shortened(name)).collect();
+        let names = opened.list.images.iter().flat_map(|image| &image.names);
+        let mut tags: Vec<String> = names.map(|name| opened.list.shortened(name)).collect();
         tags.sort_unstable();
         tags.dedup();
         Ok(tags)
@@ -111,12 +95,12 @@ impl DockerArchive {
     pub async fn only_image(&self) -> Result<OnlyImage> {
         let opened = self.opened().await?;
         let mut images = Vec::new();
-        for image in &opened.images {
-            let digest = self.converted(opened, image).await?.manifest.digest.clone();
+        for (place, image) in opened.list.images.iter().enumerate() {
+            let digest = self.converted(opened, place).await?.manifest.digest.clone();
             match image.names.as_slice() {
                 [] => images.push(OnlyImage { name: None, digest }),
                 names => images.extend(names.iter().map(|name| OnlyImage {
-                    name: Some(opened.shortened(name)),
+                    name: Some(opened.list.shortened(name)),
                     digest: digest.clone(),
                 })),
             }
@@ -144,22 +128,24 @@ impl DockerArchive {
             return Ok(None);
         }
         let opened = self.opened().await?;
-        for image in &opened.images {
-            let named = match target {
-                Target::Tag(tag) => image.names.iter().any(|name| opened.is_called(name, tag)),
-                Target::Digest(_) => true,
-            };
-            if !named {
-                continue;
+        match target {
+            Target::Tag(tag) => {
+                let Some((place, _)) = opened.list.called(tag) else {
+                    return Ok(None);
+                };
+                let converted = self.converted(opened, place).await?;
+                Ok(Some(converted.manifest.clone()))
             }
-            let manifest = &self.converted(opened, image).await?.manifest;
-            if matches!(target, Target::Tag(_))
-                || *target == Target::Digest(manifest.digest.clone())
-            {
-                return Ok(Some(manifest.clone()));
+            Target::Digest(digest) => {
+                for place in 0..opened.list.images.len() {
+                    let manifest = &self.converted(opened, place).await?.manifest;
+                    if manifest.digest == *digest {
+                        return Ok(Some(manifest.clone()));
+                    }
+                }
+                Ok(None)
             }
         }
-        Ok(None)
     }
 
     /// The repository of the image behind `target`, where it has a name.
@@ -169,12 +155,11 @@ impl DockerArchive {
     /// When the archive cannot be read.
     pub async fn repository(&self, target: &Target) -> Result<Option<String>> {
         let opened = self.opened().await?;
-        let names = opened.images.iter().flat_map(|image| &image.names);
-        let mut meant = names.filter(|name| match target {
-            Target::Tag(tag) => opened.is_called(name, tag),
-            Target::Digest(_) => false,
-        });
-        Ok(meant.next().map(|name| name.repository.clone()))
+        let called = match target {
+            Target::Tag(tag) => opened.list.called(tag),
+            Target::Digest(_) => None,
+        };
+        Ok(called.map(|(_, name)| name.repository.clone()))
     }
 
     /// Whether a blob is one of an image that has been read.
@@ -274,8 +259,14 @@ impl DockerArchive {
     }
 
     /// The image as a registry has it: its layers measured, side by side.
-    async fn converted<'a>(&self, opened: &Opened, image: &'a Image) -> Result<&'a Converted> {
-        let converted = image.converted.get_or_try_init(|| async {
+    async fn converted<'a>(&self, opened: &'a Opened, place: usize) -> Result<&'a Converted> {
+        let image = opened
+            .list
+            .images
+            .get(place)
+            .zip(opened.converted.get(place));
+        let (image, converted) = image.expect("places are those of images of the list");
+        let converted = converted.get_or_try_init(|| async {
             let text = opened.store.read(image.config);
             let text = text.map_err(|why| self.failed(Kind::LocalIo).because(why))?;
             let diff_ids = saved::diff_ids(&text);
@@ -388,34 +379,19 @@ impl Opened {
         let text = store
             .read(list)
             .map_err(|why| refused(Kind::LocalIo, why.to_string()))?;
-        let written: Vec<Written> = serde_json::from_slice(&text)
-            .map_err(|why| refused(Kind::InvalidManifest, format!("manifest.json: {why}")))?;
-        let images = written.into_iter().map(|image| {
-            Image::of(image, &contents).map_err(|why| refused(Kind::InvalidManifest, why))
-        });
+        let list = List::read(&text, &contents);
+        let list = list.map_err(|why| refused(Kind::InvalidManifest, why))?;
         Ok(Arc::new(Self {
-            images: images.collect::<Result<_>>()?,
+            converted: list.images.iter().map(|_| OnceCell::new()).collect(),
+            list,
             store: Arc::new(store),
         }))
     }
 
-    /// The tag alone where all images are of one repository.
-    fn shortened(&self, name: &Name) -> String {
-        let mut names = self.images.iter().flat_map(|image| &image.names);
-        if names.all(|other| other.repository == name.repository) {
-            name.tag.clone()
-        } else {
-            format!("{}:{}", name.repository, name.tag)
-        }
-    }
-
-    fn is_called(&self, name: &Name, text: &str) -> bool {
-        self.shortened(name) == text || name_of(text).as_ref() == Some(name)
-    }
-
     fn find(&self, digest: &Digest) -> Option<Found<'_>> {
-        self.images.iter().find_map(|image| {
-            let converted = image.converted.get()?;
+        let images = self.list.images.iter().zip(&self.converted);
+        images.into_iter().find_map(|(image, converted)| {
+            let converted = converted.get()?;
             if converted.config == *digest {
                 return Some(Found::Config(image.config));
             }
@@ -424,39 +400,6 @@ impl Opened {
                 .iter()
                 .find(|layer| layer.digest == *digest);
             layer.map(Found::Layer)
-        })
-    }
-}
-
-impl Image {
-    /// The image that an entry of `manifest.json` describes; the names in it may be links.
-    fn of(written: Written, contents: &Contents) -> std::result::Result<Self, String> {
-        let find = |name: &str| {
-            let found = contents.follow(name);
-            found.ok_or_else(|| {
-                format!("manifest.json names {name:?}, which the archive does not hold")
-            })
-        };
-        let config = find(&written.config)?;
-        if config.size > MAX_MANIFEST_BYTES as u64 {
-            return Err(format!(
-                "{:?} has {} bytes, more than a config may have",
-                written.config, config.size
-            ));
-        }
-        let names = written.repo_tags.unwrap_or_default();
-        let parsed = names.iter().map(|name| {
-            name_of(name).ok_or_else(|| format!("manifest.json has the name {name:?}"))
-        });
-        let layers = written.layers.unwrap_or_default();
-        Ok(Self {
-            names: parsed.collect::<std::result::Result<_, _>>()?,
-            config,
-            layers: layers
-                .iter()
-                .map(|name| find(name))
-                .collect::<std::result::Result<_, _>>()?,
-            converted: OnceCell::new(),
         })
     }
 }

@@ -6,6 +6,7 @@ pub mod compose;
 pub mod contents;
 pub mod docker;
 mod layer;
+mod listed;
 pub mod members;
 mod partial;
 mod pipe;
