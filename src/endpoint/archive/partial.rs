@@ -1,5 +1,6 @@
 //! A file that is not yet whole. Where the system can, it has no name until it is, and is gone whatever
-//! ends the process; elsewhere it has a temporary name beside its final one.
+//! ends the process; elsewhere it has a temporary name beside its final one, and a lock as long as its
+//! process lives: the next one to write there removes what has none.
 
 use std::fs::File;
 use std::io;
@@ -7,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use super::members::Places;
 use super::positioned::{read_exact_at, write_all_at};
-use crate::endpoint::layout::partial_beside;
-use crate::endpoint::layout::sync_directory;
+use crate::endpoint::layout::{PARTIAL, partial_called, sync_directory};
 
 /// How much is moved at once.
 const MOVE_SIZE: u64 = 1 << 20;
+/// How much of an archive's name is in the name of its partial file.
+const LONGEST_NAME: usize = 100;
 
 /// A file that is being written.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ impl Partial {
     /// out about before anything is fetched.
     pub(super) fn create(path: &Path, length: u64) -> io::Result<Self> {
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        sweep(&path);
         let partial = Self {
             file: Written::beside(&path)?,
             path,
@@ -95,15 +98,20 @@ impl Written {
         use rustix::fs::{Mode, OFlags};
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(parent(path), flags, Mode::from_raw_mode(0o666)) {
-            Ok(file) => Ok(Self::Nameless(file.into())),
+            Ok(file) => {
+                let file = File::from(file);
+                // It has a temporary name for a moment in the end.
+                lock(&file);
+                Ok(Self::Nameless(file))
+            }
             // Not every file system has such files.
-            Err(_) => partial_beside(path).map(Self::Named),
+            Err(_) => named_beside(path).map(Self::Named),
         }
     }
 
     #[cfg(not(target_os = "linux"))]
     fn beside(path: &Path) -> io::Result<Self> {
-        partial_beside(path).map(Self::Named)
+        named_beside(path).map(Self::Named)
     }
 
     fn name(self, path: &Path) -> io::Result<()> {
@@ -113,6 +121,61 @@ impl Written {
             Self::Named(file) => file.into_temp_path(),
         };
         named.persist(path).map_err(|error| error.error)
+    }
+}
+
+/// A new file with a temporary name beside `path`, locked.
+fn named_beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    loop {
+        let file = partial_called(&prefix(path), path)?;
+        lock(file.as_file());
+        // Before it was locked another process may have taken it for one of the dead.
+        if file.path().try_exists()? {
+            return Ok(file);
+        }
+    }
+}
+
+/// Shows others that the writer of `file` lives. Where nothing can be locked, they remove nothing either.
+fn lock(file: &File) {
+    if let Err(error) = file.lock() {
+        tracing::debug!(%error, "a partial file cannot be locked");
+    }
+}
+
+/// What the names of partial files for `path` begin with.
+fn prefix(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let plain = |letter: char| match letter {
+        '.' | '-' | '_' => letter,
+        letter if letter.is_ascii_alphanumeric() => letter,
+        _ => '_',
+    };
+    let name: String = name.chars().map(plain).take(LONGEST_NAME).collect();
+    format!("{}{name}-", PARTIAL.0)
+}
+
+/// Removes partial files for `path` that no living process holds; what cannot be removed does no harm.
+fn sweep(path: &Path) {
+    let prefix = prefix(path);
+    let Ok(entries) = std::fs::read_dir(parent(path)) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = name.starts_with(&prefix) && name.ends_with(PARTIAL.1);
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let removed = File::options().write(true).open(entry.path());
+        let removed = removed.and_then(|file| {
+            file.try_lock()?;
+            std::fs::remove_file(entry.path())
+        });
+        if let Err(error) = removed {
+            tracing::info!(%error, file = %name, "a partial file stays");
+        }
     }
 }
 
@@ -127,7 +190,8 @@ fn linked_beside(file: &File, path: &Path) -> io::Result<tempfile::TempPath> {
         rustix::fs::linkat(CWD, &nameless, CWD, name, AtFlags::SYMLINK_FOLLOW)?;
         Ok(())
     };
-    let linked = crate::endpoint::layout::partial_name().make_in(parent(path), link)?;
+    let prefix = prefix(path);
+    let linked = crate::endpoint::layout::partial_name(&prefix).make_in(parent(path), link)?;
     Ok(linked.into_temp_path())
 }
 
@@ -153,4 +217,73 @@ pub(super) fn parent(path: &Path) -> &Path {
     parent
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn names(directory: &Path) -> BTreeSet<String> {
+        let entries = std::fs::read_dir(directory).expect("a directory");
+        let name = |entry: io::Result<std::fs::DirEntry>| {
+            let name = entry.expect("an entry").file_name();
+            name.to_string_lossy().into_owned()
+        };
+        entries.map(name).collect()
+    }
+
+    /// As on a file system without nameless files.
+    fn named(path: &Path, bytes: &[u8]) -> Partial {
+        let file = named_beside(path).expect("a file");
+        let partial = Partial {
+            path: path.to_owned(),
+            file: Written::Named(file),
+        };
+        partial.write(bytes, 0).expect("written");
+        partial
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_nothing_that_lives() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("bundle.tar");
+        let dead = named_beside(&path).expect("a file");
+        let (file, dead) = dead.keep().expect("it stays as after a kill");
+        let alive = named(&path, b"more");
+        let others = [
+            ".barge-other.tar-x.partial",
+            ".barge-x.partial",
+            "bundle.tar-",
+        ];
+        for other in others {
+            std::fs::write(directory.path().join(other), b"").expect("written");
+        }
+        let count = names(directory.path()).len();
+
+        sweep(&path);
+        assert_eq!(names(directory.path()).len(), count, "both are held");
+        drop(file);
+        drop(Partial::create(&path, 1000).expect("a file"));
+        assert!(!dead.exists());
+        assert_eq!(names(directory.path()).len(), count - 1);
+
+        alive.persist(4).expect("it gets its name");
+        assert_eq!(std::fs::read(&path).expect("it is there"), b"more");
+        let expected = others.into_iter().chain(["bundle.tar"]);
+        assert_eq!(
+            names(directory.path()),
+            expected.map(str::to_owned).collect()
+        );
+    }
+
+    #[test]
+    fn a_name_of_any_length_and_kind_has_a_partial_beside_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        for name in ["\u{1f980}".repeat(60), "a b".into(), "x".repeat(255)] {
+            let path = directory.path().join(name);
+            named(&path, b"1").persist(1).expect("it gets its name");
+            assert!(path.exists());
+        }
+    }
 }

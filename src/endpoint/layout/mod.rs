@@ -26,7 +26,7 @@ use crate::image::manifest::{Descriptor, Manifest};
 /// How much is read from a file at once.
 const READ_SIZE: usize = 256 << 10;
 /// How a file that is not yet whole is named.
-const PARTIAL: (&str, &str) = (".barge-", ".partial");
+pub(super) const PARTIAL: (&str, &str) = (".barge-", ".partial");
 /// A partial file this old belongs to no run: it was left by a kill or a power cut.
 const STALE: Duration = Duration::from_hours(24);
 
@@ -339,8 +339,16 @@ impl fmt::Display for Layout {
 
 /// A new file beside `path`, which is gone when it is dropped before it has its final name.
 pub(crate) fn partial_beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    partial_called(PARTIAL.0, path)
+}
+
+/// The same under a name that begins with `prefix`.
+pub(super) fn partial_called(
+    prefix: &str,
+    path: &Path,
+) -> std::io::Result<tempfile::NamedTempFile> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut builder = partial_name();
+    let mut builder = partial_name(prefix);
     #[cfg(unix)]
     {
         // As any other file: the user's umask decides who reads a layout.
@@ -351,9 +359,9 @@ pub(crate) fn partial_beside(path: &Path) -> std::io::Result<tempfile::NamedTemp
 }
 
 /// How a file that is not yet whole is named.
-pub(super) fn partial_name() -> tempfile::Builder<'static, 'static> {
+pub(super) fn partial_name(prefix: &str) -> tempfile::Builder<'_, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(PARTIAL.0).suffix(PARTIAL.1);
+    builder.prefix(prefix).suffix(PARTIAL.1);
     builder
 }
 
