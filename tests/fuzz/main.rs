@@ -41,8 +41,9 @@ mod corpus {
             let mut count = 0;
             for input in inputs {
                 let path = input.expect("an entry").path();
-                eprintln!("{}", path.display());
-                target(&fs::read(&path).expect("a file"));
+                let bytes = fs::read(&path).expect("a file");
+                let held = std::panic::catch_unwind(|| target(&bytes));
+                assert!(held.is_ok(), "{}", path.display());
                 count += 1;
             }
             assert!(count > 0, "{name} has no corpus");

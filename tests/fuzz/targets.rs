@@ -83,7 +83,7 @@ pub(crate) fn tar_index(data: &[u8]) {
 
 /// An OCI archive is read or refused; what is read of it is what it says.
 pub(crate) fn oci_archive(data: &[u8]) {
-    reading(&with_checksums(data), async |path| {
+    reading(&with_checksums(data), &async |path| {
         let archive = OciArchive::new(path.to_owned(), Side::Source, patience());
         let _ = archive.only_image().await;
         for tag in archive.tags().await?.into_iter().take(TAGS) {
@@ -104,7 +104,7 @@ pub(crate) fn oci_archive(data: &[u8]) {
 
 /// An archive of `docker save` is read or refused; its blobs are what the manifests made for it say.
 pub(crate) fn docker_archive(data: &[u8]) {
-    reading(&with_checksums(data), async |path| {
+    reading(&with_checksums(data), &async |path| {
         let archive = DockerArchive::new(path.to_owned(), patience());
         let _ = archive.only_image().await;
         for tag in archive.tags().await?.into_iter().take(TAGS) {
@@ -306,7 +306,7 @@ fn with_checksums(data: &[u8]) -> Vec<u8> {
 }
 
 /// Reads a file of these bytes; what is wrong with them is told as that, and is no fault of ours.
-fn reading(bytes: &[u8], read: impl AsyncFn(&Path) -> Result<()>) {
+fn reading(bytes: &[u8], read: &impl AsyncFn(&Path) -> Result<()>) {
     thread_local! {
         static RUNTIME: RefCell<tokio::runtime::Runtime> = RefCell::new(
             tokio::runtime::Builder::new_current_thread().build().expect("a runtime"),
