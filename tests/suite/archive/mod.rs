@@ -3,6 +3,8 @@
 mod docker;
 mod existing;
 mod hostile;
+mod memory;
+mod peers;
 mod read;
 mod save;
 mod trouble;
