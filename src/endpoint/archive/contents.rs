@@ -171,6 +171,8 @@ impl Contents {
 /// What extended headers say of the member after them.
 #[derive(Default)]
 struct Extension {
+    /// Whether there was any header of the kind.
+    is_there: bool,
     name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
@@ -191,6 +193,9 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Walk<R> {
             let mut block = [0; BLOCK_BYTES];
             self.fill(self.at, &mut block)?;
             if block.iter().all(|byte| *byte == 0) {
+                if extension.is_there {
+                    return refused("it ends behind an extended header, whose member is missing");
+                }
                 return Ok(None);
             }
             let header = Header::from_byte_slice(&block);
@@ -224,6 +229,7 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Walk<R> {
             EntryType::GNULongLink => once(&mut known.link, self.long_name(header)?, "link")?,
             _ => return Ok(false),
         }
+        known.is_there |= kind != EntryType::XGlobalHeader;
         Ok(true)
     }
 

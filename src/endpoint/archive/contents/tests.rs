@@ -191,6 +191,7 @@ fn what_speaks_of_itself_in_two_ways_is_refused() {
                 .header(EntryType::Symlink, "x", 0),
             "link is told twice",
         ),
+        (new().pax(pax, &[("mtime", "1")]), "member is missing"),
         (new().member(pax, "x", b"99 path=x"), "malformed"),
         (new().header(pax, "x", 1 << 40), "too long"),
         (
