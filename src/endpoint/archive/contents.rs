@@ -229,6 +229,9 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Walk<R> {
             EntryType::GNULongLink => once(&mut known.link, self.long_name(header)?, "link")?,
             _ => return Ok(false),
         }
+        if header.as_ustar().is_none() && header.as_gnu().is_none() {
+            return refused("an extended header is of a format that has none");
+        }
         known.is_there |= kind != EntryType::XGlobalHeader;
         Ok(true)
     }

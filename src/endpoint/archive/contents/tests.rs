@@ -122,6 +122,17 @@ fn refuses<const N: usize>(cases: [(Archive, &str); N]) {
     }
 }
 
+/// Other readers take such a header for a file.
+#[test]
+fn an_extended_header_of_a_format_without_any_is_refused() {
+    let mut archive = Archive::default().pax(EntryType::XHeader, &[("path", "a")]);
+    let mut header = Header::from_byte_slice(&archive.0[..512]).clone();
+    header.as_ustar_mut().expect("it is one").version = *b"15";
+    header.set_cksum();
+    archive.0[..512].copy_from_slice(header.as_bytes());
+    refuses([(archive.file("x", b""), "a format that has none")]);
+}
+
 #[test]
 fn what_could_do_harm_is_refused() {
     let new = Archive::default;
