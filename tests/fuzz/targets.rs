@@ -107,7 +107,7 @@ pub(crate) fn oci_archive(data: &[u8]) {
 /// An archive of `docker save` is read or refused; its blobs are what the manifests made for it say.
 pub(crate) fn docker_archive(data: &[u8]) {
     reading(&with_checksums(data), &async |path| {
-        let archive = DockerArchive::new(path.to_owned(), patience());
+        let archive = DockerArchive::new(path.to_owned(), Side::Source, patience());
         let _ = archive.only_image().await;
         for tag in archive.tags().await?.into_iter().take(TAGS) {
             let manifest = archive.manifest(&Target::Tag(tag)).await?;
