@@ -9,4 +9,5 @@ pub mod filter;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;
+pub mod referrers;
 mod selector;

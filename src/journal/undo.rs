@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Journal, Move};
 use crate::image::digest::Digest;
+use crate::image::referrers::list_tag;
 
 /// What tags point at now; `None`: the tag is not there. Tags that are not in it are not judged.
 pub type Now = BTreeMap<String, Option<Digest>>;
@@ -93,7 +94,7 @@ pub fn keeps(
     }
     // Where there is no referrers API a referrer has a tag of this name (distribution-spec, "Referrers
     // Tag Schema"), as signatures and attestations of cosign have.
-    let referrer = format!("{}-{}", digest.algorithm_name(), digest.hex());
+    let referrer = list_tag(digest);
     let mut others = others.iter().filter(|other| !tags.contains(&other.tag));
     others.find_map(|Reach { tag, digests }| {
         if digests.contains(digest) {

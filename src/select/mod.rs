@@ -109,7 +109,8 @@ pub fn is_digest_tag(tag: &str) -> bool {
     let (digest, suffix) = tag.split_once('.').unwrap_or((tag, ""));
     let digits = match digest.split_once('-') {
         Some(("sha256", hex)) if hex.len() == 64 => hex,
-        Some(("sha512", hex)) if hex.len() == 128 => hex,
+        // A tag has room for half of them (distribution-spec, "Referrers Tag Schema"), a REF for all.
+        Some(("sha512", hex)) if matches!(hex.len(), 64 | 128) => hex,
         _ => return false,
     };
     let known = tag.len() == digest.len() || matches!(suffix, "sig" | "att" | "sbom");
@@ -340,7 +341,8 @@ mod tests {
             (format!("sha256-{hex}."), false),
             (format!("sha256-{hex}.tar"), false),
             (format!("sha256-{}", hex.to_uppercase()), false),
-            (format!("sha512-{hex}"), false),
+            (format!("sha512-{hex}"), true),
+            (format!("sha512-{}", &hex[1..]), false),
             (format!("sha1-{hex}"), false),
             ("latest".to_owned(), false),
         ] {
