@@ -16,6 +16,7 @@ pub mod saving;
 mod store;
 pub mod writer;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use tokio::sync::{OnceCell, oneshot};
 use self::contents::{Contents, Span};
 use self::store::{Opening, Store};
 use super::backoff::Backoff;
+use super::layout::attached::{self, Lists, understood};
 use super::layout::index_file::IndexFile;
 use super::layout::stored::Stored;
 use super::{BlobStream, Head, Labels, Lent, OnlyImage, Target};
@@ -33,8 +35,10 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::referrers::list_tag;
 use crate::inventory::difference::{self, Difference};
 use crate::reference::STANDARD;
+use crate::select::is_digest_tag;
 
 /// The longest `index.json` that is read: thousands of tags.
 const LONGEST_INDEX: u64 = 16 << 20;
@@ -50,6 +54,8 @@ pub struct OciArchive {
     /// What it leaves out is read there.
     pub(super) lent: Arc<Lent>,
     opened: OnceCell<Option<Arc<Opened>>>,
+    /// What refers to what in it.
+    lists: OnceCell<Arc<Lists>>,
     pub(crate) backoff: Backoff,
 }
 
@@ -73,6 +79,7 @@ impl OciArchive {
             labels: Labels::default(),
             lent: Arc::default(),
             opened: OnceCell::new(),
+            lists: OnceCell::new(),
             backoff,
         }
     }
@@ -92,7 +99,26 @@ impl OciArchive {
     ///
     /// `not-found` when there is none, or several: the message lists them.
     pub async fn only_image(&self) -> Result<OnlyImage> {
-        self.present().await?.index.only_image(self)
+        let opened = self.present().await?;
+        let read = self.belonging(opened).await?;
+        let refers = |digest: &Digest| {
+            let manifest = read.get(digest).and_then(Option::as_ref);
+            Ok(manifest.is_some_and(|manifest| manifest.subject().is_some()))
+        };
+        opened.index.only_image(self, refers)
+    }
+
+    /// The manifests of the entries that may belong to an image.
+    async fn belonging(&self, opened: &Opened) -> Result<BTreeMap<Digest, Option<Manifest>>> {
+        let mut read = BTreeMap::new();
+        for entry in opened.index.entries() {
+            if entry.name.is_none_or(|name| is_digest_tag(&name)) {
+                let digest = entry.descriptor.digest;
+                let manifest = self.manifest(&Target::Digest(digest.clone())).await;
+                read.insert(digest, understood(manifest)?);
+            }
+        }
+        Ok(read)
     }
 
     /// What `target` points at; `None` also when its manifest is not there.
@@ -128,6 +154,24 @@ impl OciArchive {
         };
         let read = || opened.store.read(span);
         stored.read(span.size, read).map(Some)
+    }
+
+    /// What refers to `subject`.
+    ///
+    /// # Errors
+    ///
+    /// When the archive cannot be read.
+    pub async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let Some(opened) = self.opened().await? else {
+            return Ok(Vec::new());
+        };
+        let known = self.lists.get_or_try_init(|| async {
+            let read = self.belonging(opened).await?;
+            let read = |digest: &Digest| Ok(read.get(digest).cloned().flatten());
+            attached::lists(&opened.index, read).map(Arc::new)
+        });
+        let found = known.await?.get(&list_tag(subject)).cloned();
+        Ok(found.unwrap_or_default())
     }
 
     /// Whether the blob is there, in its right size.

@@ -9,11 +9,13 @@ use std::path::Path;
 
 use serde_json::value::RawValue;
 
-use super::super::{Labels, OnlyImage, Overwrite, Target};
+use super::super::{OnlyImage, Overwrite, Target};
 use super::{sync_directory, write_whole};
 use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::reference::is_tag;
+use crate::select::is_digest_tag;
 
 const INDEX: &str = "index.json";
 const LOCK: &str = ".barge.lock";
@@ -110,8 +112,13 @@ impl IndexFile {
         names
     }
 
-    /// The one image of `place`; with several the error lists them.
-    pub(in crate::endpoint) fn only_image(&self, place: &dyn Display) -> Result<OnlyImage> {
+    /// The one image of `place`; with several the error lists them. What belongs to an image is none: a
+    /// digest tag, and what has no name and `refers` to another.
+    pub(in crate::endpoint) fn only_image(
+        &self,
+        place: &dyn Display,
+        refers: impl Fn(&Digest) -> Result<bool>,
+    ) -> Result<OnlyImage> {
         let mut entries: Vec<_> = self.entries().collect();
         // A name tells more than none: the nameless entry of a named image is no second image.
         entries.sort_by_key(|entry| entry.name.is_none());
@@ -123,6 +130,21 @@ impl IndexFile {
             let digest = descriptor.digest;
             if name.is_some() || images.iter().all(|image| image.digest != digest) {
                 images.push(OnlyImage { name, digest });
+            }
+        }
+        if images.len() > 1 {
+            let mut own = Vec::new();
+            for image in &images {
+                let belongs = match &image.name {
+                    Some(name) => is_digest_tag(name),
+                    None => refers(&image.digest)?,
+                };
+                if !belongs {
+                    own.push(image.clone());
+                }
+            }
+            if !own.is_empty() {
+                images = own;
             }
         }
         OnlyImage::among(images, place)
@@ -305,17 +327,15 @@ fn entry_text(
     serde_json::value::to_raw_value(&entry)
 }
 
-/// Enters `manifests`, each as its name, into the index of the layout at `path`: alone among all
-/// processes, and all of them by one rename.
-pub(super) fn enter(
+/// Changes the index of the layout at `path`: alone among all processes, and by one rename. `change` tells
+/// whether it changed anything.
+pub(super) fn change(
     path: &Path,
-    manifests: &[(Manifest, Option<String>)],
-    labels: &Labels,
+    change: impl FnOnce(&mut IndexFile) -> Result<bool>,
 ) -> Result<()> {
     let file = path.join(INDEX);
-    let failed = |why: &dyn std::fmt::Display| {
-        Error::new(Kind::LocalIo, "write", file.display()).because(why)
-    };
+    let failed =
+        |why: &dyn Display| Error::new(Kind::LocalIo, "write", file.display()).because(why);
     let lock = File::options()
         .create(true)
         .truncate(false)
@@ -324,18 +344,7 @@ pub(super) fn enter(
     let lock = lock.map_err(|error| failed(&error))?;
     lock.lock().map_err(|error| failed(&error))?;
     let mut index = IndexFile::read(path)?.unwrap_or_else(IndexFile::empty);
-    let mut changed = false;
-    for (manifest, name) in manifests {
-        let names = Names {
-            reference: name.as_deref(),
-            repository: labels.repository.as_deref(),
-        };
-        let place = format_args!("oci:{}", path.display());
-        index.check_owner(names, labels.overwrite, &place)?;
-        let entered = index.enter(manifest, names);
-        changed |= entered.map_err(|error| failed(&error))?;
-    }
-    if changed {
+    if change(&mut index)? {
         let text = index.text().map_err(|error| failed(&error))?;
         write_whole(&file, text.as_bytes()).map_err(|error| failed(&error))?;
         sync_directory(path).map_err(|error| failed(&error))?;

@@ -1,19 +1,22 @@
 //! An OCI image layout (image-spec, `image-layout.md`): a directory with `oci-layout`, `index.json`
 //! and `blobs/`. Content arrives under a temporary name; `index.json` changes by one rename.
 
+pub(super) mod attached;
 pub(super) mod index_file;
 pub(super) mod stored;
 
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
+pub use self::attached::Arrivals;
+use self::attached::Lists;
 use self::index_file::IndexFile;
 use self::stored::Stored;
 use super::backoff::Backoff;
@@ -36,6 +39,8 @@ pub struct Layout {
     path: PathBuf,
     pub(super) labels: Labels,
     pub(crate) backoff: Backoff,
+    /// What refers to what, as it was when it was first asked for.
+    lists: OnceLock<Arc<Lists>>,
 }
 
 impl Layout {
@@ -46,6 +51,7 @@ impl Layout {
             path,
             labels: Labels::default(),
             backoff,
+            lists: OnceLock::new(),
         }
     }
 
@@ -86,7 +92,7 @@ impl Layout {
     /// `not-found` when there is none, `usage` when there are several: the message lists them.
     pub fn only_image(&self) -> Result<OnlyImage> {
         let index = self.index()?.ok_or_else(|| self.missing())?;
-        index.only_image(self)
+        index.only_image(self, |digest| Ok(self.refers(digest)?.is_some()))
     }
 
     /// What `target` points at; `None` also when its manifest is not there.
@@ -231,7 +237,12 @@ impl Layout {
     /// When either file cannot be written.
     pub async fn publish(&self, manifest: &Manifest, target: &Target) -> Result<()> {
         self.put_manifest(manifest).await?;
-        self.enter(vec![(manifest.clone(), target.clone())]).await
+        let images = vec![(manifest.clone(), target.clone())];
+        self.enter(Arrivals {
+            images,
+            ..Arrivals::default()
+        })
+        .await
     }
 
     /// Refuses to enter an image under a REF that another repository's image has.
@@ -248,27 +259,6 @@ impl Layout {
             repository: self.labels.repository.as_deref(),
         };
         index.check_owner(names, self.labels.overwrite, self)
-    }
-
-    /// Enters manifests that are stored into `index.json`, all at once.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written; nothing is entered then.
-    pub async fn enter(&self, manifests: Vec<(Manifest, Target)>) -> Result<()> {
-        let named = manifests
-            .into_iter()
-            .map(|(manifest, target)| match target {
-                Target::Tag(tag) => (manifest, Some(tag)),
-                Target::Digest(_) => (manifest, None),
-            });
-        let (layout, named) = (self.clone(), named.collect::<Vec<_>>());
-        let entered = tokio::task::spawn_blocking(move || {
-            index_file::enter(&layout.path, &named, &layout.labels)
-        });
-        entered
-            .await
-            .map_err(|error| self.error(Kind::LocalIo, "write").because(error))?
     }
 
     /// The repository that the image behind `target` is of, where its entry tells.

@@ -1,18 +1,12 @@
-//! Taking something away: tags and manifests (distribution-spec, "Deleting Tags", "Deleting
-//! Manifests"), and the question who refers to one ("Listing Referrers").
+//! Taking something away: tags and manifests (distribution-spec, "Deleting Tags", "Deleting Manifests").
 
 use reqwest::Method;
-use reqwest::header::{ACCEPT, HeaderValue};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::Repository;
 use super::auth::Scope;
 use super::manifests::path;
 use crate::endpoint::Target;
-use crate::error::{Error, Kind, Result};
-use crate::image::digest::Digest;
-use crate::image::manifest::{MAX_MANIFEST_BYTES, media_type};
+use crate::error::{Error, Result};
 
 /// What came of a deletion that the registry did not fail at.
 #[derive(Debug)]
@@ -56,37 +50,5 @@ impl Repository {
             400 | 405 | 501 => Ok(Deletion::Impossible(error)),
             _ => Err(error),
         }
-    }
-
-    /// Whether the registry knows of manifests that refer to `digest`. `None`: it cannot be asked.
-    ///
-    /// # Errors
-    ///
-    /// When the registry cannot be reached, does not allow it, or answers something else than an index.
-    pub async fn has_referrers(&self, digest: &Digest) -> Result<Option<bool>> {
-        #[derive(Deserialize)]
-        struct Index {
-            #[serde(default)]
-            manifests: Option<Vec<IgnoredAny>>,
-        }
-        let path = format!("referrers/{digest}");
-        let mut call = self.call(Method::GET, &path, "list referrers of").await?;
-        call.target = self.named(&Target::Digest(digest.clone()));
-        call.longest.0 = MAX_MANIFEST_BYTES;
-        call.headers
-            .insert(ACCEPT, HeaderValue::from_static(media_type::OCI_INDEX));
-        let reply = self.small(call.clone()).await?;
-        // Quay says 400 for a digest that it does not know; the others without the API 404 or 405.
-        if matches!(reply.status.as_u16(), 400 | 404 | 405) {
-            return Ok(None);
-        }
-        if !reply.status.is_success() {
-            return Err(self.error_of(&reply, &call));
-        }
-        let index: Index = serde_json::from_slice(&reply.body).map_err(|why| {
-            call.error(Kind::Protocol)
-                .because(format!("not an index of referrers: {why}"))
-        })?;
-        Ok(Some(index.manifests.is_some_and(|found| !found.is_empty())))
     }
 }

@@ -100,9 +100,19 @@ impl Repository {
     ///
     /// When the registry refuses it; the message has its words.
     pub async fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        self.put_for_reply(manifest, target).await.map(|_| ())
+    }
+
+    /// The same, for who wants to know what the registry says to it.
+    pub(super) async fn put_for_reply(
+        &self,
+        manifest: &Manifest,
+        target: &Target,
+    ) -> Result<Reply> {
         let call = self.put_call(manifest, target).await?;
         let reply = self.small(call.clone()).await?;
-        self.stored(&call, &reply, manifest)
+        self.stored(&call, &reply, manifest)?;
+        Ok(reply)
     }
 
     /// One try of [`Repository::put_manifest`], for who decides himself whether there is another one.

@@ -15,6 +15,7 @@ pub mod login;
 mod manifests;
 mod pieces;
 mod proxies;
+mod referrers;
 mod registries;
 mod request;
 mod session;
@@ -101,6 +102,10 @@ pub struct Repository {
     proving: tokio::sync::Mutex<()>,
     /// Small blobs that were read to be looked into, until they are copied.
     looked_into: Mutex<HashMap<Digest, Bytes>>,
+    /// Whether there is a referrers API.
+    referrers_api: OnceCell<bool>,
+    /// The digest tags of a source; `None` where it does not list its tags.
+    digest_tags: OnceCell<Option<BTreeSet<String>>>,
 }
 
 impl fmt::Debug for Repository {
@@ -145,6 +150,8 @@ impl Repository {
             singles: Singles::default(),
             proving: tokio::sync::Mutex::default(),
             looked_into: Mutex::default(),
+            referrers_api: OnceCell::new(),
+            digest_tags: OnceCell::new(),
             host: place.host,
         })
     }

@@ -34,6 +34,13 @@ impl Repository {
     ///
     /// `not-found` when the repository does not exist, or what else went wrong.
     pub async fn tags(&self) -> Result<Vec<String>> {
+        let tags = self.list_tags().await?;
+        self.note_digest_tags(&tags);
+        Ok(tags)
+    }
+
+    /// The same, of which nothing is remembered.
+    pub(super) async fn list_tags(&self) -> Result<Vec<String>> {
         let mut call = self.call(Method::GET, "tags/list", "list tags of").await?;
         call.longest.0 = LONGEST;
         call.url
@@ -101,7 +108,7 @@ impl Repository {
 }
 
 /// The URL of `Link: <URL>; rel="next"` (RFC 8288), also with an unquoted `rel`.
-fn next_page(headers: &HeaderMap, url: &Url) -> Option<Url> {
+pub(super) fn next_page(headers: &HeaderMap, url: &Url) -> Option<Url> {
     let values = headers
         .get_all(LINK)
         .iter()

@@ -18,7 +18,7 @@ pub use self::stage::Staged;
 pub use self::undo::{Options, UndoJob, undo};
 use super::{Ended, Shared, Stop, TagEnd, TagJob, work};
 use crate::endpoint::Endpoint;
-use crate::endpoint::layout::Layout;
+use crate::endpoint::layout::{Arrivals, Layout};
 use crate::endpoint::registry::Repository;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Status, Undone};
@@ -167,7 +167,11 @@ impl Rollback<'_> {
             return Ok(Ended::Tags);
         }
         let started = Instant::now();
-        layout.enter(entries).await?;
+        let arrivals = Arrivals {
+            images: entries,
+            ..Arrivals::default()
+        };
+        layout.enter(arrivals).await?;
         self.shared.events.send(Event::Flipped(started.elapsed()));
         Ok(Ended::Flipped)
     }

@@ -1,0 +1,178 @@
+//! What refers to something in a layout, or a layout in an archive: the lists under digest tags that regctl
+//! keeps, and entries without a name whose manifest has a `subject`, as oras writes them.
+
+use std::collections::BTreeMap;
+
+use super::index_file::{self, IndexFile, Names};
+use super::{Layout, write_whole};
+use crate::endpoint::Target;
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::referrers::{artifact_type, list_tag, merge};
+use crate::select::is_digest_tag;
+
+/// What refers to something, by the name of its list.
+pub(in crate::endpoint) type Lists = BTreeMap<String, Vec<Descriptor>>;
+
+/// What is entered into a layout at once.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    /// Images and what they are called.
+    pub images: Vec<(Manifest, Target)>,
+    /// What belongs to an image and has a tag made of its digest.
+    pub tags: Vec<(String, Manifest)>,
+    /// What refers to something.
+    pub referrers: Vec<(Digest, Vec<Manifest>)>,
+}
+
+/// What refers to what among the entries of `index`, whose manifests `read` gives.
+pub(in crate::endpoint) fn lists(
+    index: &IndexFile,
+    read: impl Fn(&Digest) -> Result<Option<Manifest>>,
+) -> Result<Lists> {
+    let mut lists = Lists::new();
+    for entry in index.entries() {
+        let (list, found) = match entry.name {
+            Some(name) if is_digest_tag(&name) && !name.contains('.') => {
+                let Some(list) = read(&entry.descriptor.digest)? else {
+                    continue;
+                };
+                (name, list.entries().to_vec())
+            }
+            Some(_) => continue,
+            None => {
+                let Some(manifest) = understood(read(&entry.descriptor.digest))? else {
+                    continue;
+                };
+                let Some(subject) = manifest.subject() else {
+                    continue;
+                };
+                let list = list_tag(&subject.digest);
+                let mut descriptor = entry.descriptor;
+                descriptor.artifact_type = Some(artifact_type(&manifest));
+                (list, vec![descriptor])
+            }
+        };
+        let known = lists.entry(list).or_default();
+        for descriptor in found {
+            if !known.iter().any(|known| known.digest == descriptor.digest) {
+                known.push(descriptor);
+            }
+        }
+    }
+    Ok(lists)
+}
+
+/// Without a name there may be anything: what is no manifest refers to nothing.
+pub(in crate::endpoint) fn understood(read: Result<Option<Manifest>>) -> Result<Option<Manifest>> {
+    match read {
+        Err(error) if matches!(error.kind(), Kind::Unsupported | Kind::InvalidManifest) => Ok(None),
+        other => other,
+    }
+}
+
+impl Layout {
+    /// What refers to `subject`.
+    ///
+    /// # Errors
+    ///
+    /// When the layout cannot be read.
+    pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let known = if let Some(known) = self.lists.get() {
+            known
+        } else {
+            let read = |digest: &Digest| self.manifest(&Target::Digest(digest.clone()));
+            let index = self.index()?;
+            let found = index.map_or_else(|| Ok(Lists::new()), |index| lists(&index, read))?;
+            self.lists.get_or_init(|| found.into())
+        };
+        Ok(known.get(&list_tag(subject)).cloned().unwrap_or_default())
+    }
+
+    /// What the manifest with this digest refers to.
+    pub(super) fn refers(&self, digest: &Digest) -> Result<Option<Digest>> {
+        let manifest = understood(self.manifest(&Target::Digest(digest.clone())))?;
+        let subject = manifest.as_ref().and_then(Manifest::subject);
+        Ok(subject.map(|subject| subject.digest.clone()))
+    }
+
+    /// Enters manifests that are stored into `index.json`, all at once.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; nothing is entered then.
+    pub async fn enter(&self, arrivals: Arrivals) -> Result<()> {
+        let layout = self.clone();
+        let entered = tokio::task::spawn_blocking(move || {
+            index_file::change(&layout.path, |index| layout.enter_into(index, &arrivals))
+        });
+        entered
+            .await
+            .map_err(|error| self.error(Kind::LocalIo, "write").because(error))?
+    }
+
+    /// Whether anything changed.
+    fn enter_into(&self, index: &mut IndexFile, arrivals: &Arrivals) -> Result<bool> {
+        let mut changed = false;
+        for (manifest, target) in &arrivals.images {
+            let names = Names {
+                reference: match target {
+                    Target::Tag(tag) => Some(tag),
+                    Target::Digest(_) => None,
+                },
+                repository: self.labels.repository.as_deref(),
+            };
+            index.check_owner(names, self.labels.overwrite, self)?;
+            changed |= self.entered(index, manifest, names)?;
+        }
+        for (subject, added) in &arrivals.referrers {
+            changed |= self.enter_referrers(index, subject, added)?;
+        }
+        for (tag, manifest) in &arrivals.tags {
+            changed |= self.entered(index, manifest, tagged(tag))?;
+        }
+        Ok(changed)
+    }
+
+    /// Enters what refers to `subject` in both forms: in its list, and each by itself.
+    fn enter_referrers(
+        &self,
+        index: &mut IndexFile,
+        subject: &Digest,
+        added: &[Manifest],
+    ) -> Result<bool> {
+        let tag = list_tag(subject);
+        let list = self.manifest(&Target::Tag(tag.clone()))?;
+        let mut changed = false;
+        if let Some(list) = merge(list.as_ref(), added)? {
+            let failed =
+                |error: &std::io::Error| self.blob_error("write manifest", &list.digest, error);
+            write_whole(&self.blob_path(&list.digest), &list.bytes)
+                .map_err(|error| failed(&error))?;
+            changed |= self.entered(index, &list, tagged(&tag))?;
+        }
+        for manifest in added {
+            changed |= self.entered(index, manifest, Names::default())?;
+        }
+        Ok(changed)
+    }
+
+    fn entered(
+        &self,
+        index: &mut IndexFile,
+        manifest: &Manifest,
+        names: Names<'_>,
+    ) -> Result<bool> {
+        let entered = index.enter(manifest, names);
+        entered.map_err(|why| Error::new(Kind::LocalIo, "write", self).because(why))
+    }
+}
+
+/// The name of what belongs to an image: of no repository, since a digest means the same everywhere.
+pub(in crate::endpoint) fn tagged(tag: &str) -> Names<'_> {
+    Names {
+        reference: Some(tag),
+        repository: None,
+    }
+}

@@ -1,0 +1,248 @@
+//! Referrers (distribution-spec 1.1, "Listing Referrers", "Unavailable Referrers API"): by the API where the
+//! registry has one, else by the tag that stands in for it.
+
+use std::collections::BTreeSet;
+
+use reqwest::header::{ACCEPT, HeaderValue};
+use reqwest::{Method, Url};
+
+use super::Repository;
+use super::request::Reply;
+use super::tags::next_page;
+use crate::endpoint::{Listing, Target};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Side};
+use crate::image::digest::Digest;
+use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, media_type};
+use crate::image::referrers::{MOST, Types, list_tag, merge};
+use crate::select::is_digest_tag;
+
+/// How often a list is written before its other writers have won.
+const TRIES: usize = 5;
+
+/// What the API says.
+enum Answer {
+    /// These refer to it.
+    Referrers(Vec<Descriptor>),
+    /// The registry does not know what they would refer to (Quay: 400).
+    Unknown,
+    /// There is no such API.
+    NoApi,
+}
+
+impl Repository {
+    /// What refers to `subject`, of these `types` as far as the registry tells types.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be found out.
+    pub async fn referrers(&self, subject: &Digest, types: &Types) -> Result<Vec<Descriptor>> {
+        match self.asked(subject, types, self.side).await? {
+            Answer::Referrers(found) => Ok(found),
+            Answer::Unknown | Answer::NoApi => self.listed(subject).await,
+        }
+    }
+
+    /// Whether the registry knows of manifests that refer to `subject`. `None`: it cannot be asked.
+    ///
+    /// # Errors
+    ///
+    /// When the registry cannot be reached, does not allow it, or answers something else than an index.
+    pub async fn has_referrers(&self, subject: &Digest) -> Result<Option<bool>> {
+        // Who may not look does not know: that must not read as nothing.
+        let every = Types::default();
+        Ok(match self.asked(subject, &every, Side::Source).await? {
+            Answer::Referrers(found) => Some(!found.is_empty()),
+            Answer::Unknown | Answer::NoApi => None,
+        })
+    }
+
+    /// Asks the API, of which the first answer tells whether there is one.
+    async fn asked(&self, subject: &Digest, types: &Types, side: Side) -> Result<Answer> {
+        let mut first = None;
+        let learn = async {
+            let answer = self.ask(subject, types, side).await?;
+            let served = !matches!(answer, Answer::NoApi);
+            first = Some(answer);
+            Ok::<_, Error>(served)
+        };
+        let served = *self.referrers_api.get_or_try_init(|| learn).await?;
+        match first {
+            Some(answer) => Ok(answer),
+            None if served => self.ask(subject, types, side).await,
+            None => Ok(Answer::NoApi),
+        }
+    }
+
+    async fn ask(&self, subject: &Digest, types: &Types, side: Side) -> Result<Answer> {
+        let path = format!("referrers/{subject}");
+        let mut call = self.call(Method::GET, &path, "list referrers of").await?;
+        call.target = self.named(&Target::Digest(subject.clone()));
+        call.longest.0 = MAX_MANIFEST_BYTES;
+        call.headers
+            .insert(ACCEPT, HeaderValue::from_static(media_type::OCI_INDEX));
+        if let Some(only) = types.only() {
+            call.url.query_pairs_mut().append_pair("artifactType", only);
+        }
+        let mut found = Vec::new();
+        let mut pages: BTreeSet<Url> = BTreeSet::new();
+        while pages.insert(call.url.clone()) {
+            let reply = self.small(call.clone()).await?;
+            match reply.status.as_u16() {
+                404 | 405 | 501 if pages.len() == 1 => return Ok(Answer::NoApi),
+                400 if pages.len() == 1 => return Ok(Answer::Unknown),
+                _ if pages.len() == 1 && reply.is_absent(side) => return Ok(Answer::Unknown),
+                _ if !reply.status.is_success() => return Err(self.error_of(&reply, &call)),
+                _ => {}
+            }
+            let page = Manifest::parse(reply.body.clone(), Some(media_type::OCI_INDEX));
+            let page = page.ok().filter(Manifest::is_index).ok_or_else(|| {
+                call.error(Kind::Protocol)
+                    .because("the answer is no index of referrers")
+            })?;
+            found.extend_from_slice(page.entries());
+            if found.len() > MOST {
+                let cause = format!("there are more than {MOST}");
+                return Err(call.error(Kind::InvalidManifest).because(cause));
+            }
+            let Some(next) = next_page(&reply.headers, &reply.url) else {
+                break;
+            };
+            if next.origin() != call.url.origin() {
+                let cause = "the next page is on another host";
+                return Err(call.error(Kind::Protocol).because(cause));
+            }
+            call.url = next;
+        }
+        Ok(Answer::Referrers(found))
+    }
+
+    /// What the list says that stands in for the API.
+    async fn listed(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let tag = list_tag(subject);
+        if !self.may_have(&tag).await? {
+            return Ok(Vec::new());
+        }
+        let target = Target::Tag(tag);
+        match self.manifest(&target).await? {
+            None => Ok(Vec::new()),
+            Some(list) if list.is_index() => Ok(list.entries().to_vec()),
+            Some(_) => {
+                let warning = format!(
+                    "{} is an image, not a list of referrers; it is left out",
+                    self.named(&target)
+                );
+                self.backoff.events.send(Event::Warning(warning));
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Whether a digest tag may be there. At a source one list of its tags tells of all of them; where it
+    /// does not list its tags, and at a destination, each has to be asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the registry could not be asked.
+    pub async fn may_have(&self, tag: &str) -> Result<bool> {
+        if self.side == Side::Destination {
+            return Ok(true);
+        }
+        let known = self.digest_tags.get_or_try_init(|| async {
+            match self.list_tags().await {
+                Ok(tags) => Ok(Some(digest_tags(&tags))),
+                Err(error) if cannot_list(&error) => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        let known = known.await?;
+        Ok(known.as_ref().is_none_or(|known| known.contains(tag)))
+    }
+
+    /// Remembers which digest tags are among all `tags`.
+    pub(super) fn note_digest_tags(&self, tags: &[String]) {
+        // It fails where they are known already, or somebody is finding them out.
+        drop(self.digest_tags.set(Some(digest_tags(tags))));
+    }
+
+    /// Puts what refers to something, by its digest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::put_manifest`].
+    pub async fn put_referrer(&self, manifest: &Manifest) -> Result<Listing> {
+        let target = Target::Digest(manifest.digest.clone());
+        let reply = self.put_for_reply(manifest, &target).await?;
+        Ok(if acknowledges(&reply) {
+            Listing::Done
+        } else {
+            Listing::Wanted
+        })
+    }
+
+    /// Enters `added` into the list of what refers to `subject`. Registries cannot compare and swap, so the
+    /// list is read again after it was written; another writer may still win after that.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` when others write it again and again, or its tag holds an image.
+    pub async fn add_to_list(&self, subject: &Digest, added: &[Manifest]) -> Result<()> {
+        let target = Target::Tag(list_tag(subject));
+        for _ in 0..TRIES {
+            let Some(list) = self.grown_list(subject, added).await? else {
+                return Ok(());
+            };
+            self.put_manifest(&list, &target).await?;
+        }
+        match self.grown_list(subject, added).await? {
+            None => Ok(()),
+            Some(_) => Err(self.lost_race(subject)),
+        }
+    }
+
+    /// The list of what refers to `subject` with `added` in it; `None` where they are in it.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` when its tag holds an image, or when it could not be read.
+    pub async fn grown_list(
+        &self,
+        subject: &Digest,
+        added: &[Manifest],
+    ) -> Result<Option<Manifest>> {
+        let target = Target::Tag(list_tag(subject));
+        let list = self.manifest(&target).await?;
+        merge(list.as_ref(), added).map_err(|error| {
+            let named = Error::new(error.kind(), "write", self.named(&target));
+            named
+                .because(error.cause())
+                .hint("that tag is where a registry without the referrers API keeps its list of them: free it, or shorten the list")
+        })
+    }
+
+    /// The error of a list that others write at the same time.
+    pub fn lost_race(&self, subject: &Digest) -> Error {
+        let target = Target::Tag(list_tag(subject));
+        Error::new(Kind::Conflict, "write", self.named(&target))
+            .because("somebody else keeps writing it, and what was added is lost each time")
+            .hint("run the same command again when nobody else signs or copies to this repository")
+    }
+}
+
+/// Whether the registry has entered what was put among the referrers of its subject.
+fn acknowledges(reply: &Reply) -> bool {
+    reply.headers.contains_key("oci-subject")
+}
+
+fn digest_tags(tags: &[String]) -> BTreeSet<String> {
+    let digest_tags = tags.iter().filter(|tag| is_digest_tag(tag));
+    digest_tags.cloned().collect()
+}
+
+/// Whether an error means that the tags are not for this reader, or never listed.
+fn cannot_list(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::NotFound | Kind::Denied | Kind::Unauthorized | Kind::Unsupported | Kind::Protocol
+    )
+}
