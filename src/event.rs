@@ -183,6 +183,15 @@ pub struct LeftOutCounts {
     pub bytes: u64,
 }
 
+/// How what refers to the images of one tag came to the destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReferrerCounts {
+    /// Brought for this tag.
+    pub copied: u64,
+    /// There already, or brought for another tag of this run.
+    pub existing: u64,
+}
+
 /// The end of one tag.
 #[derive(Clone, Debug)]
 pub struct TagOutcome {
@@ -208,6 +217,10 @@ pub struct TagOutcome {
     pub missing_platforms: Vec<String>,
     /// How its blobs came.
     pub blobs: BlobCounts,
+    /// What refers to its images; `None` where nobody asked for that.
+    pub referrers: Option<ReferrerCounts>,
+    /// Whether the source's index is signed, and the destination's is another one.
+    pub signatures_left: bool,
     /// Blob bytes sent to the destination for this tag.
     pub bytes: u64,
     /// Source pulls (manifest GETs), which count against a registry's rate limit; for dry runs.
@@ -234,6 +247,8 @@ impl TagOutcome {
             omitted_platforms: Vec::new(),
             missing_platforms: Vec::new(),
             blobs: BlobCounts::default(),
+            referrers: None,
+            signatures_left: false,
             bytes: 0,
             source_pulls: 0,
             elapsed: Duration::ZERO,

@@ -60,6 +60,15 @@ pub enum Digests {
     Preserve,
 }
 
+/// What becomes of an index that is signed, where platforms are to be left out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignedIndex {
+    /// It is filtered as any other; its signatures stay behind.
+    MayChange,
+    /// The tag fails.
+    MustStay,
+}
+
 /// Whether a run writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {

@@ -43,6 +43,14 @@ impl Choice {
             .chain(self.filtered.kept.iter().map(|entry| &entry.digest))
             .cloned()
     }
+
+    /// The manifests whose referrers come along: all that the destination is to hold, but for an index that
+    /// is new there.
+    #[must_use]
+    pub fn subjects(&self) -> Vec<Digest> {
+        let own = (!self.filtered.rewritten).then(|| self.filtered.root.digest.clone());
+        own.into_iter().chain(self.children()).collect()
+    }
 }
 
 /// Decides what becomes of an index.

@@ -7,6 +7,7 @@ mod access;
 mod conflicts;
 mod inventory;
 mod login;
+mod referrers;
 mod undo;
 mod verify;
 
@@ -22,6 +23,7 @@ use clap::{
 pub use self::access::{AccessArgs, CopyAccessArgs, SourceAccessArgs};
 pub use self::inventory::InventoryArgs;
 pub use self::login::{LoginArgs, LogoutArgs};
+pub use self::referrers::ReferrerArgs;
 pub use self::undo::UndoArgs;
 pub use self::verify::VerifyArgs;
 use crate::options::{MissingArch, Mode, Policy, Recheck};
@@ -132,6 +134,9 @@ pub struct CopyArgs {
     /// How.
     #[command(flatten)]
     pub transfer: TransferArgs,
+    /// What comes along.
+    #[command(flatten)]
+    pub referrers: ReferrerArgs,
     /// Who is asking.
     #[command(flatten)]
     pub access: CopyAccessArgs,

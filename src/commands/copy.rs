@@ -183,6 +183,8 @@ async fn start(
             missing: request.missing,
             recheck: request.recheck,
             digests: request.digests,
+            referrers: request.referrers.clone(),
+            signed_index: request.signed_index,
             jobs: request.jobs,
             run: request.run,
         },

@@ -118,7 +118,7 @@ impl Tag {
     }
 
     /// Brings the blobs of `image`, the largest first.
-    async fn bring_blobs(&self, image: &Manifest, root: &Manifest) -> Result<Changed> {
+    pub(super) async fn bring_blobs(&self, image: &Manifest, root: &Manifest) -> Result<Changed> {
         let asking = if self.is_right(root) {
             Asking::ToRead
         } else {

@@ -63,7 +63,7 @@ impl Tag {
     }
 
     /// Whether a manifest is at the destination; where nobody checked its blobs, they are looked for.
-    async fn is_whole(&self, target: &Target) -> Result<bool> {
+    pub(super) async fn is_whole(&self, target: &Target) -> Result<bool> {
         let destination = &self.shared.destination;
         if destination.caps().checks_content {
             return Ok(destination.head(target).await?.is_some());

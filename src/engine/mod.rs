@@ -10,12 +10,13 @@ mod export;
 pub mod inventory;
 mod once;
 mod publish;
+mod referrers;
 mod resolve;
 pub mod rollback;
 mod tag;
 pub mod verify;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -23,16 +24,19 @@ use tokio_util::task::TaskTracker;
 
 use self::allowance::Allowance;
 use self::once::Once;
+use self::referrers::Came;
+use self::rollback::companions::Companions;
 use self::rollback::{Keeping, Staged};
 use self::tag::{Step, Tag, one_tag};
 use crate::endpoint::turns::Turns;
-use crate::endpoint::{Arrival, Endpoint, Head, Target};
+use crate::endpoint::{Arrival, Attached, Endpoint, Head, Target};
 use crate::error::{Error, Kind};
 use crate::event::{Event, Events, Status, TagOutcome};
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::image::platform::Wanted;
-use crate::options::{Digests, MissingArch, Mode, Recheck, Run};
+use crate::image::referrers::Types;
+use crate::options::{Digests, MissingArch, Mode, Recheck, Run, SignedIndex};
 
 /// Tags that are worked on at once.
 const TAGS_AT_ONCE: usize = 24;
@@ -76,6 +80,10 @@ pub struct Settings {
     pub recheck: Recheck,
     /// Whether digests may change.
     pub digests: Digests,
+    /// The types of what refers to an image that come along; `None`: nothing does.
+    pub referrers: Option<Types>,
+    /// What becomes of an index that is signed.
+    pub signed_index: SignedIndex,
     /// Blob transfers at once.
     pub jobs: usize,
     /// Whether anything is written.
@@ -154,6 +162,12 @@ struct Shared {
     blobs: Once<Arrival>,
     /// Images that are at the destination.
     images: Once<()>,
+    /// What refers to manifests at the source.
+    found: Once<Arc<Attached>>,
+    /// What refers to manifests and is at the destination.
+    attached: Once<Came>,
+    /// Tags that belong to images and are shown with theirs.
+    companions: Mutex<Companions>,
     /// Roots that are staged: whether the destination lacked them before.
     lacked: Once<bool>,
     /// Transfers, whichever tag began them: a task that is told to end may need a moment to clean up.
@@ -198,6 +212,9 @@ impl Shared {
             manifests: Once::default(),
             blobs: Once::default(),
             images: Once::default(),
+            found: Once::default(),
+            attached: Once::default(),
+            companions: Mutex::default(),
             lacked: Once::default(),
             transfers: TaskTracker::new(),
         }

@@ -11,12 +11,14 @@ use crate::options::{Recheck, Run};
 use crate::plan::Choice;
 
 impl Tag {
-    /// Puts the indexes of `choice`, whose images are there; `brought` is what that took.
+    /// Puts the indexes of `choice`, whose images are there, and what refers to all of them; `brought` is what
+    /// the images took. The tag comes last: nobody sees an image without its signatures.
     pub(super) async fn publish(&mut self, choice: &Choice, brought: Changed) -> Result<Changed> {
         if brought == Changed::Nothing && self.was_complete(choice).await? {
-            return Ok(Changed::Nothing);
+            return self.attach(choice.subjects()).await;
         }
         if self.shared.settings.run == Run::Dry {
+            self.attach(choice.subjects()).await?;
             return Ok(Changed::Something);
         }
         for index in &choice.filtered.nested {
@@ -24,17 +26,29 @@ impl Tag {
                 return Err(self.explain(choice, error).await);
             }
         }
-        let root = &choice.filtered.root;
-        let published = match self.shared.showing {
-            Showing::AtOnce => {
-                let destination = &self.shared.destination;
-                destination.publish(root, &self.job.destination).await
+        if let Err(error) = self.put_root(choice).await {
+            return Err(self.explain(choice, error).await);
+        }
+        self.attach(choice.subjects()).await?;
+        if self.shared.showing == Showing::AtOnce {
+            let root = &choice.filtered.root;
+            let destination = &self.shared.destination;
+            if let Err(error) = destination.publish(root, &self.job.destination).await {
+                return Err(self.explain(choice, error).await);
             }
+        }
+        Ok(Changed::Something)
+    }
+
+    /// Puts the root by its digest, where its tag is to wait for something.
+    async fn put_root(&mut self, choice: &Choice) -> Result<()> {
+        let root = &choice.filtered.root;
+        match self.shared.showing {
             Showing::Later => self.stage(root).await,
-        };
-        match published {
-            Ok(()) => Ok(Changed::Something),
-            Err(error) => Err(self.explain(choice, error).await),
+            Showing::AtOnce if self.refers(root) || self.has_referrers(choice).await? => {
+                self.put(root).await
+            }
+            Showing::AtOnce => Ok(()),
         }
     }
 
@@ -61,7 +75,7 @@ impl Tag {
             if self.shared.showing == Showing::Later {
                 self.lacked(&manifest.digest).await?;
             }
-            self.shared.destination.put_manifest(manifest).await
+            self.store(manifest).await
         });
         let done = self.shared.images.run(&manifest.digest, work);
         done.await.map(|_| ())

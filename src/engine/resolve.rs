@@ -62,7 +62,10 @@ impl Tag {
         let checks = self.shared.destination.caps().checks_content;
         let recheck = self.shared.settings.recheck;
         let is_image = !media_type::is_index(&there.media_type);
-        if recheck == Recheck::None || recheck == Recheck::Children && is_image && checks {
+        // Whose referrers are wanted is only known of an index that is read.
+        let enough = self.shared.settings.referrers.is_none() || is_image && checks;
+        let right = recheck == Recheck::None || recheck == Recheck::Children && is_image && checks;
+        if enough && right {
             return Ok(Root::Same(digest));
         }
         let held = self
@@ -280,7 +283,7 @@ impl Tag {
             .hint("`barge inspect` shows what is present; --arch picks among that")
     }
 
-    fn count_pull(&self) {
+    pub(super) fn count_pull(&self) {
         self.pulls
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }

@@ -9,6 +9,7 @@ use super::{Changed, Earlier, Shared, TagEnd, TagJob, bring, check, export, name
 use crate::endpoint::{Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Status, TagOutcome};
+use crate::image::digest::Digest;
 use crate::options::{Digests, Run};
 use crate::plan::{self, Choice, Verdict};
 use crate::reference::is_tag;
@@ -53,6 +54,8 @@ enum Reached {
 enum Chosen {
     /// This is to be at the destination.
     Choice(Box<Choice>),
+    /// The image with this digest is at the destination.
+    Same(Digest),
     /// Nothing more is to be done.
     Ended(Status),
 }
@@ -98,15 +101,21 @@ impl Tag {
     async fn copy(&mut self) -> Result<Reached> {
         let mut choice = match self.choose().await? {
             Chosen::Choice(choice) => *choice,
+            Chosen::Same(digest) => return self.attach_to_current(vec![digest]).await,
             Chosen::Ended(status) => return Ok(Reached::End(status)),
         };
         if matches!(self.shared.destination, Endpoint::DockerArchive(_)) {
             plan::keep_one_image(&mut choice, &self.source_name())?;
         }
+        let whole = matches!(self.shared.destination, Endpoint::OciArchive(_));
         let held = match self.check(&choice).await? {
+            // What refers to it may be missing in an archive, which is written whole.
+            check::Check::Current if whole && self.shared.settings.referrers.is_some() => {
+                check::Held::new()
+            }
             check::Check::Current => {
                 self.mind_the_limit(0);
-                return Ok(Reached::End(Status::Current));
+                return self.attach_to_current(choice.subjects()).await;
             }
             check::Check::Lacking(held) => held,
         };
@@ -119,13 +128,24 @@ impl Tag {
         if let Some(load) = self.load_for_archive(&choice).await? {
             return Ok(Reached::Load(Box::new(load)));
         }
-        let brought = self.bring(&choice, &held).await?;
+        let bring = self.bring(&choice, &held);
+        let (brought, ()) = tokio::try_join!(bring, self.look_for_referrers(&choice))?;
         let changed = self.publish(&choice, brought).await?;
-        Ok(Reached::End(match (self.shared.settings.run, changed) {
+        Ok(self.reached(changed))
+    }
+
+    /// Brings what refers to an image that is at the destination already.
+    async fn attach_to_current(&mut self, subjects: Vec<Digest>) -> Result<Reached> {
+        let changed = self.attach(subjects).await?;
+        Ok(self.reached(changed))
+    }
+
+    fn reached(&self, changed: Changed) -> Reached {
+        Reached::End(match (self.shared.settings.run, changed) {
             (_, Changed::Nothing) => Status::Current,
             (Run::Real, Changed::Something) => Status::Copied,
             (Run::Dry, Changed::Something) => Status::WouldCopy,
-        }))
+        })
     }
 
     /// What goes into an archive, where the destination is one.
@@ -149,8 +169,8 @@ impl Tag {
             resolve::Resolved::Same(digest) => {
                 self.mind_the_limit(0);
                 self.outcome.source_digest = Some(digest.clone());
-                self.outcome.digest = Some(digest);
-                return Ok(Chosen::Ended(Status::Current));
+                self.outcome.digest = Some(digest.clone());
+                return Ok(Chosen::Same(digest));
             }
             resolve::Resolved::Choice(choice) => choice,
         };
@@ -164,6 +184,7 @@ impl Tag {
                 if digests == Digests::Preserve {
                     plan::check_digest(&choice, &name)?;
                 }
+                self.mind_signatures(&choice).await?;
                 Ok(Chosen::Choice(choice))
             }
             Verdict::Fail(error) => Err(error),

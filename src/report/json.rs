@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::summary::{Summary, Totals};
+use super::summary::{KEEP_SIGNATURES, SIGNATURES_LEFT, Summary, Totals};
 use crate::error::Error;
 use crate::event::{BlobCounts, TagOutcome, Undone};
 use crate::image::digest::Digest;
@@ -130,6 +130,12 @@ struct TagReport<'a> {
     omitted_platforms: &'a [String],
     missing_platforms: &'a [String],
     blobs: BlobsReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referrers: Option<ReferrersReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signatures: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
     bytes: u64,
     #[serde(skip_serializing_if = "is_zero")]
     left_out_bytes: u64,
@@ -151,6 +157,12 @@ struct BlobsReport {
     /// Blobs that an inventory has, and the archive does not.
     #[serde(skip_serializing_if = "is_zero")]
     left_out: u64,
+}
+
+#[derive(Serialize)]
+struct ReferrersReport {
+    copied: u64,
+    existing: u64,
 }
 
 #[expect(
@@ -246,6 +258,12 @@ fn tag(outcome: &TagOutcome, dry: bool) -> TagReport<'_> {
             nondistributable: foreign,
             left_out: left_out.blobs,
         },
+        referrers: outcome.referrers.map(|counts| ReferrersReport {
+            copied: counts.copied,
+            existing: counts.existing,
+        }),
+        signatures: outcome.signatures_left.then_some(SIGNATURES_LEFT),
+        hint: outcome.signatures_left.then_some(KEEP_SIGNATURES),
         bytes: outcome.bytes,
         left_out_bytes: left_out.bytes,
         source_pulls: dry.then_some(outcome.source_pulls),

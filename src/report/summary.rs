@@ -8,6 +8,11 @@ use crate::event::{Event, LeftOutCounts, Status, TagOutcome, Undone};
 use crate::inventory::difference::LeftOut;
 use crate::options::{Mode, Policy, Run};
 
+/// Said of a tag whose index was signed before it was filtered.
+pub const SIGNATURES_LEFT: &str = "source index signed; not valid for the filtered index";
+/// What to do about that.
+pub const KEEP_SIGNATURES: &str = "--mode sparse-index keeps the index and its signatures";
+
 /// What was asked for, as the report repeats it.
 #[derive(Clone, Debug)]
 pub struct Asked {

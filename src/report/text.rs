@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use indicatif::DecimalBytes;
 
-use super::summary::{DigestsOf, Outcome, Signal, Summary, Totals};
+use super::summary::{
+    DigestsOf, KEEP_SIGNATURES, Outcome, SIGNATURES_LEFT, Signal, Summary, Totals,
+};
 use crate::error::Error;
-use crate::event::{LeftOutCounts, Status, TagOutcome, Undone};
+use crate::event::{LeftOutCounts, ReferrerCounts, Status, TagOutcome, Undone};
 use crate::image::digest::Digest;
 use crate::inventory::difference::LeftOut;
 use crate::options::{Policy, Run};
@@ -54,7 +56,30 @@ fn table(text: &mut String, tags: &[TagOutcome]) {
     let mut rows =
         vec![["TAG", "STATUS", "PLATFORMS", "DIGEST", "BYTES", "TIME"].map(str::to_owned)];
     rows.extend(tags.iter().map(row));
-    aligned(text, &rows);
+    if tags.iter().all(|tag| tag.referrers.is_none()) {
+        return aligned(text, &rows);
+    }
+    let counts = tags.iter().map(|tag| or_dash(referrers(tag)));
+    let counts = std::iter::once("REFERRERS".to_owned()).chain(counts);
+    let rows: Vec<_> = rows.into_iter().zip(counts).collect();
+    let rows = rows
+        .into_iter()
+        .map(|([tag, status, platforms, digest, bytes, time], count)| {
+            [tag, status, platforms, digest, count, bytes, time]
+        });
+    aligned(text, &rows.collect::<Vec<_>>());
+}
+
+/// How many refer to the images of a tag: `5, 2 new`.
+fn referrers(tag: &TagOutcome) -> String {
+    match tag.referrers {
+        None => String::new(),
+        Some(ReferrerCounts {
+            copied: 0,
+            existing,
+        }) => existing.to_string(),
+        Some(ReferrerCounts { copied, existing }) => format!("{}, {copied} new", copied + existing),
+    }
 }
 
 /// Rows whose cells stand below one another.
@@ -163,6 +188,11 @@ fn notes(text: &mut String, tags: &[TagOutcome]) {
                 text,
                 &format!("note: {} has no {}", clean(&tag.tag), clean(&missing)),
             );
+        }
+        if tag.signatures_left {
+            let name = clean(&tag.tag);
+            line(text, &format!("note: {name}: {SIGNATURES_LEFT}"));
+            line(text, &format!("  hint: {KEEP_SIGNATURES}"));
         }
         if tag.blobs.foreign > 0 {
             let count = tag.blobs.foreign;

@@ -4,6 +4,7 @@ mod access;
 mod environment;
 mod inventory;
 mod login;
+mod referrers;
 mod saving;
 mod undo;
 mod verify;
@@ -18,7 +19,8 @@ use crate::endpoint::Overwrite;
 use crate::error::{Error, Result};
 use crate::image::digest::Digest;
 use crate::image::platform::{PlatformSelector, Wanted};
-use crate::options::{Digests, MissingArch, Mode, Policy, Recheck, Run};
+use crate::image::referrers::Types;
+use crate::options::{Digests, MissingArch, Mode, Policy, Recheck, Run, SignedIndex};
 use crate::reference::{Reference, Role, STANDARD};
 use crate::select::{Patterns, Selection};
 use crate::state::StateDirectory;
@@ -66,6 +68,10 @@ pub struct CopyRequest {
     pub state: Option<StateDirectory>,
     /// How far a tag that looks right is looked into.
     pub recheck: Recheck,
+    /// What refers to the images comes along if it has one of these types; `None`: nothing does.
+    pub referrers: Option<Types>,
+    /// What becomes of an index that is signed.
+    pub signed_index: SignedIndex,
     /// Whether another repository's image in a layout or archive is replaced.
     pub overwrite: Overwrite,
     /// Whether digests may change.
@@ -160,6 +166,12 @@ impl CopyRequest {
             policy: arguments.transfer.policy,
             state: state_directory(arguments.transfer.state_dir, environment),
             recheck: arguments.transfer.recheck,
+            referrers: referrers::types(&arguments.referrers.referrers)?,
+            signed_index: if arguments.referrers.require_signature {
+                SignedIndex::MustStay
+            } else {
+                SignedIndex::MayChange
+            },
             overwrite: if arguments.transfer.force {
                 Overwrite::Always
             } else {

@@ -45,6 +45,8 @@ mod readme;
 #[cfg(test)]
 mod recheck;
 #[cfg(test)]
+mod referrers;
+#[cfg(test)]
 mod registries_conf;
 #[cfg(test)]
 mod report;

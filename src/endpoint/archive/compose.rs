@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use super::OciArchive;
 use super::members::Listing;
 use crate::endpoint::Target;
+use crate::endpoint::layout::attached::tagged;
 use crate::endpoint::layout::index_file::{IndexFile, Names};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -26,12 +27,33 @@ pub struct Incoming<'a> {
     pub below: &'a [Manifest],
     /// What of it stays behind; the root never does.
     pub without: Option<&'a Inventory>,
+    /// What refers to them; it always comes.
+    pub beside: &'a [Beside],
+}
+
+/// A manifest that belongs to an image without being part of it: what refers to it, and lists of that.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// What it is entered as; `None`: another one leads to it.
+    pub entry: Option<Target>,
+}
+
+impl Beside {
+    fn names(&self) -> Option<Names<'_>> {
+        Some(match self.entry.as_ref()? {
+            Target::Tag(tag) => tagged(tag),
+            Target::Digest(_) => Names::default(),
+        })
+    }
 }
 
 impl<'a> Incoming<'a> {
     /// All its manifests, the root first.
     pub fn all_manifests(&self) -> impl Iterator<Item = &'a Manifest> + use<'a> {
-        std::iter::once(self.root).chain(self.below)
+        let beside = self.beside.iter().map(|beside| &beside.manifest);
+        std::iter::once(self.root).chain(self.below).chain(beside)
     }
 
     /// Its manifests that come, the root first.
@@ -41,7 +63,8 @@ impl<'a> Incoming<'a> {
             without.is_some_and(|have| !have.with_manifest(&manifest.digest).is_empty())
         };
         let below = self.below.iter().filter(move |manifest| !stays(manifest));
-        std::iter::once(self.root).chain(below)
+        let beside = self.beside.iter().map(|beside| &beside.manifest);
+        std::iter::once(self.root).chain(below).chain(beside)
     }
 
     /// Its blobs, each once, the largest first.
@@ -145,6 +168,11 @@ impl OciArchive {
         let failed = |why| Error::new(Kind::LocalIo, "write the index of", self).because(why);
         for image in images {
             index.enter(image.root, image.names()).map_err(failed)?;
+            for beside in image.beside {
+                if let Some(names) = beside.names() {
+                    index.enter(&beside.manifest, names).map_err(failed)?;
+                }
+            }
             image
                 .manifests()
                 .for_each(|manifest| collected.add_manifest(manifest));

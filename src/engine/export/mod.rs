@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::bring::Tally;
 use super::{Shared, Showing, Tag, TagEnd, unfinished};
 use crate::endpoint::Endpoint;
+use crate::endpoint::archive::compose::Beside;
 use crate::endpoint::archive::saved;
 use crate::error::{Error, Kind, Result};
 use crate::event::Status;
@@ -31,15 +32,18 @@ pub(super) struct Ready {
 pub(super) struct Load {
     root: Manifest,
     below: Vec<Manifest>,
+    /// What refers to them.
+    beside: Vec<Beside>,
     repository: Option<String>,
 }
 
 impl Tag {
     /// Reads every manifest of `choice`.
-    pub(super) async fn load(&self, choice: &Choice) -> Result<Load> {
+    pub(super) async fn load(&mut self, choice: &Choice) -> Result<Load> {
         let filtered = &choice.filtered;
+        let tag = &*self;
         let read = filtered.kept.iter().map(|entry| async move {
-            match self.child(entry).await {
+            match tag.child(entry).await {
                 Ok(image) => Ok(Some(image)),
                 Err(error) if error.kind() == Kind::NotFound => Ok(None),
                 Err(error) => Err(error),
@@ -49,7 +53,9 @@ impl Tag {
         let Some(images) = images else {
             return Err(self.lost(choice.listed(), &filtered.kept).await);
         };
+        let beside = self.gather(choice.subjects()).await?;
         Ok(Load {
+            beside,
             root: filtered.root.clone(),
             below: filtered.nested.iter().cloned().chain(images).collect(),
             repository: self.shared.source.repository(&self.job.source).await?,

@@ -32,6 +32,7 @@ impl Ready {
             repository: self.load.repository.as_deref(),
             root: &self.load.root,
             below: &self.load.below,
+            beside: &self.load.beside,
         }
     }
 }
@@ -119,6 +120,13 @@ impl Export<'_, OciArchive> {
                 }
                 for manifest in incoming.all_manifests() {
                     tally.add_foreign(manifest);
+                }
+                for beside in incoming.beside {
+                    if let Some(target @ Target::Tag(_)) = &beside.entry {
+                        let there = self.archive.head(target).await?;
+                        let there = there.map(|there| there.digest);
+                        changes |= there.as_ref() != Some(&beside.manifest.digest);
+                    }
                 }
                 ready.changes = changes;
             }

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::journal::Move;
+use crate::select::is_digest_tag;
 
 /// A tag, and where it moves.
 pub(super) struct Moving {
@@ -23,9 +24,26 @@ pub(super) struct Moving {
     pub(super) before: Option<Digest>,
     pub(super) root: Manifest,
     pub(super) pushed: bool,
+    /// For a list of referrers: of what, and which have to be in it.
+    pub(super) listed: Option<(Digest, Vec<Manifest>)>,
 }
 
 impl Moving {
+    /// A tag that points at `before`, and moves to `root`.
+    pub(super) fn new(
+        (tag, before): (String, Option<Digest>),
+        root: Manifest,
+        pushed: bool,
+    ) -> Self {
+        Self {
+            tag,
+            before,
+            root,
+            pushed,
+            listed: None,
+        }
+    }
+
     /// The same for the journal.
     pub(super) fn entry(&self) -> Move {
         Move {
@@ -69,36 +87,58 @@ impl Flip {
     }
 }
 
-/// Moves every tag, until the first failure or signal.
+/// Moves every tag, until the first failure or signal. What belongs to an image goes first: nobody sees
+/// the image without its signatures.
 pub(super) async fn flip(repository: &Repository, moving: &[Moving], stop: &Stop) -> Flip {
     let halt = stop.soon.child_token();
     let started = Instant::now();
-    let puts = stream::iter(moving).map(|each| {
-        let halt = &halt;
-        async move { (each.tag.as_str(), put(repository, each, halt).await) }
-    });
-    let mut puts = puts.buffer_unordered(AT_ONCE);
-    let (mut failed, mut doubts) = (Vec::new(), Doubts::new());
-    loop {
-        let put = tokio::select! {
-            biased;
-            () = stop.now.cancelled() => break,
-            put = puts.next() => put,
-        };
-        let Some((tag, put)) = put else {
-            break;
-        };
-        doubts.extend(put.doubt().map(|doubt| (tag.to_owned(), doubt)));
-        if let Err(error) = put.end {
-            halt.cancel();
-            failed.extend(error.map(|error| (tag.to_owned(), error)));
+    let (belonging, others): (Vec<_>, Vec<_>) =
+        moving.iter().partition(|moving| is_digest_tag(&moving.tag));
+    let mut flip = Flip {
+        elapsed: Duration::ZERO,
+        failed: Vec::new(),
+        doubts: Doubts::new(),
+        interrupted: false,
+    };
+    for wave in [belonging, others] {
+        if !halt.is_cancelled() {
+            flip.put_all(repository, &wave, (stop, &halt)).await;
         }
     }
-    Flip {
-        elapsed: started.elapsed(),
-        failed,
-        doubts,
-        interrupted: stop.soon.is_cancelled(),
+    flip.elapsed = started.elapsed();
+    flip.interrupted = stop.soon.is_cancelled();
+    flip
+}
+
+impl Flip {
+    /// Moves these, many at once.
+    async fn put_all(
+        &mut self,
+        repository: &Repository,
+        moving: &[&Moving],
+        (stop, halt): (&Stop, &CancellationToken),
+    ) {
+        let puts = stream::iter(moving)
+            .map(|each| async move { (each.tag.as_str(), put(repository, each, halt).await) });
+        let mut puts = puts.buffer_unordered(AT_ONCE);
+        loop {
+            let put = tokio::select! {
+                biased;
+                () = stop.now.cancelled() => break,
+                put = puts.next() => put,
+            };
+            let Some((tag, put)) = put else {
+                break;
+            };
+            let doubt = put.doubt();
+            self.doubts
+                .extend(doubt.map(|doubt| (tag.to_owned(), doubt)));
+            if let Err(error) = put.end {
+                halt.cancel();
+                self.failed
+                    .extend(error.map(|error| (tag.to_owned(), error)));
+            }
+        }
     }
 }
 
@@ -126,7 +166,8 @@ async fn put(repository: &Repository, moving: &Moving, halt: &CancellationToken)
     let (mut failures, mut unanswered) = (0, 0);
     while !halt.is_cancelled() {
         let Err(error) = repository.try_put_manifest(&moving.root, &target).await else {
-            let end = Ok(());
+            let lists = still_lists(repository, moving).await;
+            let end = lists.map_err(Some);
             return Put { end, unanswered };
         };
         unanswered += usize::from(error.is_in_doubt());
@@ -143,6 +184,17 @@ async fn put(repository: &Repository, moving: &Moving, halt: &CancellationToken)
     }
     let end = Err(None);
     Put { end, unanswered }
+}
+
+/// Reads a list of referrers again that was written: another writer may have been at it.
+async fn still_lists(repository: &Repository, moving: &Moving) -> Result<(), Error> {
+    let Some((subject, added)) = &moving.listed else {
+        return Ok(());
+    };
+    match repository.grown_list(subject, added).await? {
+        None => Ok(()),
+        Some(_) => Err(repository.lost_race(subject)),
+    }
 }
 
 #[cfg(test)]

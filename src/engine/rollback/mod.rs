@@ -1,6 +1,7 @@
 //! All or nothing: everything is staged by digest, what tags point at is recorded, then they are
 //! flipped together; on a failure or a signal they are put back. A layout is flipped by one rename.
 
+pub(super) mod companions;
 mod flip;
 mod foresee;
 mod record;
@@ -134,11 +135,23 @@ impl Rollback<'_> {
 
     /// Notes why one tag fails.
     fn fail(&mut self, tag: &str, error: Error) {
-        let failed = self.ends.iter_mut().find(|end| end.writes(tag));
-        if let Some(end) = failed {
+        if let Some(end) = self.end_of(tag) {
             end.outcome.status = Status::Failed;
             end.outcome.error = Some(error);
         }
+    }
+
+    /// The one that writes `tag`, or that `tag` belongs to.
+    fn end_of(&mut self, tag: &str) -> Option<&mut TagEnd> {
+        let owner = self
+            .shared
+            .staged_companions()
+            .owner(tag)
+            .map(str::to_owned);
+        let owns = |end: &TagEnd| owner.as_ref() == Some(&end.outcome.tag);
+        let place = self.ends.iter().position(|end| end.writes(tag));
+        let place = place.or_else(|| self.ends.iter().position(owns))?;
+        self.ends.get_mut(place)
     }
 
     /// Why the run failed: the first tag's error.
@@ -162,15 +175,16 @@ impl Rollback<'_> {
             end.outcome.previous_digest = staged.before;
             Some((staged.root, end.job.destination.clone()))
         };
-        let entries: Vec<_> = self.ends.iter_mut().filter_map(staged).collect();
-        if entries.is_empty() {
+        let images: Vec<_> = self.ends.iter_mut().filter_map(staged).collect();
+        let companions = self.shared.staged_companions().clone();
+        if images.is_empty() && companions.is_empty() {
             return Ok(Ended::Tags);
         }
-        let started = Instant::now();
         let arrivals = Arrivals {
-            images: entries,
-            ..Arrivals::default()
+            images,
+            ..companions.arrivals()
         };
+        let started = Instant::now();
         layout.enter(arrivals).await?;
         self.shared.events.send(Event::Flipped(started.elapsed()));
         Ok(Ended::Flipped)
@@ -245,7 +259,7 @@ impl Rollback<'_> {
 
     /// The tags that have to move, and the journal of that.
     fn journal(&mut self, recorded: Recorded) -> (Vec<Moving>, Journal) {
-        let mut moving = Vec::new();
+        let mut moving = recorded.companions;
         for end in &mut self.ends {
             let (Some(tag), Some(staged)) = (end.tag(), end.staged.take()) else {
                 continue;
@@ -253,12 +267,7 @@ impl Rollback<'_> {
             let before = recorded.tags.get(&tag).cloned().flatten();
             end.outcome.previous_digest.clone_from(&before);
             if before.as_ref() != Some(&staged.root.digest) {
-                moving.push(Moving {
-                    tag,
-                    before,
-                    root: staged.root,
-                    pushed: staged.pushed,
-                });
+                moving.push(Moving::new((tag, before), staged.root, staged.pushed));
             }
         }
         let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -281,8 +290,7 @@ impl Rollback<'_> {
         let reason = self.reason();
         for left in &undone.left {
             self.fail(&left.tag, with_reason(&left.error, reason.as_ref()));
-            let end = self.ends.iter_mut().find(|end| end.writes(&left.tag));
-            if let Some(end) = end {
+            if let Some(end) = self.end_of(&left.tag) {
                 end.outcome.left = true;
             }
         }

@@ -7,6 +7,7 @@ use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, stream};
 
 use super::super::once::Once;
+use super::flip::Moving;
 use super::{AT_ONCE, Rollback};
 use crate::endpoint::Target;
 use crate::endpoint::registry::Repository;
@@ -21,6 +22,8 @@ pub(super) struct Recorded {
     pub(super) tags: BTreeMap<String, Option<Digest>>,
     /// The manifests that the tags lead to.
     pub(super) manifests: Vec<Manifest>,
+    /// Where tags move that belong to images.
+    pub(super) companions: Vec<Moving>,
 }
 
 impl Rollback<'_> {
@@ -50,11 +53,17 @@ impl Rollback<'_> {
             }
         }
         recorded.manifests = manifests.into_values().collect();
+        self.record_companions(repository, &mut recorded).await?;
         self.is_good().then_some(recorded)
     }
 }
 
 /// The manifests that `tag` leads to, the root first; none where there is no such tag.
+pub(super) async fn tag(repository: &Repository, tag: &str) -> Result<Vec<Manifest>> {
+    one(repository, &Once::default(), tag).await
+}
+
+/// The same, where several tags lead to what is `known`.
 async fn one(
     repository: &Repository,
     known: &Once<Option<Manifest>>,

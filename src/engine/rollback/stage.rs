@@ -146,6 +146,8 @@ impl Rollback<'_> {
         let shared = Arc::new(self.shared.again(jobs.len()));
         let mut again = Vec::new();
         work(&shared, jobs, &self.stop.soon, |end| again.push(end)).await;
+        let companions = shared.staged_companions().clone();
+        self.shared.staged_companions().absorb(companions);
         for end in again {
             let place = self
                 .ends

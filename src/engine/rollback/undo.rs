@@ -20,6 +20,7 @@ use crate::image::manifest::Manifest;
 use crate::journal::undo::{Action, Now, Reach, keeps, undo as steps};
 use crate::journal::{Journal, Move};
 use crate::printable::word;
+use crate::select::is_digest_tag;
 
 /// How one tag ended.
 enum End {
@@ -130,11 +131,42 @@ impl<'a> Undo<'a> {
         }));
     }
 
-    /// Gives every tag that is `open` a turn. Those that are in doubt after it stay so.
+    /// Gives every tag that is `open` a turn. Those that are in doubt after it stay so. What belongs to an
+    /// image comes last: nobody sees the image without its signatures.
     async fn round(&self, undone: &mut Undone, open: &mut BTreeSet<String>) {
         let tags = self.job.journal.tags.iter();
-        let tags: Vec<&Move> = tags.filter(|moved| open.contains(&moved.tag)).collect();
-        let ends = stream::iter(tags).map(|moved| async move { (moved, self.one(moved).await) });
+        let tags = tags.filter(|moved| open.contains(&moved.tag));
+        let (belonging, others): (Vec<&Move>, Vec<&Move>) =
+            tags.partition(|moved| is_digest_tag(&moved.tag));
+        let mut undeletable = BTreeMap::new();
+        for wave in [others, belonging] {
+            undeletable.extend(self.put_back_all(wave, undone, open).await);
+        }
+        if undeletable.is_empty() {
+            return;
+        }
+        for (tag, end) in self.delete_digests(undeletable).await {
+            if self.doubts.get(&tag) != Some(&Doubt::Lasting) || end.is_err() {
+                open.remove(&tag);
+            }
+            match end {
+                Ok(()) => undone.deleted.push(tag),
+                Err(error) => {
+                    let error = self.failed(&tag, &error);
+                    undone.left.push(Left { tag, error });
+                }
+            }
+        }
+    }
+
+    /// Gives these a turn, many at once; those that are to be deleted and cannot be, by tag.
+    async fn put_back_all(
+        &self,
+        moved: Vec<&Move>,
+        undone: &mut Undone,
+        open: &mut BTreeSet<String>,
+    ) -> BTreeMap<String, Error> {
+        let ends = stream::iter(moved).map(|moved| async move { (moved, self.one(moved).await) });
         let mut ends = ends.buffer_unordered(AT_ONCE);
         let mut undeletable = BTreeMap::new();
         while let Some((moved, end)) = ends.next().await {
@@ -163,21 +195,7 @@ impl<'a> Undo<'a> {
             open.remove(&tag);
             undone.left.extend(error.map(|error| Left { tag, error }));
         }
-        if undeletable.is_empty() {
-            return;
-        }
-        for (tag, end) in self.delete_digests(undeletable).await {
-            if self.doubts.get(&tag) != Some(&Doubt::Lasting) || end.is_err() {
-                open.remove(&tag);
-            }
-            match end {
-                Ok(()) => undone.deleted.push(tag),
-                Err(error) => {
-                    let error = self.failed(&tag, &error);
-                    undone.left.push(Left { tag, error });
-                }
-            }
-        }
+        undeletable
     }
 
     /// Whether the registry may still move a tag that is as it was.

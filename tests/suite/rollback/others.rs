@@ -145,7 +145,7 @@ fn a_manifest_with_referrers_is_not_deleted() {
             .build();
         let store = &world.destination.store;
         let name = match referrers {
-            Referrers::Served => signature.digest(),
+            Referrers::Served | Referrers::Paged(_) | Referrers::Quay => signature.digest(),
             Referrers::Absent => subject.digest().replace(':', "-"),
         };
         let output = refused(&world, || {

@@ -19,6 +19,7 @@ pub(crate) mod image;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod secrets;
+pub(crate) mod signing;
 pub(crate) mod skopeo;
 pub(crate) mod tls;
 pub(crate) mod token_server;

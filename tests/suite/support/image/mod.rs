@@ -3,6 +3,7 @@
 //! Everything is derived from names and seeds, so the same specification always gives the same digests.
 
 pub(crate) mod archive;
+mod artifact;
 mod bundle;
 mod index;
 mod layer;
@@ -10,6 +11,7 @@ mod layout;
 mod push;
 mod spec;
 
+pub(crate) use artifact::{Artifact, list_of, list_tag};
 pub(crate) use bundle::Bundle;
 pub(crate) use index::{
     Attestations, Child, Content, Entry, Form, IndexBuilder, MultiArch, Spacing,

@@ -94,7 +94,9 @@ pub(super) fn write(
         .header("Location", format!("/v2/{repository}/manifests/{digest}"))
         .header("Docker-Content-Digest", digest);
     match json["subject"]["digest"].as_str() {
-        Some(subject) if referrers == Referrers::Served => answer.header("OCI-Subject", subject),
+        Some(subject) if matches!(referrers, Referrers::Served | Referrers::Paged(_)) => {
+            answer.header("OCI-Subject", subject)
+        }
         _ => answer,
     }
 }
@@ -144,22 +146,48 @@ pub(super) fn delete(world: &mut World, repository: &str, reference: &str) -> An
     Answer::new(202)
 }
 
-pub(super) fn referrers(world: &World, repository: &str, digest: &str) -> Answer {
-    if world.settings.referrers == Referrers::Absent {
-        return Answer::new(404).body("text/plain", "404 page not found");
-    }
+pub(super) fn referrers(world: &World, call: &Call, (repository, digest): (&str, &str)) -> Answer {
+    let settings = world.settings.referrers;
     let found = world.repositories.get(repository);
+    let known = found.is_some_and(|found| found.manifests.contains_key(digest));
+    match settings {
+        Referrers::Absent => return Answer::new(404).body("text/plain", "404 page not found"),
+        Referrers::Quay if !known => return Answer::error(400, "MANIFEST_UNKNOWN", &json!({})),
+        _ => {}
+    }
+    let wanted = call.parameter("artifactType");
+    let wanted = wanted.filter(|_| !matches!(settings, Referrers::Paged(_)));
     let manifests = found.into_iter().flat_map(|found| found.manifests.values());
-    let entries: Vec<Value> = manifests
-        .filter_map(|manifest| referrer(manifest, digest))
-        .collect();
-    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
-    Answer::new(200).body(OCI_INDEX, index.to_string())
+    let entries = manifests.filter_map(|manifest| referrer(manifest, digest));
+    let entries =
+        entries.filter(|entry| wanted.is_none_or(|wanted| entry["artifactType"] == wanted));
+    let entries: Vec<Value> = entries.collect();
+    let first: usize = call
+        .parameter("from")
+        .map_or(0, |from| from.parse().expect("a number"));
+    let size = match settings {
+        Referrers::Paged(size) => size,
+        _ => usize::MAX,
+    };
+    let rest = entries.get(first..).unwrap_or_default();
+    let page = &rest[..size.min(rest.len())];
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": page});
+    let mut answer = Answer::new(200).body(OCI_INDEX, index.to_string());
+    if wanted.is_some() {
+        answer = answer.header("OCI-Filters-Applied", "artifactType");
+    }
+    if page.len() == rest.len() {
+        return answer;
+    }
+    let next = format!("<{}?from={}>; rel=\"next\"", call.path, first + size);
+    answer.header("Link", next)
 }
 
 /// The entry for a manifest whose subject is `digest`.
 fn referrer(manifest: &Manifest, digest: &str) -> Option<Value> {
-    let json: Value = serde_json::from_slice(&manifest.bytes).ok()?;
+    let text = std::str::from_utf8(&manifest.bytes).ok()?;
+    // Most do not even name it, and are not worth parsing.
+    let json: Value = serde_json::from_str(text.contains(digest).then_some(text)?).ok()?;
     if json["subject"]["digest"] != digest {
         return None;
     }

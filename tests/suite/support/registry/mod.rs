@@ -308,7 +308,7 @@ fn dispatch(world: &mut World, call: &Call, route: Route<'_>) -> Answer {
         ) => manifests::delete(world, repository, reference),
         (Route::Tags { repository }, "GET") => tags::list(world, call, repository),
         (Route::Referrers { repository, digest }, "GET") => {
-            manifests::referrers(world, repository, digest)
+            manifests::referrers(world, call, (repository, digest))
         }
         _ => Answer::error(405, "UNSUPPORTED", &json!({})),
     }

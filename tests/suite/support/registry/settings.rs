@@ -308,6 +308,10 @@ pub(crate) enum Referrers {
     /// 404.
     #[default]
     Absent,
-    /// With `OCI-Subject` on the PUT.
+    /// With `OCI-Subject` on the PUT, and filtered by `artifactType`.
     Served,
+    /// The same in pages of this many, and never filtered.
+    Paged(usize),
+    /// Quay: 400 for a digest that the repository does not have, and no `OCI-Subject`.
+    Quay,
 }

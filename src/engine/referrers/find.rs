@@ -1,0 +1,110 @@
+//! Finding out what refers to something at the source, and whether an index is signed.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+
+use super::super::Tag;
+use crate::endpoint::Attached;
+use crate::error::{Error, Kind, Result};
+use crate::event::Event;
+use crate::image::digest::Digest;
+use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::referrers::{Types, artifact_type};
+use crate::options::SignedIndex;
+use crate::plan::Choice;
+
+impl Tag {
+    /// What `entry` of a list of what refers to `subject` names; `None` where it is not wanted, or does not
+    /// refer to that.
+    pub(in super::super) async fn artifact(
+        &self,
+        subject: &Digest,
+        entry: &Descriptor,
+    ) -> Result<Option<Manifest>> {
+        let artifact = self.child(entry).await?;
+        if artifact.subject().map(|named| &named.digest) != Some(subject) {
+            let warning = format!(
+                "{}@{} is listed among what refers to {subject}, but does not name it; it is left out",
+                self.shared.source, entry.digest
+            );
+            self.shared.events.send(Event::Warning(warning));
+            return Ok(None);
+        }
+        let wanted = self.shared.settings.referrers.as_ref();
+        let wanted = wanted.is_some_and(|types| types.takes(&artifact_type(&artifact)));
+        Ok(wanted.then_some(artifact))
+    }
+
+    /// The manifests below an artifact that is an index, each behind the one that lists it.
+    pub(in super::super) async fn below(&self, artifact: &Manifest) -> Result<Vec<Manifest>> {
+        let mut found = vec![artifact.clone()];
+        let mut next = 0;
+        while let Some(parent) = found.get(next) {
+            let children = parent.entries().iter().map(|entry| self.child(entry));
+            for child in try_join_all(children).await? {
+                if !found.iter().any(|known| known.digest == child.digest) {
+                    found.push(child);
+                }
+            }
+            next += 1;
+        }
+        found.remove(0);
+        Ok(found)
+    }
+
+    /// What refers to `subject` at the source; asked once a run.
+    pub(in super::super) async fn found(&self, subject: &Digest) -> Result<Arc<Attached>> {
+        let every = Types::default();
+        let types = self.shared.settings.referrers.as_ref().unwrap_or(&every);
+        let find = async { self.find(subject, types).await.map(Arc::new) };
+        let found = self.shared.found.run(subject, Box::pin(find)).await?;
+        Ok(found.into_inner())
+    }
+
+    async fn find(&self, subject: &Digest, types: &Types) -> Result<Attached> {
+        let found = self.shared.source.attached(subject, types).await?;
+        for _ in &found.tagged {
+            self.count_pull();
+        }
+        Ok(found)
+    }
+
+    /// Asks what refers to all that `choice` leads to, before it is needed.
+    pub(in super::super) async fn look_for_referrers(&self, choice: &Choice) -> Result<()> {
+        if self.shared.settings.referrers.is_none() {
+            return Ok(());
+        }
+        let subjects = choice.subjects();
+        let found = try_join_all(subjects.iter().map(|subject| self.found(subject)));
+        found.await.map(|_| ())
+    }
+
+    /// Whether something will refer to what this tag points at.
+    pub(in super::super) async fn has_referrers(&self, choice: &Choice) -> Result<bool> {
+        if self.shared.settings.referrers.is_none() || choice.filtered.rewritten {
+            return Ok(false);
+        }
+        let found = self.found(&choice.filtered.root.digest).await?;
+        Ok(!found.is_empty())
+    }
+
+    /// A signature of the source's index says nothing about another one: tells so, or fails.
+    pub(in super::super) async fn mind_signatures(&mut self, choice: &Choice) -> Result<()> {
+        let settings = &self.shared.settings;
+        let must_stay = settings.signed_index == SignedIndex::MustStay;
+        if !choice.filtered.rewritten || !must_stay && settings.referrers.is_none() {
+            return Ok(());
+        }
+        let every = Types::default();
+        let signed = self.find(&choice.source, &every).await?.is_signed();
+        if signed && must_stay {
+            let cause = "the index is signed, and without some of its entries it has another digest, which nobody signed";
+            return Err(Error::new(Kind::Unsupported, "filter", self.source_name())
+                .because(cause)
+                .hint("--mode sparse-index keeps the index and its signature; or leave out --require-signature"));
+        }
+        self.outcome.signatures_left = signed && settings.referrers.is_some();
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! Bringing what refers to an image: its signatures, attestations, bills of materials, and what refers to
+//! those. They come behind what they refer to, each once a run; nothing is asked for unless it is wanted.
+
+mod find;
+mod gather;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+
+use super::once::Done;
+use super::{Changed, Showing, Tag};
+use crate::endpoint::{Listing, Target};
+use crate::error::{Error, Result};
+use crate::event::ReferrerCounts;
+use crate::image::digest::Digest;
+use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::referrers::{Types, Walk};
+use crate::options::Run;
+
+/// What refers to one manifest, and whether it had to be brought.
+pub(super) type Came = Arc<Vec<(Digest, Changed)>>;
+
+/// One that names its subject, at the destination now.
+struct Brought {
+    digest: Digest,
+    changed: Changed,
+    /// Where the destination does not list it by itself.
+    unlisted: Option<Manifest>,
+}
+
+impl Tag {
+    /// Brings all that refers to `subjects`, and to that, and so on; they are at the destination.
+    pub(super) async fn attach(&mut self, subjects: Vec<Digest>) -> Result<Changed> {
+        if self.shared.settings.referrers.is_none() {
+            return Ok(Changed::Nothing);
+        }
+        let mut all: BTreeMap<Digest, Changed> = BTreeMap::new();
+        let (mut walk, mut level) = Walk::from(subjects);
+        while !level.is_empty() {
+            let attached = try_join_all(level.iter().map(|subject| self.attach_to(subject)));
+            let attached = attached.await?.concat();
+            let digests = attached.iter().map(|(digest, _)| digest.clone());
+            level = walk
+                .next(digests)
+                .map_err(|error| self.about_referrers(&error))?;
+            for (digest, changed) in attached {
+                let known = all.entry(digest).or_insert(changed);
+                *known = changed.max(*known);
+            }
+        }
+        let copied = all
+            .values()
+            .filter(|changed| **changed == Changed::Something);
+        let copied = copied.count() as u64;
+        self.outcome.referrers = Some(ReferrerCounts {
+            copied,
+            existing: all.len() as u64 - copied,
+        });
+        Ok(all.into_values().max().unwrap_or(Changed::Nothing))
+    }
+
+    /// What refers to `subject`, once it is at the destination. Another tag of the run may have brought it.
+    async fn attach_to(&self, subject: &Digest) -> Result<Vec<(Digest, Changed)>> {
+        let work = Box::pin(self.bring_referrers(subject));
+        Ok(match self.shared.attached.run(subject, work).await? {
+            Done::Now(attached) => attached.to_vec(),
+            Done::Before(attached) => {
+                let digests = attached.iter().map(|(digest, _)| digest.clone());
+                digests.map(|digest| (digest, Changed::Nothing)).collect()
+            }
+        })
+    }
+
+    async fn bring_referrers(&self, subject: &Digest) -> Result<Came> {
+        let found = self.found(subject).await?;
+        let tagged = found.tagged.iter();
+        let (listed, tagged) = tokio::try_join!(
+            self.bring_listed(subject, &found.referrers),
+            try_join_all(tagged.map(|(tag, manifest)| self.bring_tagged(tag, manifest)))
+        )?;
+        let mut attached = tagged;
+        let mut unlisted = Vec::new();
+        for brought in listed {
+            attached.push((brought.digest, brought.changed));
+            unlisted.extend(brought.unlisted);
+        }
+        if !unlisted.is_empty() {
+            self.list(subject, unlisted).await?;
+        }
+        Ok(Arc::new(attached))
+    }
+
+    /// Enters what was stored into the list of what refers to `subject`, when that is to be shown.
+    async fn list(&self, subject: &Digest, added: Vec<Manifest>) -> Result<()> {
+        match self.shared.showing {
+            Showing::AtOnce => {
+                let destination = &self.shared.destination;
+                destination.list_referrers(subject, added).await?;
+            }
+            Showing::Later => self.companions().list(subject, (&self.job.name, added)),
+        }
+        Ok(())
+    }
+
+    /// Whether an image refers to something itself, and that matters to the run.
+    pub(super) fn refers(&self, manifest: &Manifest) -> bool {
+        self.shared.settings.referrers.is_some() && manifest.subject().is_some()
+    }
+
+    /// Stores an image or index; one that has a subject itself is listed as referring to that.
+    pub(super) async fn store(&self, manifest: &Manifest) -> Result<()> {
+        let destination = &self.shared.destination;
+        let Some(subject) = manifest.subject().filter(|_| self.refers(manifest)) else {
+            return destination.put_manifest(manifest).await;
+        };
+        if destination.put_referrer(manifest).await? == Listing::Wanted {
+            self.list(&subject.digest, vec![manifest.clone()]).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings what names `subject` as its own.
+    async fn bring_listed(&self, subject: &Digest, listed: &[Descriptor]) -> Result<Vec<Brought>> {
+        if listed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let every = Types::default();
+        let there = self.shared.destination.referrers(subject, &every).await?;
+        let there: BTreeSet<Digest> = there.into_iter().map(|entry| entry.digest).collect();
+        let brought = listed
+            .iter()
+            .map(|entry| self.bring_one(subject, entry, &there));
+        Ok(try_join_all(brought).await?.into_iter().flatten().collect())
+    }
+
+    /// `None`: it is not wanted, or refers to something else.
+    async fn bring_one(
+        &self,
+        subject: &Digest,
+        entry: &Descriptor,
+        there: &BTreeSet<Digest>,
+    ) -> Result<Option<Brought>> {
+        let mut brought = Brought {
+            digest: entry.digest.clone(),
+            changed: Changed::Nothing,
+            unlisted: None,
+        };
+        if there.contains(&entry.digest) && self.stands_whole(&entry.digest).await? {
+            return Ok(Some(brought));
+        }
+        let Some(artifact) = self.artifact(subject, entry).await? else {
+            return Ok(None);
+        };
+        self.bring_content(&artifact).await?;
+        brought.changed = Changed::Something;
+        if self.shared.settings.run == Run::Real {
+            if self.shared.showing == Showing::Later {
+                self.lacked(&artifact.digest).await?;
+            }
+            let listing = self.shared.destination.put_referrer(&artifact).await?;
+            brought.unlisted = (listing == Listing::Wanted).then_some(artifact);
+        }
+        Ok(Some(brought))
+    }
+
+    fn about_referrers(&self, error: &Error) -> Error {
+        let named = Error::new(error.kind(), "follow the referrers of", self.source_name());
+        named
+            .because(error.cause())
+            .hint(error.advice().unwrap_or_default())
+    }
+
+    /// Whether the destination has a manifest that it lists, with its content.
+    async fn stands_whole(&self, digest: &Digest) -> Result<bool> {
+        let destination = &self.shared.destination;
+        if destination.caps().checks_content {
+            return Ok(true);
+        }
+        self.is_whole(&Target::Digest(digest.clone())).await
+    }
+
+    /// Brings what a tag of cosign's points at, and the tag.
+    async fn bring_tagged(&self, tag: &str, manifest: &Manifest) -> Result<(Digest, Changed)> {
+        let destination = &self.shared.destination;
+        let digest = manifest.digest.clone();
+        let there = destination.head(&Target::Tag(tag.to_owned())).await?;
+        let same = there.is_some_and(|there| there.digest == digest);
+        if same && self.stands_whole(&digest).await? {
+            return Ok((digest, Changed::Nothing));
+        }
+        self.bring_content(manifest).await?;
+        if self.shared.settings.run == Run::Real {
+            match self.shared.showing {
+                Showing::AtOnce => destination.put_digest_tagged(tag, manifest).await?,
+                Showing::Later => {
+                    let pushed = self.lacked(&digest).await?;
+                    self.put(manifest).await?;
+                    let staged = (manifest.clone(), pushed);
+                    self.companions().tag(tag, (&self.job.name, staged));
+                }
+            }
+        }
+        Ok((digest, Changed::Something))
+    }
+
+    /// Brings the blobs of `artifact`, and where it is an index all that is below it.
+    async fn bring_content(&self, artifact: &Manifest) -> Result<()> {
+        let below = self.below(artifact).await?;
+        let all = std::iter::once(artifact).chain(&below);
+        try_join_all(all.map(|manifest| self.bring_blobs(manifest, manifest))).await?;
+        // What is listed comes behind what lists it.
+        for manifest in below.iter().rev() {
+            self.put(manifest).await?;
+        }
+        Ok(())
+    }
+}

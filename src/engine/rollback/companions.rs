@@ -1,0 +1,183 @@
+//! Tags that belong to the images of a run and are made of their digests: cosign's, and lists of referrers.
+//! They are staged with the images, flipped before the tags of those, and undone like them.
+
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
+
+use futures_util::{StreamExt as _, stream};
+
+use super::super::{Shared, Tag};
+use super::flip::Moving;
+use super::record::{self, Recorded};
+use super::{AT_ONCE, Rollback};
+use crate::endpoint::Target;
+use crate::endpoint::layout::Arrivals;
+use crate::endpoint::registry::Repository;
+use crate::error::Result;
+use crate::image::digest::Digest;
+use crate::image::manifest::Manifest;
+use crate::image::referrers::{list_tag, merge};
+
+/// What is staged of them.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Companions {
+    /// Under each tag of cosign's: the manifest, and whether the destination lacked it.
+    tags: BTreeMap<String, (Manifest, bool)>,
+    /// What is to be in the list of what refers to each subject.
+    lists: BTreeMap<Digest, Vec<Manifest>>,
+    /// For which of the run's tags each of their tags was staged first.
+    owners: BTreeMap<String, String>,
+}
+
+impl Companions {
+    /// Stages a tag of cosign's for the tag `owner` of the run.
+    pub(in super::super) fn tag(&mut self, tag: &str, (owner, staged): (&str, (Manifest, bool))) {
+        self.own(tag, owner);
+        self.tags.insert(tag.to_owned(), staged);
+    }
+
+    /// Stages what is to be listed as referring to `subject`.
+    pub(in super::super) fn list(
+        &mut self,
+        subject: &Digest,
+        (owner, added): (&str, Vec<Manifest>),
+    ) {
+        self.own(&list_tag(subject), owner);
+        self.lists.entry(subject.clone()).or_default().extend(added);
+    }
+
+    fn own(&mut self, tag: &str, owner: &str) {
+        let owners = self.owners.entry(tag.to_owned());
+        owners.or_insert_with(|| owner.to_owned());
+    }
+
+    /// The tag of the run that a companion was staged for.
+    pub(super) fn owner(&self, tag: &str) -> Option<&str> {
+        self.owners.get(tag).map(String::as_str)
+    }
+
+    /// Takes in what was staged again.
+    pub(super) fn absorb(&mut self, again: Self) {
+        self.tags.extend(again.tags);
+        self.lists.extend(again.lists);
+        for (tag, owner) in again.owners {
+            self.own(&tag, &owner);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tags.is_empty() && self.lists.is_empty()
+    }
+
+    /// The same for a layout.
+    pub(super) fn arrivals(self) -> Arrivals {
+        let tags = self.tags.into_iter();
+        Arrivals {
+            images: Vec::new(),
+            tags: tags.map(|(tag, (manifest, _))| (tag, manifest)).collect(),
+            referrers: self.lists.into_iter().collect(),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn staged_companions(&self) -> MutexGuard<'_, Companions> {
+        let locked = self.companions.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tag {
+    pub(in super::super) fn companions(&self) -> MutexGuard<'_, Companions> {
+        self.shared.staged_companions()
+    }
+}
+
+impl Rollback<'_> {
+    /// Adds to what was recorded what companions point at now, and where they move.
+    pub(super) async fn record_companions(
+        &mut self,
+        repository: &Repository,
+        recorded: &mut Recorded,
+    ) -> Option<()> {
+        let Companions { tags, lists, .. } = self.shared.staged_companions().clone();
+        let tags = tags.into_iter().map(|(tag, (root, pushed))| Wish::Tag {
+            tag,
+            root: Box::new(root),
+            pushed,
+        });
+        let lists = lists
+            .into_iter()
+            .map(|(subject, added)| Wish::List { subject, added });
+        let reads = stream::iter(tags.chain(lists)).map(|wish| async move {
+            let tag = wish.tag();
+            (tag, wish.read(repository).await)
+        });
+        let reads: Vec<_> = reads.buffer_unordered(AT_ONCE).collect().await;
+        for (tag, read) in reads {
+            match read {
+                Ok(Some((moving, before))) => {
+                    recorded.manifests.extend(before);
+                    recorded.companions.push(moving);
+                }
+                Ok(None) => {}
+                Err(error) => self.fail(&tag, error),
+            }
+        }
+        recorded
+            .companions
+            .sort_by(|left, right| left.tag.cmp(&right.tag));
+        self.is_good().then_some(())
+    }
+}
+
+/// A companion that is to move.
+enum Wish {
+    Tag {
+        tag: String,
+        root: Box<Manifest>,
+        pushed: bool,
+    },
+    List {
+        subject: Digest,
+        added: Vec<Manifest>,
+    },
+}
+
+impl Wish {
+    fn tag(&self) -> String {
+        match self {
+            Self::Tag { tag, .. } => tag.clone(),
+            Self::List { subject, .. } => list_tag(subject),
+        }
+    }
+
+    /// The move, and the manifests that it takes to undo it; `None` where nothing has to move.
+    async fn read(self, repository: &Repository) -> Result<Option<(Moving, Vec<Manifest>)>> {
+        let tag = self.tag();
+        let (before, moving) = match self {
+            Self::Tag { root, pushed, .. } => {
+                let before = record::tag(repository, &tag).await?;
+                let found = before.first().map(|before| before.digest.clone());
+                let moving = Moving::new((tag, found), *root, pushed);
+                (before, moving)
+            }
+            Self::List { subject, added } => {
+                // What an old list names is in the new one too: nothing loses a tag that keeps it.
+                let target = Target::Tag(tag.clone());
+                let before = repository.manifest_for_certain(&target).await?;
+                let Some(list) = merge(before.as_ref(), &added)? else {
+                    return Ok(None);
+                };
+                let target = Target::Digest(list.digest.clone());
+                let pushed = repository.head_for_certain(&target).await?.is_none();
+                let found = before.as_ref().map(|before| before.digest.clone());
+                let mut moving = Moving::new((tag, found), list, pushed);
+                moving.listed = Some((subject, added));
+                (before.into_iter().collect(), moving)
+            }
+        };
+        let moves = moving.before.as_ref() != Some(&moving.root.digest);
+        Ok(moves.then_some((moving, before)))
+    }
+}

@@ -1,0 +1,150 @@
+//! A filtered index is another index: what is signed of the source's does not speak for it.
+
+use serde_json::json;
+
+use super::{SBOM, counts, index, single, with};
+use crate::support::barge::{copy, run};
+use crate::support::image::{Artifact, push};
+use crate::support::registry::{FakeRegistry, Referrers};
+use crate::support::signing::{Held, Signer};
+use crate::support::wire::Request;
+
+const LEFT: &str = "source index signed; not valid for the filtered index";
+
+/// An index at `x:1` whose root is signed, and an image of it too.
+fn signed(signer: &Signer) -> FakeRegistry {
+    let (registry, image) = (with(Referrers::Served), index());
+    image.push_to(&registry, "x:1");
+    for digest in [image.digest(), image.image("amd64").digest()] {
+        push(
+            signer.sign(&digest),
+            &registry,
+            &format!("x:{}", Signer::tag(&digest)),
+        );
+    }
+    registry
+}
+
+fn writes(request: &Request) -> bool {
+    !request.reads()
+}
+
+#[test]
+fn the_report_is_honest() {
+    let signer = Signer::new();
+    let (source, destination) = (signed(&signer), with(Referrers::Served));
+    let (from, to) = (source.reference("x:1"), destination.reference("y"));
+    let output = copy(&["--arch", "amd64", "--referrers"], &from, &to).exits(0);
+    let tag = output.tag("1");
+    assert_eq!(tag["signatures"], LEFT);
+    assert!(
+        tag["hint"]
+            .as_str()
+            .is_some_and(|hint| hint.contains("sparse-index")),
+        "{tag}"
+    );
+    assert_eq!(counts(&output, "1"), json!({"copied": 1, "existing": 0}));
+    // The child keeps its own.
+    let held = Held::Fake(&destination, "y");
+    assert_eq!(
+        signer.verify(&held, &index().image("amd64").digest()),
+        Ok(())
+    );
+    assert_eq!(destination.store.tags("y").len(), 2);
+    let again = run(&["copy", "--arch", "amd64", "--referrers", &from, &to]).exits(0);
+    for part in [LEFT, "hint: --mode sparse-index", "REFERRERS"] {
+        assert!(again.stdout.contains(part), "{again:#?}");
+    }
+}
+
+#[test]
+fn where_nothing_is_dropped_signatures_stay_good() {
+    let signer = Signer::new();
+    let (source, destination) = (signed(&signer), with(Referrers::Absent));
+    let arguments = [
+        "--arch",
+        "amd64,arm64",
+        "--referrers",
+        "--require-signature",
+    ];
+    let output = copy(
+        &arguments,
+        &source.reference("x:1"),
+        &destination.reference("y"),
+    )
+    .exits(0);
+    assert_eq!(output.tag("1").get("signatures"), None);
+    assert_eq!(signer.verify(&Held::Fake(&destination, "y"), "1"), Ok(()));
+}
+
+#[test]
+fn a_signed_index_can_be_required_to_stay() {
+    let signer = Signer::new();
+    let (source, destination) = (signed(&signer), with(Referrers::Served));
+    let (from, to) = (source.reference("x:1"), destination.reference("y"));
+    let filter = ["--arch", "amd64", "--require-signature"];
+    for more in [
+        &[][..],
+        &["--referrers"],
+        &["--referrers=application/spdx+json"],
+    ] {
+        let failed = copy(&[&filter, more].concat(), &from, &to)
+            .exits(1)
+            .tag("1");
+        assert_eq!(failed["error"]["kind"], "unsupported", "{failed}");
+        let hint = failed["error"]["hint"].as_str().unwrap_or_default();
+        assert!(hint.contains("sparse-index"), "{failed}");
+    }
+    assert_eq!(destination.count(writes), 0);
+    // Signed is what a signature refers to, in either form.
+    source
+        .store
+        .remove_tag("x", &Signer::tag(&index().digest()));
+    Artifact::of(&index().root, SBOM, "bill")
+        .build()
+        .put_into(&source, "x");
+    copy(&filter, &from, &to).exits(0);
+    Artifact::of(&index().root, super::NOTARY, "signed")
+        .build()
+        .put_into(&source, "x");
+    copy(&filter, &from, &to).exits(1);
+    copy(
+        &[&filter[..], &["--mode", "sparse-index"]].concat(),
+        &from,
+        &to,
+    )
+    .exits(0);
+}
+
+#[test]
+fn a_dry_run_counts_and_writes_nothing() {
+    let signer = Signer::new();
+    let (source, destination) = (signed(&signer), with(Referrers::Absent));
+    let (from, to) = (source.reference("x:1"), destination.reference("y"));
+    let output = copy(&["--referrers", "--dry-run"], &from, &to).exits(0);
+    assert_eq!(output.tag("1")["status"], "would-copy");
+    assert_eq!(counts(&output, "1"), json!({"copied": 2, "existing": 0}));
+    assert_eq!(destination.count(writes), 0);
+    let sent = output.tag("1")["bytes"].clone();
+    let real = copy(&["--referrers"], &from, &to).exits(0);
+    assert_eq!(real.tag("1")["bytes"], sent);
+}
+
+#[test]
+fn types_have_to_be_types() {
+    let said = run(&["copy", "--referrers=sbom", "docker://h.io/a", "oci:x"]).exits(2);
+    assert!(said.stderr.contains("no artifact type"), "{said:#?}");
+}
+
+#[test]
+fn an_image_that_refers_to_something_itself_is_listed() {
+    let (source, destination) = (with(Referrers::Served), with(Referrers::Absent));
+    let subject = single();
+    let artifact = Artifact::of(&subject.manifest, SBOM, "bill").build();
+    push(&artifact, &source, "x:bill");
+    let (from, to) = (source.reference("x:bill"), destination.reference("y"));
+    copy(&["--referrers"], &from, &to).exits(0);
+    let tag = crate::support::image::list_tag(&subject.digest());
+    let list = destination.store.manifest("y", &tag).expect("a list");
+    assert_eq!(super::listed(&list), [artifact.root.digest()]);
+}
