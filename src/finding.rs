@@ -42,6 +42,8 @@ pub enum Part {
     Config,
     /// A layer of an image.
     Layer,
+    /// What refers to an image.
+    Referrer,
 }
 
 impl Part {
@@ -54,6 +56,7 @@ impl Part {
             Self::Attestation => "attestation",
             Self::Config => "config",
             Self::Layer => "layer",
+            Self::Referrer => "referrer",
         }
     }
 }
@@ -102,6 +105,8 @@ pub struct Finding {
     pub blobs: u64,
     /// Their bytes, as manifests say.
     pub bytes: u64,
+    /// What refers to the tag's images and was looked at; `None` where nobody asked for that.
+    pub referrers: Option<u64>,
     /// How long it took.
     pub elapsed: Duration,
     /// Why it is not complete.
@@ -125,6 +130,7 @@ impl Finding {
             manifests: 0,
             blobs: 0,
             bytes: 0,
+            referrers: None,
             elapsed: Duration::ZERO,
             error: None,
         }

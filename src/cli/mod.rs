@@ -310,6 +310,9 @@ pub struct InspectArgs {
     /// Print the bytes of the manifest as they are
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub raw: bool,
+    /// Show what refers to the image of each platform too
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub platforms: bool,
     /// Who is asking.
     #[command(flatten)]
     pub access: AccessArgs,

@@ -28,6 +28,16 @@ pub struct VerifyArgs {
         value_delimiter = '\n'
     )]
     pub arch: Vec<String>,
+    /// What refers to them too: signatures, SBOMs; of some types: =TYPE[,TYPE...]
+    #[arg(
+        long,
+        value_name = "TYPES",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all",
+        value_delimiter = '\n'
+    )]
+    pub referrers: Vec<String>,
     /// A platform that every tag has to have
     #[arg(long, value_name = "A", value_delimiter = '\n')]
     pub require_arch: Vec<String>,
@@ -53,7 +63,8 @@ A tag is complete when every manifest and every blob of its platforms is there,
 in its right size; with --arch, of those platforms alone, and what else a
 sparse index lacks is listed. With --against it also has to have the digest
 that SOURCE has, or with --arch that of the index which copy makes of it;
-then SOURCE's tags are the ones that are looked at.
+then SOURCE's tags are the ones that are looked at. With --referrers all that
+refers to its images has to be whole too, and with --against to be there.
 
 Examples:
   barge verify --all-tags --arch arm64 docker://registry.example.com/org/app

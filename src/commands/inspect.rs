@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use indicatif::DecimalBytes;
 use serde::{Deserialize, Serialize};
 
 use super::listener::Listener;
+use super::referrers::{self, Referrer};
 use super::{Code, failed, print};
 use crate::cli::Form;
 use crate::endpoint::{Endpoint, Target};
@@ -22,7 +23,7 @@ use crate::inventory::difference::{Difference, LeftOut};
 use crate::printable::{self, clean};
 use crate::reference::Reference;
 use crate::report::progress::Style;
-use crate::request::InspectRequest;
+use crate::request::{InspectRequest, Subjects};
 
 /// What a reference holds.
 #[derive(Debug, Serialize)]
@@ -38,6 +39,8 @@ struct Inspected {
     /// When the image was made, as its config says; an index has no config.
     created: Option<String>,
     labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    referrers: Vec<Referrer>,
     #[serde(skip)]
     is_index: bool,
     #[serde(skip)]
@@ -54,6 +57,8 @@ struct Held {
     /// Not there by design: an archive leaves it out.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     left_out: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    referrers: Vec<Referrer>,
 }
 
 /// How much an archive leaves out.
@@ -102,7 +107,7 @@ pub async fn run(request: InspectRequest) -> anyhow::Result<Code> {
         crate::report::print(&root.bytes)?;
         return Ok(0);
     }
-    match inspect(&request, &endpoint, &root).await {
+    match inspect(&request, (&endpoint, &root), &events).await {
         Ok(inspected) => {
             print(&match form {
                 Form::Json => printable::json(&inspected),
@@ -137,8 +142,8 @@ async fn read(request: &InspectRequest, events: &Events) -> Result<(Endpoint, Ma
 
 async fn inspect(
     request: &InspectRequest,
-    endpoint: &Endpoint,
-    root: &Manifest,
+    (endpoint, root): (&Endpoint, &Manifest),
+    events: &Events,
 ) -> Result<Inspected> {
     let mut inspected = Inspected {
         reference: named(&request.reference),
@@ -152,12 +157,16 @@ async fn inspect(
             .map(|difference| LeftOutCounts::of(difference, request.reference.tag())),
         created: None,
         labels: BTreeMap::new(),
+        referrers: referrers::of(endpoint, &root.digest, events).await,
         is_index: root.is_index(),
         lost_attestations: 0,
     };
     match &root.content {
         Content::Index { .. } => inspected.add_index(endpoint, root).await?,
         Content::Image { config, .. } => inspected.add_image(endpoint, root, config).await?,
+    }
+    if request.subjects == Subjects::Each && inspected.is_index {
+        inspected.add_referrers(endpoint, events).await;
     }
     Ok(inspected)
 }
@@ -189,6 +198,15 @@ struct Runtime {
 }
 
 impl Inspected {
+    /// Adds what refers to the images that are there.
+    async fn add_referrers(&mut self, endpoint: &Endpoint, events: &Events) {
+        let present = self.platforms.iter_mut().filter(|held| held.present);
+        let asked = present.map(async |held| {
+            held.referrers = referrers::of(endpoint, &held.digest, events).await;
+        });
+        join_all(asked.collect::<Vec<_>>()).await;
+    }
+
     async fn add_index(&mut self, endpoint: &Endpoint, root: &Manifest) -> Result<()> {
         let mut indexes = vec![root.clone()];
         let mut seen = BTreeSet::new();
@@ -244,6 +262,7 @@ impl Inspected {
             size: entry.size,
             present,
             left_out,
+            referrers: Vec::new(),
         });
         None
     }
@@ -263,6 +282,7 @@ impl Inspected {
             size: root.bytes.len() as u64,
             present: true,
             left_out: false,
+            referrers: Vec::new(),
         });
         let parsed = bytes
             .and_then(|bytes| serde_json::from_slice::<Config>(&bytes).ok())
@@ -355,6 +375,10 @@ fn text(inspected: &Inspected) -> anyhow::Result<String> {
             "left out:     {parts} parts ({bytes}) by design, since {places} had them"
         )?;
     }
+    if !inspected.referrers.is_empty() {
+        writeln!(text, "referrers:    {}", inspected.referrers.len())?;
+        referrers::tell(&mut text, "  ", &inspected.referrers)?;
+    }
     if !inspected.is_index {
         let platforms = inspected.platforms.iter().map(|held| clean(&held.platform));
         writeln!(
@@ -411,6 +435,7 @@ fn add_entries(text: &mut String, inspected: &Inspected) -> std::fmt::Result {
             clean(&held.platform),
             held.digest
         )?;
+        referrers::tell(text, "    ", &held.referrers)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod listener;
 pub mod login;
 pub mod logout;
 mod prompt;
+mod referrers;
 mod signals;
 pub mod undo;
 mod unfinished;

@@ -111,6 +111,7 @@ async fn prepare(request: &VerifyRequest, events: &Events) -> Result<Job> {
         source,
         tags,
         wanted: request.wanted.clone(),
+        referrers: request.referrers.clone(),
         depth: request.depth,
         jobs: request.jobs,
         events: events.clone(),

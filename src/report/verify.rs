@@ -103,6 +103,8 @@ struct TagReport<'a> {
     manifests: u64,
     blobs: u64,
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referrers: Option<u64>,
     seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorReport<'a>>,
@@ -173,6 +175,7 @@ fn tag(finding: &Finding) -> TagReport<'_> {
         manifests: finding.manifests,
         blobs: finding.blobs,
         bytes: finding.bytes,
+        referrers: finding.referrers,
         seconds: rounded(finding.elapsed),
         error: finding.error.as_ref().map(ErrorReport::new),
     }
@@ -242,6 +245,15 @@ fn row(finding: &Finding) -> [String; 7] {
 
 fn notes(told: &mut String, finding: &Finding) {
     let tag = clean(&finding.tag);
+    if let Some(count) = finding.referrers {
+        line(
+            told,
+            &format!(
+                "note: {tag} has {}",
+                plural(usize::try_from(count).unwrap_or(usize::MAX), "referrer")
+            ),
+        );
+    }
     for (names, words) in [
         (&finding.missing_platforms, "does not list"),
         (&finding.absent_platforms, "is sparse: it lacks"),

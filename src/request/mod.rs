@@ -96,6 +96,15 @@ pub struct CopyRequest {
     pub digestfile: Option<PathBuf>,
 }
 
+/// The images of which it is shown what refers to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subjects {
+    /// What the reference names.
+    Root,
+    /// The image of each platform too.
+    Each,
+}
+
 /// `barge inspect`, resolved.
 #[derive(Debug)]
 pub struct InspectRequest {
@@ -103,6 +112,8 @@ pub struct InspectRequest {
     pub reference: Reference,
     /// Whether the bytes are printed as they are.
     pub raw: bool,
+    /// Of which of its images it is shown what refers to them.
+    pub subjects: Subjects,
     /// How it is reached.
     pub access: Access,
     /// What to print.
@@ -205,6 +216,11 @@ impl InspectRequest {
         Ok(Self {
             reference: Reference::parse(&arguments.reference, Role::Source)?,
             raw: arguments.raw,
+            subjects: if arguments.platforms {
+                Subjects::Each
+            } else {
+                Subjects::Root
+            },
             access: resolve(arguments.access, &arguments.network, environment, "--")?,
             output: output(&arguments.output),
         })

@@ -1,10 +1,11 @@
 //! `barge verify`, resolved.
 
 use super::access::{resolve, source};
-use super::{Access, Environment, Output, output, patterns, selectors};
+use super::{Access, Environment, Output, output, patterns, referrers, selectors};
 use crate::cli::VerifyArgs;
 use crate::error::{Error, Result};
 use crate::image::platform::Wanted;
+use crate::image::referrers::Types;
 use crate::options::Depth;
 use crate::reference::{Reference, Role};
 use crate::select::Selection;
@@ -20,6 +21,8 @@ pub struct VerifyRequest {
     pub selection: Option<Selection>,
     /// The platforms asked for; none of them: all.
     pub wanted: Wanted,
+    /// The types of what refers to images that is looked at too; `None`: nothing is.
+    pub referrers: Option<Types>,
     /// How far blobs are looked into.
     pub depth: Depth,
     /// Blobs that are read at once.
@@ -62,6 +65,7 @@ impl VerifyRequest {
                 platforms: selectors(&arguments.arch, "--arch")?,
                 required: selectors(&arguments.require_arch, "--require-arch")?,
             },
+            referrers: referrers::types(&arguments.referrers)?,
             depth: if arguments.deep {
                 Depth::Content
             } else {

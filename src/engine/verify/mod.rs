@@ -3,6 +3,7 @@
 //! Tags are looked at concurrently; what they share is looked at once.
 
 mod place;
+mod referrers;
 mod tag;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::error::{Error, Kind};
 use crate::event::{Event, Events};
 use crate::finding::Finding;
 use crate::image::platform::Wanted;
+use crate::image::referrers::Types;
 use crate::options::Depth;
 
 /// All that is to be verified.
@@ -30,6 +32,8 @@ pub struct Job {
     pub tags: Vec<TagJob>,
     /// The platforms asked for; none of them: all.
     pub wanted: Wanted,
+    /// The types of what refers to images that is looked at too; `None`: nothing is.
+    pub referrers: Option<Types>,
     /// How far blobs are looked into.
     pub depth: Depth,
     /// Blobs that are read at once.
@@ -65,6 +69,7 @@ struct Shared {
     place: Place,
     source: Option<Place>,
     wanted: Wanted,
+    referrers: Option<Types>,
 }
 
 /// Runs `job` to its end, or until it is to `stop`. Every tag gets its finding.
@@ -79,6 +84,7 @@ pub async fn run(job: Job, stop: &Stop) -> Verified {
             .source
             .map(|source| Place::new(source, Depth::Presence, reading)),
         wanted: job.wanted,
+        referrers: job.referrers,
     });
     let names: Vec<String> = job.tags.iter().map(|tag| tag.name.clone()).collect();
     let mut findings = work(&shared, job.tags, stop).await;

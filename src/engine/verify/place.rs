@@ -1,18 +1,21 @@
 //! Looking into one place: its manifests and blobs, each asked for once a run.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
 use super::super::once::Once;
-use crate::endpoint::{Endpoint, Target, transfer};
+use crate::endpoint::{Attached, Endpoint, Target, transfer};
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
+use crate::image::digest::Digest;
 use crate::image::filter::{self, Known, Need};
 use crate::image::manifest::{Content, Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::image::media_type;
 use crate::image::platform::Platform;
+use crate::image::referrers::Types;
 use crate::options::{Depth, Mode};
 
 /// A place, and what is known of it.
@@ -21,6 +24,7 @@ pub(super) struct Place {
     depth: Depth,
     events: Events,
     manifests: Once<Manifest>,
+    attached: Once<Arc<Attached>>,
     blobs: Once<Held>,
     /// Blobs that are read at once.
     reading: Semaphore,
@@ -62,6 +66,7 @@ impl Place {
             depth,
             events: events.clone(),
             manifests: Once::default(),
+            attached: Once::default(),
             blobs: Once::default(),
             reading: Semaphore::new(jobs),
             looked_at: AtomicU64::new(0),
@@ -113,6 +118,12 @@ impl Place {
             return Err(error(Kind::InvalidManifest).because(cause));
         }
         Ok(manifest)
+    }
+
+    /// What refers to `subject` here.
+    pub(super) async fn attached(&self, subject: &Digest, types: &Types) -> Result<Arc<Attached>> {
+        let find = Box::pin(async { self.endpoint.attached(subject, types).await.map(Arc::new) });
+        Ok(self.attached.run(subject, find).await?.into_inner())
     }
 
     /// Looks at a blob. The config of an image is read, since it is small and names the platform.

@@ -30,6 +30,7 @@ pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {
             Mode::SparseIndex
         },
         finding: Finding::new(&job.name),
+        subjects: Vec::new(),
         shared: &shared,
         job: &job,
     };
@@ -81,20 +82,22 @@ fn lacking(lacks: &[Lack], name: &str) -> Option<Error> {
     )
 }
 
-struct Tag<'a> {
-    shared: &'a Shared,
-    job: &'a TagJob,
+pub(super) struct Tag<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) job: &'a TagJob,
     /// `All`, or `SparseIndex` where platforms are asked for: what may be left out then.
     mode: Mode,
-    finding: Finding,
+    pub(super) finding: Finding,
+    /// What may be referred to: all that the tag leads to.
+    pub(super) subjects: Vec<Digest>,
 }
 
 /// What looking at one image found.
 #[derive(Default)]
-struct Looked {
-    blobs: u64,
-    bytes: u64,
-    lacks: Vec<Lack>,
+pub(super) struct Looked {
+    pub(super) blobs: u64,
+    pub(super) bytes: u64,
+    pub(super) lacks: Vec<Lack>,
 }
 
 impl Tag<'_> {
@@ -107,7 +110,9 @@ impl Tag<'_> {
             self.look_at_index(&root).await?;
         } else {
             self.look_at_image(&root).await?;
+            self.subjects = vec![root.digest.clone()];
         }
+        self.look_at_referrers().await?;
         self.excuse_left_out().await?;
         match (&self.shared.source, &self.job.source) {
             (Some(source), Some(target)) => self.compare(source, target, &root.digest).await,
@@ -132,6 +137,7 @@ impl Tag<'_> {
     async fn look_at_index(&mut self, root: &Manifest) -> Result<()> {
         let Learnt { known, lost } = self.shared.place.learn(root, self.mode).await?;
         let choice = plan::choose_index(root, &known, self.mode, &self.shared.wanted)?;
+        self.subjects = choice.subjects();
         let filtered = choice.filtered;
         let read = known.manifests.len() as u64;
         let unread = lost.iter().filter(|(entry, _)| entry.is_index()).count() as u64;
@@ -202,7 +208,7 @@ impl Tag<'_> {
         self.finding.missing_platforms.clone_from(&filtered.missing);
     }
 
-    fn add(&mut self, looked: Looked) {
+    pub(super) fn add(&mut self, looked: Looked) {
         self.finding.blobs += looked.blobs;
         self.finding.bytes += looked.bytes;
         self.finding.lacks.extend(looked.lacks);
@@ -341,7 +347,11 @@ fn lack(entry: &Descriptor, error: Error) -> Lack {
     }
 }
 
-async fn look_at_blobs(place: &Place, image: &Manifest, platform: Option<&str>) -> Result<Looked> {
+pub(super) async fn look_at_blobs(
+    place: &Place,
+    image: &Manifest,
+    platform: Option<&str>,
+) -> Result<Looked> {
     let config = match &image.content {
         Content::Image { config, .. } => Some(&config.digest),
         Content::Index { .. } => None,

@@ -4,6 +4,7 @@ mod filtered;
 mod forms;
 mod hostile;
 mod rollback;
+mod shown;
 mod signatures;
 
 use serde_json::Value;

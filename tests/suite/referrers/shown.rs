@@ -1,0 +1,211 @@
+//! `inspect` lists what refers to an image, `verify` checks that it is whole and all there.
+
+use serde_json::{Value, json};
+use tempfile::tempdir;
+
+use super::{NOTARY, SBOM, index, sbom_and_signature, single, with};
+use crate::support::barge::{Output, copy, run};
+use crate::support::content::{OCI_INDEX, sha256};
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::image::{Artifact, Bundle, Layout, list_of, list_tag, push};
+use crate::support::registry::{FakeRegistry, Referrers};
+use crate::support::signing::Signer;
+use crate::support::wire::Fault;
+
+const COSIGN: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+
+/// An index at `x:1`, signed, with a bill of materials of one image.
+fn registry(referrers: Referrers) -> (FakeRegistry, Bundle, Bundle) {
+    let (registry, image) = (with(referrers), index());
+    image.push_to(&registry, "x:1");
+    let signature = Signer::new().sign(&image.digest());
+    push(
+        &signature,
+        &registry,
+        &format!("x:{}", Signer::tag(&image.digest())),
+    );
+    let child = &image.image("arm64").manifest;
+    let sbom = Artifact::of(child, SBOM, "bill").build();
+    sbom.put_into(&registry, "x");
+    if referrers == Referrers::Absent {
+        let list = list_of(&[&sbom]);
+        registry
+            .store
+            .put_manifest("x", &list_tag(&child.digest()), list);
+    }
+    (registry, signature, sbom)
+}
+
+fn inspect(options: &[&str], reference: &str) -> Output {
+    run(&[&["inspect"], options, &[reference]].concat())
+}
+
+#[test]
+fn inspect_lists_them() {
+    for api in [Referrers::Absent, Referrers::Served] {
+        let (registry, signature, sbom) = registry(api);
+        let reference = registry.reference("x:1");
+        let shown = |bundle: &Bundle, kind: &str| json!({"type": kind, "digest": bundle.root.digest(), "size": bundle.root.bytes.len()});
+        let mut expected = shown(&signature, COSIGN);
+        expected["tag"] = json!(Signer::tag(&index().digest()));
+        let plain = inspect(&["-o", "json"], &reference).exits(0).json();
+        assert_eq!(plain["referrers"], json!([expected]), "{api:?}");
+        assert_eq!(plain["platforms"][1].get("referrers"), None);
+        let each = inspect(&["-o", "json", "--platforms"], &reference)
+            .exits(0)
+            .json();
+        assert_eq!(each["referrers"], json!([expected]));
+        assert_eq!(each["platforms"][0].get("referrers"), None);
+        assert_eq!(
+            each["platforms"][1]["referrers"],
+            json!([shown(&sbom, SBOM)])
+        );
+        let text = inspect(&["--platforms"], &reference).exits(0).stdout;
+        for part in [
+            "referrers:    1",
+            COSIGN,
+            SBOM,
+            &sbom.root.digest(),
+            &signature.root.digest(),
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
+
+#[test]
+fn inspect_shows_the_rest_where_they_cannot_be_listed() {
+    let (registry, ..) = registry(Referrers::Served);
+    registry.fail(
+        9,
+        |request| request.is("GET", "/referrers/"),
+        Fault::status(403),
+    );
+    let shown = inspect(&["-o", "json"], &registry.reference("x:1")).exits(0);
+    assert_eq!(shown.json()["digest"], index().digest());
+    assert!(shown.stderr.contains("is not shown"), "{shown:#?}");
+}
+
+fn verify(options: &[&str], reference: &str) -> Output {
+    run(&[
+        &["verify", "-o", "json", "--referrers"],
+        options,
+        &[reference],
+    ]
+    .concat())
+}
+
+/// What is missing of the tag: part and digest.
+fn missing(output: &Output) -> Vec<(Value, Value)> {
+    let lacks = output.tag("1")["missing"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let part = |lack: Value| (lack["part"].clone(), lack["digest"].clone());
+    lacks.into_iter().map(part).collect()
+}
+
+#[test]
+fn verify_looks_into_them() {
+    let (registry, signature, sbom) = registry(Referrers::Absent);
+    let reference = registry.reference("x:1");
+    let whole = verify(&[], &reference).exits(0);
+    assert_eq!(whole.tag("1")["referrers"], 2);
+    let without = run(&["verify", "-o", "json", &reference]).exits(0);
+    assert_eq!(without.tag("1").get("referrers"), None);
+    let payload = sha256(&signature.blobs[1]);
+    registry.store.remove_blob("x", &payload);
+    registry.store.remove_manifest("x", &sbom.root.digest());
+    let damaged = verify(&[], &reference).exits(1);
+    let expected = [("layer", payload), ("referrer", sbom.root.digest())];
+    let expected = expected.map(|(part, digest)| (json!(part), json!(digest)));
+    assert_eq!(missing(&damaged), expected, "{damaged:#?}");
+    run(&["verify", &reference]).exits(0);
+}
+
+#[test]
+fn verify_finds_what_the_source_has_more() {
+    let (source, signature, sbom) = registry(Referrers::Served);
+    let mirror = DockerRegistry::start();
+    let (from, to) = (source.reference("x:1"), mirror.reference("y:1"));
+    let against = ["--against", &from];
+    copy(&[], &from, &to).exits(0);
+    let lacking = verify(&against, &to).exits(1);
+    let mut found = missing(&lacking);
+    found.sort_by_key(|(_, digest)| digest.to_string());
+    let digests = [signature.root.digest(), sbom.root.digest()];
+    let mut expected = digests.map(|digest| (json!("referrer"), json!(digest)));
+    expected.sort_by_key(|(_, digest)| digest.to_string());
+    assert_eq!(found, expected, "{lacking:#?}");
+    copy(&["--referrers"], &from, &to).exits(0);
+    let whole = verify(&against, &to).exits(0);
+    assert_eq!(whole.tag("1")["referrers"], 2);
+    let of_type = format!("--referrers={NOTARY}");
+    run(&["verify", &of_type, "--against", &from, &to]).exits(0);
+}
+
+/// What oras, regctl and cosign look for in a layout (their sources: oras-go `content/oci`, regclient
+/// `scheme/ocidir/referrer.go`).
+#[test]
+fn a_layout_has_the_entries_that_others_look_for() {
+    let (source, image) = (with(Referrers::Served), single());
+    image.push_to(&source, "x:1");
+    let (sbom, signature) = sbom_and_signature(&image.manifest);
+    sbom.put_into(&source, "x");
+    signature.put_into(&source, "x");
+    push(
+        Signer::new().sign(&image.digest()),
+        &source,
+        &format!("x:{}", Signer::tag(&image.digest())),
+    );
+    let directory = tempdir().expect("a directory");
+    let layout = Layout::at(&directory.path().join("layout"));
+    copy(
+        &["--referrers"],
+        &source.reference("x:1"),
+        &layout.reference("1"),
+    )
+    .exits(0);
+    // regctl: the list under the tag; cosign: its tag.
+    let list = layout.manifest(&list_tag(&image.digest())).expect("a list");
+    assert_eq!(list.media_type, OCI_INDEX);
+    assert_eq!(super::listed(&list), [sbom.root.digest()]);
+    assert!(layout.manifest(&Signer::tag(&image.digest())).is_some());
+    // oras: every referrer is a root, without a name.
+    let entries = layout.index()["manifests"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let bare = entries
+        .iter()
+        .filter(|entry| entry.get("annotations").is_none());
+    let bare: Vec<&Value> = bare.map(|entry| &entry["digest"]).collect();
+    for artifact in [&sbom, &signature] {
+        assert!(
+            bare.contains(&&json!(artifact.root.digest())),
+            "{entries:#?}"
+        );
+    }
+    // What oras writes has no lists: the entries alone have to do.
+    let path = directory.path().join("layout/index.json");
+    let mut index = layout.index();
+    let entries = index["manifests"].as_array_mut().expect("entries");
+    let name = "org.opencontainers.image.ref.name";
+    entries.retain(|entry| !entry["annotations"][name].to_string().contains("sha256-"));
+    std::fs::write(path, index.to_string()).expect("a file");
+    let back = with(Referrers::Served);
+    let output = copy(
+        &["--referrers"],
+        &layout.reference(""),
+        &back.reference("z:1"),
+    )
+    .exits(0);
+    assert_eq!(
+        output.json()["tags"][0]["referrers"],
+        json!({"copied": 2, "existing": 0})
+    );
+    let lists = inspect(&["-o", "json"], &layout.reference("1"))
+        .exits(0)
+        .json();
+    assert_eq!(lists["referrers"][0]["type"], SBOM);
+}
