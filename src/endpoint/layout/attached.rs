@@ -1,9 +1,9 @@
 //! What refers to something in a layout, or a layout in an archive: the lists under digest tags that regctl
 //! keeps, and entries without a name whose manifest has a `subject`, as oras writes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::index_file::{self, IndexFile, Names};
+use super::index_file::{self, Entry, IndexFile, Names};
 use super::{Layout, write_whole};
 use crate::endpoint::Target;
 use crate::error::{Error, Kind, Result};
@@ -72,6 +72,56 @@ pub(in crate::endpoint) fn understood(read: Result<Option<Manifest>>) -> Result<
     }
 }
 
+impl IndexFile {
+    /// Marks the image and its signatures for `cosign verify --local-image`, which takes a layout for one
+    /// image: where there are several, nothing is marked. Whether anything changed.
+    pub(in crate::endpoint) fn mark_signed(&mut self) -> serde_json::Result<bool> {
+        let is_image = |entry: &Entry| {
+            entry
+                .name
+                .as_deref()
+                .is_some_and(|name| !is_digest_tag(name))
+        };
+        let images: BTreeSet<Digest> = self
+            .entries()
+            .filter(is_image)
+            .map(|entry| entry.descriptor.digest)
+            .collect();
+        let mut images = images.iter();
+        let (Some(image), None) = (images.next(), images.next()) else {
+            return Ok(false);
+        };
+        let list = list_tag(image);
+        let end = |entry: &Entry| {
+            entry
+                .name
+                .as_deref()?
+                .strip_prefix(&list)
+                .map(str::to_owned)
+        };
+        let kinds = [
+            (".sig", "dev.cosignproject.cosign/sigs"),
+            (".att", "dev.cosignproject.cosign/atts"),
+        ];
+        let kind_of = |entry: &Entry| {
+            let end = end(entry)?;
+            kinds
+                .iter()
+                .find(|(known, _)| *known == end)
+                .map(|(_, kind)| *kind)
+        };
+        if !self.entries().any(|entry| kind_of(&entry).is_some()) {
+            return Ok(false);
+        }
+        self.mark(|entry| match kind_of(entry) {
+            None if !is_image(entry) => None,
+            None if entry.descriptor.is_index() => Some("dev.cosignproject.cosign/imageIndex"),
+            None => Some("dev.cosignproject.cosign/image"),
+            kind => kind,
+        })
+    }
+}
+
 impl Layout {
     /// What refers to `subject`.
     ///
@@ -132,7 +182,9 @@ impl Layout {
         for (tag, manifest) in &arrivals.tags {
             changed |= self.entered(index, manifest, tagged(tag))?;
         }
-        Ok(changed)
+        let marked = index.mark_signed();
+        let marked = marked.map_err(|why| Error::new(Kind::LocalIo, "write", self).because(why))?;
+        Ok(changed | marked)
     }
 
     /// Enters what refers to `subject` in both forms: in its list, and each by itself.

@@ -22,6 +22,8 @@ const LOCK: &str = ".barge.lock";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Repository and tag, by which containerd and podman know an image.
 const IMAGE_NAME: &str = "io.containerd.image.name";
+/// What an entry is to `cosign verify --local-image` (cosign, `pkg/oci/layout/index.go`).
+const KIND: &str = "kind";
 
 /// The file's fields in raw text, and its entries.
 #[derive(Clone, Debug)]
@@ -209,6 +211,25 @@ impl IndexFile {
         }
     }
 
+    /// Says of each entry what it is to cosign, where `kind` tells; whether anything changed.
+    pub(super) fn mark(
+        &mut self,
+        kind: impl Fn(&Entry) -> Option<&'static str>,
+    ) -> serde_json::Result<bool> {
+        let mut changed = false;
+        for entry in &mut self.entries {
+            let Some(kind) = kind(entry) else { continue };
+            if entry.descriptor.annotations.get(KIND).map(String::as_str) == Some(kind) {
+                continue;
+            }
+            let mut fields: serde_json::Value = serde_json::from_str(entry.raw.get())?;
+            fields["annotations"][KIND] = kind.into();
+            *entry = Entry::parse(serde_json::value::to_raw_value(&fields)?)?;
+            changed = true;
+        }
+        Ok(changed)
+    }
+
     /// The text of the file.
     pub(in crate::endpoint) fn text(&self) -> serde_json::Result<String> {
         let mut fields: BTreeMap<&str, &RawValue> = BTreeMap::new();
@@ -309,8 +330,9 @@ fn entry_text(
     if let Some(name) = names.reference {
         annotations.insert(REF_NAME.to_owned(), name.into());
     }
-    // The name of the image that was here is not the name of this one.
+    // The name of the image that was here is not the name of this one, nor is it of that kind.
     annotations.remove(IMAGE_NAME);
+    annotations.remove(KIND);
     if let (Some(repository), Some(tag)) = (names.repository, names.reference)
         && is_tag(tag)
     {

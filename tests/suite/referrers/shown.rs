@@ -1,5 +1,7 @@
 //! `inspect` lists what refers to an image, `verify` checks that it is whole and all there.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
@@ -144,38 +146,56 @@ fn verify_finds_what_the_source_has_more() {
     run(&["verify", &of_type, "--against", &from, &to]).exits(0);
 }
 
-/// What oras, regctl and cosign look for in a layout (their sources: oras-go `content/oci`, regclient
-/// `scheme/ocidir/referrer.go`).
-#[test]
-fn a_layout_has_the_entries_that_others_look_for() {
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// A layout with an image as `1`, a bill of materials that is signed, and a signature of cosign's.
+fn layout(directory: &Path) -> Layout {
     let (source, image) = (with(Referrers::Served), single());
     image.push_to(&source, "x:1");
     let (sbom, signature) = sbom_and_signature(&image.manifest);
     sbom.put_into(&source, "x");
     signature.put_into(&source, "x");
-    push(
-        Signer::new().sign(&image.digest()),
-        &source,
-        &format!("x:{}", Signer::tag(&image.digest())),
-    );
-    let directory = tempdir().expect("a directory");
-    let layout = Layout::at(&directory.path().join("layout"));
+    let name = format!("x:{}", Signer::tag(&image.digest()));
+    push(Signer::new().sign(&image.digest()), &source, &name);
+    let layout = Layout::at(&directory.join("layout"));
     copy(
         &["--referrers"],
         &source.reference("x:1"),
         &layout.reference("1"),
     )
     .exits(0);
-    // regctl: the list under the tag; cosign: its tag.
+    layout
+}
+
+fn entries(layout: &Layout) -> Vec<Value> {
+    layout.index()["manifests"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// What oras, regctl and cosign look for in a layout (their sources: oras-go `content/oci`, regclient
+/// `scheme/ocidir/referrer.go`, cosign `pkg/oci/layout/index.go`).
+#[test]
+fn a_layout_has_the_entries_that_others_look_for() {
+    let directory = tempdir().expect("a directory");
+    let (layout, image) = (layout(directory.path()), single());
+    let (sbom, signature) = sbom_and_signature(&image.manifest);
+    // regctl: the list under the tag.
     let list = layout.manifest(&list_tag(&image.digest())).expect("a list");
     assert_eq!(list.media_type, OCI_INDEX);
     assert_eq!(super::listed(&list), [sbom.root.digest()]);
-    assert!(layout.manifest(&Signer::tag(&image.digest())).is_some());
+    // cosign: its tag, and for `verify --local-image` what each is.
+    let entries = entries(&layout);
+    let kind = |name: &str| {
+        let named = |entry: &&Value| entry["annotations"][REF_NAME] == name;
+        let entry = entries.iter().find(named);
+        entry.map(|entry| entry["annotations"]["kind"].clone())
+    };
+    assert_eq!(kind("1"), Some(json!("dev.cosignproject.cosign/image")));
+    let sigs = kind(&Signer::tag(&image.digest()));
+    assert_eq!(sigs, Some(json!("dev.cosignproject.cosign/sigs")));
     // oras: every referrer is a root, without a name.
-    let entries = layout.index()["manifests"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
     let bare = entries
         .iter()
         .filter(|entry| entry.get("annotations").is_none());
@@ -186,26 +206,28 @@ fn a_layout_has_the_entries_that_others_look_for() {
             "{entries:#?}"
         );
     }
-    // What oras writes has no lists: the entries alone have to do.
-    let path = directory.path().join("layout/index.json");
+}
+
+#[test]
+fn a_layout_of_oras_has_no_lists() {
+    let directory = tempdir().expect("a directory");
+    let layout = layout(directory.path());
     let mut index = layout.index();
     let entries = index["manifests"].as_array_mut().expect("entries");
-    let name = "org.opencontainers.image.ref.name";
-    entries.retain(|entry| !entry["annotations"][name].to_string().contains("sha256-"));
+    entries.retain(|entry| {
+        !entry["annotations"][REF_NAME]
+            .to_string()
+            .contains("sha256-")
+    });
+    let path = directory.path().join("layout/index.json");
     std::fs::write(path, index.to_string()).expect("a file");
     let back = with(Referrers::Served);
-    let output = copy(
-        &["--referrers"],
-        &layout.reference(""),
-        &back.reference("z:1"),
-    )
-    .exits(0);
-    assert_eq!(
-        output.json()["tags"][0]["referrers"],
-        json!({"copied": 2, "existing": 0})
-    );
-    let lists = inspect(&["-o", "json"], &layout.reference("1"))
+    let to = back.reference("z:1");
+    let output = copy(&["--referrers"], &layout.reference(""), &to).exits(0);
+    let counts = &output.json()["tags"][0]["referrers"];
+    assert_eq!(*counts, json!({"copied": 2, "existing": 0}));
+    let shown = inspect(&["-o", "json"], &layout.reference("1"))
         .exits(0)
         .json();
-    assert_eq!(lists["referrers"][0]["type"], SBOM);
+    assert_eq!(shown["referrers"][0]["type"], SBOM);
 }
