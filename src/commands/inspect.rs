@@ -145,6 +145,9 @@ async fn inspect(
     (endpoint, root): (&Endpoint, &Manifest),
     events: &Events,
 ) -> Result<Inspected> {
+    if request.subjects == Subjects::Root {
+        endpoint.expect_few_subjects();
+    }
     let mut inspected = Inspected {
         reference: named(&request.reference),
         digest: root.digest.clone(),

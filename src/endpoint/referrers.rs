@@ -62,6 +62,14 @@ impl Endpoint {
         })
     }
 
+    /// Has what belongs to images be asked for one by one, instead of by a list of all tags, which may have
+    /// hundreds of pages: for who asks about few images.
+    pub fn expect_few_subjects(&self) {
+        if let Self::Registry(repository) = self {
+            repository.ask_for_each();
+        }
+    }
+
     /// What refers to `subject` by naming it, of these `types` as far as a list tells them.
     ///
     /// # Errors

@@ -159,6 +159,12 @@ impl Repository {
         Ok(known.as_ref().is_none_or(|known| known.contains(tag)))
     }
 
+    /// Has each digest tag be asked for, although one list may tell of all: for who asks for few.
+    pub fn ask_for_each(&self) {
+        // It fails where they are known already.
+        drop(self.digest_tags.set(None));
+    }
+
     /// Remembers which digest tags are among all `tags`.
     pub(super) fn note_digest_tags(&self, tags: &[String]) {
         // It fails where they are known already, or somebody is finding them out.
