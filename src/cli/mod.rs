@@ -64,6 +64,9 @@ Examples:
   Keep the digest of the original index (the registry must allow it):
     barge copy --arch arm64 --mode sparse-index quay.io/org/app:v1 \\
         docker://registry.example.com/org/app
+  The same with its signatures, which stay good:
+    barge copy --arch arm64 --mode sparse-index --referrers quay.io/org/app:v1 \\
+        docker://registry.example.com/org/app
   Every 3.x tag into a layout on disk, a JSON summary for the script:
     barge copy --tags '3\\..*' -o json docker.io/library/python oci:python
   Move all tags of a release at once, or none:
@@ -175,6 +178,9 @@ pub struct PlatformArgs {
     /// What becomes of a tag with none of the platforms
     #[arg(long, value_enum, value_name = "WHAT", default_value = "fail")]
     pub missing_arch: MissingArch,
+    /// Fail rather than leave platforms out of an index that is signed
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub require_signature: bool,
 }
 
 /// Which tags are copied or listed.

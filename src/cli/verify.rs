@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use super::{AccessArgs, NetworkArgs, OutputArgs, SourceAccessArgs, TagArgs};
+use super::{AccessArgs, NetworkArgs, OutputArgs, ReferrerArgs, SourceAccessArgs, TagArgs};
 
 /// `barge verify`.
 #[derive(Debug, Args)]
@@ -28,19 +28,12 @@ pub struct VerifyArgs {
         value_delimiter = '\n'
     )]
     pub arch: Vec<String>,
-    /// What refers to them too: signatures, SBOMs; of some types: =TYPE[,TYPE...]
-    #[arg(
-        long,
-        value_name = "TYPES",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "all",
-        value_delimiter = '\n'
-    )]
-    pub referrers: Vec<String>,
     /// A platform that every tag has to have
     #[arg(long, value_name = "A", value_delimiter = '\n')]
     pub require_arch: Vec<String>,
+    /// What is looked at with images.
+    #[command(flatten)]
+    pub referrers: ReferrerArgs,
     /// Which tags.
     #[command(flatten)]
     pub tags: TagArgs,

@@ -178,7 +178,7 @@ impl CopyRequest {
             state: state_directory(arguments.transfer.state_dir, environment),
             recheck: arguments.transfer.recheck,
             referrers: referrers::types(&arguments.referrers.referrers)?,
-            signed_index: if arguments.referrers.require_signature {
+            signed_index: if arguments.platforms.require_signature {
                 SignedIndex::MustStay
             } else {
                 SignedIndex::MayChange

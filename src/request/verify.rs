@@ -65,7 +65,7 @@ impl VerifyRequest {
                 platforms: selectors(&arguments.arch, "--arch")?,
                 required: selectors(&arguments.require_arch, "--require-arch")?,
             },
-            referrers: referrers::types(&arguments.referrers)?,
+            referrers: referrers::types(&arguments.referrers.referrers)?,
             depth: if arguments.deep {
                 Depth::Content
             } else {

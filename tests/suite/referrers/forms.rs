@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{NOTARY, SBOM, counts, listed, sbom_and_signature, single, with};
+use super::{NOTARY, SBOM, copied, counts, listed, sbom_and_signature, single, with};
 use crate::support::barge::copy;
 use crate::support::content::{Manifest, OCI_MANIFEST};
 use crate::support::docker_registry::DockerRegistry;
@@ -42,11 +42,7 @@ fn each_registry_has_its_own_form() {
     ] {
         for to in [Referrers::Absent, Referrers::Served, Referrers::Quay] {
             let ((source, image), destination) = (source(from), with(to));
-            let output = copy(
-                &REFERRERS,
-                &source.reference("x:1"),
-                &destination.reference("y"),
-            );
+            let output = copied(&source, &destination);
             let output = output.exits(0);
             assert_eq!(
                 counts(&output, "1"),
@@ -74,11 +70,7 @@ fn each_registry_has_its_own_form() {
                 let found = list(&sbom.root.digest()).expect("a list");
                 assert_eq!(listed(&found), [signature.root.digest()], "{from:?} {to:?}");
             }
-            let again = copy(
-                &REFERRERS,
-                &source.reference("x:1"),
-                &destination.reference("y"),
-            );
+            let again = copied(&source, &destination);
             let again = again.exits(0);
             assert_eq!(again.tag("1")["status"], "current", "{from:?} {to:?}");
             assert_eq!(counts(&again, "1"), json!({"copied": 0, "existing": 2}));
@@ -196,12 +188,7 @@ fn without_the_flag_nothing_is_asked() {
 fn it_costs_one_request_a_manifest_and_one_an_artifact() {
     let (source, _) = source(Referrers::Served);
     let destination = with(Referrers::Served);
-    copy(
-        &REFERRERS,
-        &source.reference("x:1"),
-        &destination.reference("y"),
-    )
-    .exits(0);
+    copied(&source, &destination).exits(0);
     // The image, its bill of materials, the signature of that.
     assert_eq!(source.count(asks_for_referrers), 3);
     assert_eq!(source.count(|request| request.is("GET", "/tags/list")), 1);
@@ -224,12 +211,7 @@ fn a_registry_without_the_api_is_asked_once() {
             .put_manifest("x", &list_tag(&digest), list_of(&[&artifact]));
     }
     let destination = with(Referrers::Absent);
-    let output = copy(
-        &REFERRERS,
-        &source.reference("x:1"),
-        &destination.reference("y"),
-    )
-    .exits(0);
+    let output = copied(&source, &destination).exits(0);
     assert_eq!(counts(&output, "1"), json!({"copied": 2, "existing": 0}));
     assert_eq!(source.count(asks_for_referrers), 1);
     assert_eq!(destination.count(asks_for_referrers), 1);
@@ -245,12 +227,7 @@ fn a_source_that_does_not_list_its_tags_is_asked_for_each() {
         |request| request.is("GET", "/tags/list"),
         Fault::status(403),
     );
-    let output = copy(
-        &REFERRERS,
-        &source.reference("x:1"),
-        &destination.reference("y"),
-    )
-    .exits(0);
+    let output = copied(&source, &destination).exits(0);
     assert_eq!(counts(&output, "1"), json!({"copied": 2, "existing": 0}));
 }
 
@@ -258,12 +235,7 @@ fn a_source_that_does_not_list_its_tags_is_asked_for_each() {
 fn what_refers_comes_behind_its_image_and_before_the_tag() {
     let (source, image) = source(Referrers::Served);
     let destination = with(Referrers::Absent);
-    copy(
-        &REFERRERS,
-        &source.reference("x:1"),
-        &destination.reference("y"),
-    )
-    .exits(0);
+    copied(&source, &destination).exits(0);
     let (sbom, signature) = sbom_and_signature(&image.manifest);
     let put = |reference: &str| {
         let path = format!("/v2/y/manifests/{reference}");
@@ -304,12 +276,7 @@ fn a_list_that_somebody_else_writes_keeps_what_both_write() {
         }
         None
     });
-    copy(
-        &REFERRERS,
-        &source.reference("x:1"),
-        &destination.reference("y"),
-    )
-    .exits(0);
+    copied(&source, &destination).exits(0);
     let list = destination.store.manifest("y", &tag).expect("a list");
     let (sbom, _) = sbom_and_signature(&image.manifest);
     let mut both = vec![other.root.digest(), sbom.root.digest()];
@@ -330,12 +297,7 @@ fn a_list_that_is_lost_again_and_again_is_a_conflict() {
         }
         None
     });
-    let output = copy(
-        &REFERRERS,
-        &source.reference("x:1"),
-        &destination.reference("y"),
-    )
-    .exits(1);
+    let output = copied(&source, &destination).exits(1);
     let failed = output.tag("1");
     assert_eq!(failed["error"]["kind"], "conflict", "{failed}");
     let path = format!("/v2/y/manifests/{tag}");
@@ -365,12 +327,7 @@ fn a_list_keeps_what_others_wrote() {
     );
     let tag = list_tag(&image.digest());
     destination.store.put_manifest("y", &tag, list);
-    copy(
-        &REFERRERS,
-        &source.reference("x:1"),
-        &destination.reference("y"),
-    )
-    .exits(0);
+    copied(&source, &destination).exits(0);
     let list = destination.store.manifest("y", &tag).expect("a list");
     assert_eq!(listed(&list).len(), 2);
     let text = String::from_utf8_lossy(&list.bytes).into_owned();

@@ -2,8 +2,7 @@
 
 use serde_json::json;
 
-use super::{SBOM, counts, listed, single, with};
-use crate::support::barge::{Output, copy};
+use super::{SBOM, copied, counts, listed, single, with};
 use crate::support::content::OCI_INDEX;
 use crate::support::image::{Artifact, Bundle, Image, list_of, list_tag, push};
 use crate::support::registry::{FakeRegistry, Referrers};
@@ -13,14 +12,6 @@ fn pair(api: Referrers) -> (FakeRegistry, FakeRegistry, Image) {
     let (source, destination, image) = (with(api), with(Referrers::Absent), single());
     image.push_to(&source, "x:1");
     (source, destination, image)
-}
-
-fn copied(source: &FakeRegistry, destination: &FakeRegistry) -> Output {
-    copy(
-        &["--referrers"],
-        &source.reference("x:1"),
-        &destination.reference("y"),
-    )
 }
 
 /// A chain of so many artifacts, each of which refers to the one before.

@@ -9,7 +9,7 @@ mod signatures;
 
 use serde_json::Value;
 
-use crate::support::barge::Output;
+use crate::support::barge::{Output, copy};
 use crate::support::content::Manifest;
 use crate::support::image::{Artifact, Attestations, Bundle, Image, ImageSpec, MultiArch};
 use crate::support::registry::{FakeRegistry, Referrers, Settings, Sparse};
@@ -41,6 +41,12 @@ fn sbom_and_signature(subject: &Manifest) -> (Bundle, Bundle) {
     let sbom = Artifact::of(subject, SBOM, "bill").build();
     let signature = Artifact::of(&sbom.root, NOTARY, "signed").build();
     (sbom, signature)
+}
+
+/// `copy --referrers` of `x:1` to `y`.
+fn copied(source: &FakeRegistry, destination: &FakeRegistry) -> Output {
+    let (from, to) = (source.reference("x:1"), destination.reference("y"));
+    copy(&["--referrers"], &from, &to)
 }
 
 /// What is said of the referrers of a tag.

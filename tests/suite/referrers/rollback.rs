@@ -82,6 +82,25 @@ fn signatures_are_shown_before_their_images() {
 }
 
 #[test]
+fn what_is_signed_later_comes_to_an_image_that_is_there() {
+    let (signer, state) = (Signer::new(), tempdir().expect("a directory"));
+    let (source, destination) = (with(Referrers::Absent), with(Referrers::Absent));
+    single().push_to(&source, "x:1");
+    let (from, to) = (source.reference("x"), destination.reference("y"));
+    rollback(state.path(), &from, &to).run().exits(0);
+    let digest = single().digest();
+    push(
+        signer.sign(&digest),
+        &source,
+        &format!("x:{}", Signer::tag(&digest)),
+    );
+    let output = rollback(state.path(), &from, &to).run().exits(0);
+    assert_eq!(output.tag("1")["status"], "copied");
+    assert_eq!(signer.verify(&Held::Fake(&destination, "y"), "1"), Ok(()));
+    assert_eq!(puts(&destination).last(), Some(&Signer::tag(&digest)));
+}
+
+#[test]
 fn nothing_is_shown_where_a_tag_fails() {
     let (signer, state) = (Signer::new(), tempdir().expect("a directory"));
     let (source, destination) = (source(&signer), with(Referrers::Absent));
