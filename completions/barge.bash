@@ -111,7 +111,7 @@ _barge() {
             return 0
             ;;
         barge__subcmd__copy)
-            opts="-a -j -o -v -q -h --platform --arch --mode --all --require-arch --missing-arch --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --policy --state-dir --jobs --recheck --preserve-digests --dry-run --have --force --src-creds --src-creds-file --src-no-creds --src-registry-token --src-authfile --src-cert-dir --src-tls-verify --dest-creds --dest-creds-file --dest-no-creds --dest-registry-token --dest-authfile --dest-cert-dir --dest-tls-verify --retry-times --stall-timeout --output --verbose --quiet --report --digestfile --progress --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
+            opts="-a -j -o -v -q -h --platform --arch --mode --all --require-arch --missing-arch --require-signature --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --policy --state-dir --jobs --recheck --preserve-digests --dry-run --have --force --referrers --src-creds --src-creds-file --src-no-creds --src-registry-token --src-authfile --src-cert-dir --src-tls-verify --dest-creds --dest-creds-file --dest-no-creds --dest-registry-token --dest-authfile --dest-cert-dir --dest-tls-verify --retry-times --stall-timeout --output --verbose --quiet --report --digestfile --progress --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -174,6 +174,10 @@ _barge() {
                     return 0
                     ;;
                 --have)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --referrers)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -439,7 +443,7 @@ _barge() {
             return 0
             ;;
         barge__subcmd__inspect)
-            opts="-o -v -q -h --raw --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --retry-times --stall-timeout --output --verbose --quiet --help"
+            opts="-o -v -q -h --raw --platforms --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --retry-times --stall-timeout --output --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -771,7 +775,7 @@ _barge() {
             return 0
             ;;
         barge__subcmd__verify)
-            opts="-j -o -v -q -h --against --deep --jobs --platform --arch --require-arch --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --src-creds --src-creds-file --src-no-creds --src-registry-token --src-authfile --src-cert-dir --src-tls-verify --retry-times --stall-timeout --output --verbose --quiet --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
+            opts="-j -o -v -q -h --against --deep --jobs --platform --arch --require-arch --referrers --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --src-creds --src-creds-file --src-no-creds --src-registry-token --src-authfile --src-cert-dir --src-tls-verify --retry-times --stall-timeout --output --verbose --quiet --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -798,6 +802,10 @@ _barge() {
                     return 0
                     ;;
                 --require-arch)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --referrers)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

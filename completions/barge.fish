@@ -48,6 +48,7 @@ complete -c barge -n "__fish_barge_using_subcommand inspect" -l stall-timeout -d
 complete -c barge -n "__fish_barge_using_subcommand inspect" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
 json\t'For scripts'"
 complete -c barge -n "__fish_barge_using_subcommand inspect" -l raw -d 'Print the bytes of the manifest as they are'
+complete -c barge -n "__fish_barge_using_subcommand inspect" -l platforms -d 'Show what refers to the image of each platform too'
 complete -c barge -n "__fish_barge_using_subcommand inspect" -l no-creds -d 'Ask as nobody'
 complete -c barge -n "__fish_barge_using_subcommand inspect" -s v -l verbose -d 'Say more on standard error (-vv: every request)'
 complete -c barge -n "__fish_barge_using_subcommand inspect" -s q -l quiet -d 'Say nothing on standard error but errors'
@@ -154,6 +155,7 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -l recheck -d 'How far
 children\t'Its wanted children, where the index is the source\'s own'
 blobs\t'Every blob of them too: repairs a damaged mirror'"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l have -d 'Leave out of the oci-archive what barge inventory lists; - is stdin' -r -F
+complete -c barge -n "__fish_barge_using_subcommand copy" -l referrers -d 'What refers to images too: signatures, SBOMs; of some types: =TYPE[,TYPE...]' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-creds -d 'User and password for the source' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-creds-file -d 'A file with USER:PASS for the source; - is standard input' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-registry-token -d 'A bearer token for the source' -r
@@ -186,6 +188,7 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -l cert-dir -d 'A dire
 complete -c barge -n "__fish_barge_using_subcommand copy" -l tls-verify -d 'Verify TLS certificates [default: true, on loopback HTTP too] (both sides)' -r -f -a "true\t''
 false\t''"
 complete -c barge -n "__fish_barge_using_subcommand copy" -s a -l all -d 'The same as --mode all'
+complete -c barge -n "__fish_barge_using_subcommand copy" -l require-signature -d 'Fail rather than leave platforms out of an index that is signed'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l all-tags -d 'Every tag'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l include-digest-tags -d 'Do not leave out digest tags (sha256-…, with .sig, .att, .sbom)'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l preserve-digests -d 'Fail a tag whose digest would not be the source\'s'
@@ -201,6 +204,7 @@ complete -c barge -n "__fish_barge_using_subcommand verify" -l against -d 'Compa
 complete -c barge -n "__fish_barge_using_subcommand verify" -s j -l jobs -d 'Blobs that --deep reads at once' -r
 complete -c barge -n "__fish_barge_using_subcommand verify" -l arch -l platform -d 'Platforms that have to be whole: arm64, linux/arm64, arm/v7' -r
 complete -c barge -n "__fish_barge_using_subcommand verify" -l require-arch -d 'A platform that every tag has to have' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l referrers -d 'What refers to images too: signatures, SBOMs; of some types: =TYPE[,TYPE...]' -r
 complete -c barge -n "__fish_barge_using_subcommand verify" -l tags -d 'Tags that match as a whole' -r
 complete -c barge -n "__fish_barge_using_subcommand verify" -l exclude-tags -d 'Tags to leave out' -r
 complete -c barge -n "__fish_barge_using_subcommand verify" -l tag-glob -d 'Tags that match: latest,3.[789].?,*-slim' -r

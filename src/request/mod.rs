@@ -144,12 +144,9 @@ impl CopyRequest {
         let destination = Reference::parse(&arguments.destination, Role::Destination)?;
         let selection = Selection::compile(&patterns(&arguments.tags))?;
         let (mode, wanted) = platforms(&arguments.platforms)?;
-        let digests = if arguments.transfer.preserve_digests {
-            Digests::Preserve
-        } else {
-            Digests::MayChange
-        };
-        let image = saving::check(&destination, (mode, &wanted), digests)?;
+        let digests = saving::digests(&arguments.transfer);
+        let referrers = referrers::types(&arguments.referrers.referrers)?;
+        let image = saving::check(&destination, (mode, &wanted), digests, referrers.as_ref())?;
         let tag = match &image {
             Some(image) => image.tag.clone(),
             None => destination.tag().map(str::to_owned),
@@ -177,12 +174,8 @@ impl CopyRequest {
             policy: arguments.transfer.policy,
             state: state_directory(arguments.transfer.state_dir, environment),
             recheck: arguments.transfer.recheck,
-            referrers: referrers::types(&arguments.referrers.referrers)?,
-            signed_index: if arguments.platforms.require_signature {
-                SignedIndex::MustStay
-            } else {
-                SignedIndex::MayChange
-            },
+            referrers,
+            signed_index: referrers::signed_index(&arguments.platforms),
             overwrite: if arguments.transfer.force {
                 Overwrite::Always
             } else {

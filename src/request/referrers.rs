@@ -1,8 +1,10 @@
 //! Which referrers come along.
 
 use super::lines;
+use crate::cli::PlatformArgs;
 use crate::error::{Error, Result};
 use crate::image::referrers::Types;
+use crate::options::SignedIndex;
 
 /// What `--referrers` says: `None` where it is not given, or its variable says no.
 pub(super) fn types(values: &[String]) -> Result<Option<Types>> {
@@ -20,6 +22,15 @@ pub(super) fn types(values: &[String]) -> Result<Option<Types>> {
                 "--referrers `{odd}` is no artifact type; write --referrers for all of them, or --referrers=application/spdx+json"
             ))),
         },
+    }
+}
+
+/// What becomes of an index that is signed.
+pub(super) fn signed_index(arguments: &PlatformArgs) -> SignedIndex {
+    if arguments.require_signature {
+        SignedIndex::MustStay
+    } else {
+        SignedIndex::MayChange
     }
 }
 

@@ -1,9 +1,20 @@
 //! What a copy to `docker-archive:` may ask for.
 
+use crate::cli::TransferArgs;
 use crate::error::{Error, Result};
 use crate::image::platform::Wanted;
+use crate::image::referrers::Types;
 use crate::options::{Digests, Mode};
 use crate::reference::{Reference, RegistryReference, STANDARD};
+
+/// Whether digests may change.
+pub(super) fn digests(arguments: &TransferArgs) -> Digests {
+    if arguments.preserve_digests {
+        Digests::Preserve
+    } else {
+        Digests::MayChange
+    }
+}
 
 /// What the images are to be called in the archive, where `destination` is one and says so.
 ///
@@ -14,6 +25,7 @@ pub(super) fn check(
     destination: &Reference,
     (mode, wanted): (Mode, &Wanted),
     digests: Digests,
+    referrers: Option<&Types>,
 ) -> Result<Option<RegistryReference>> {
     let Reference::DockerArchive(file) = destination else {
         return Ok(None);
@@ -27,6 +39,11 @@ pub(super) fn check(
     if digests == Digests::Preserve {
         return refused(
             "a docker-archive holds no manifests, so --preserve-digests cannot be kept; write oci-archive:PATH",
+        );
+    }
+    if referrers.is_some() {
+        return refused(
+            "a docker-archive holds nothing that refers to an image, so --referrers cannot be kept; write oci-archive:PATH",
         );
     }
     if mode == Mode::SparseIndex {

@@ -137,6 +137,18 @@ fn types_have_to_be_types() {
 }
 
 #[test]
+fn a_docker_archive_has_no_place_for_them() {
+    let said = run(&[
+        "copy",
+        "--referrers",
+        "docker://h.io/a",
+        "docker-archive:x.tar",
+    ])
+    .exits(2);
+    assert!(said.stderr.contains("oci-archive"), "{said:#?}");
+}
+
+#[test]
 fn an_image_that_refers_to_something_itself_is_listed() {
     let (source, destination) = (with(Referrers::Served), with(Referrers::Absent));
     let subject = single();
