@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{names, place, single};
 use crate::support::barge::{Running, barge, copy};
 use crate::support::image::archive::{Archive, blob_name};
+use crate::support::image::{ImageSpec, Layer};
 use crate::support::registry::FakeRegistry;
 use crate::support::wire::{Fault, times};
 
@@ -161,6 +162,30 @@ fn a_tag_whose_blob_is_lost_is_left_out() {
         assert!(archive.bytes() == expected.bytes(), "without {seed}");
         let both = ["bundle.tar", "expected.tar"].map(str::to_owned);
         assert_eq!(names(directory.path()), both.into());
+    }
+}
+
+/// What it shared with others may come in another order without it.
+#[test]
+fn a_blob_that_comes_later_without_a_lost_tag_keeps_its_bytes() {
+    let image = |seed: u64, size: usize| {
+        ImageSpec::new("linux", "arm64")
+            .seed(seed)
+            .layer(Layer::random(seed, size))
+            .layer(Layer::random(9, 60_000))
+            .build()
+    };
+    let (first, second) = (image(1, 80_000), image(2, 200_000));
+    let source = FakeRegistry::start();
+    first.push_to(&source, "x:1");
+    second.push_to(&source, "x:2");
+    let lost = first.layers[0].digest();
+    source.on(move |request| request.is("GET", &lost).then_some(Fault::status(404)));
+    let (_directory, archive) = place();
+    export(&source, &archive).run().exits(3);
+    let files = archive.files();
+    for layer in &second.layers {
+        assert!(files[&blob_name(&layer.digest())] == layer.bytes);
     }
 }
 
