@@ -497,7 +497,7 @@ _barge() {
             return 0
             ;;
         barge__subcmd__inventory)
-            opts="-v -q -h --check --verbose --quiet --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --retry-times --stall-timeout --help"
+            opts="-v -q -h --check --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --retry-times --stall-timeout --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -67,11 +67,11 @@ false\t''"
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l retry-times -d 'Failures in a row that one request may have' -r
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l check -d 'Ask for every blob, instead of trusting a registry that has its manifest'
-complete -c barge -n "__fish_barge_using_subcommand inventory" -s v -l verbose -d 'Say more on standard error (-vv: every request)'
-complete -c barge -n "__fish_barge_using_subcommand inventory" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l all-tags -d 'Every tag'
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l include-digest-tags -d 'Do not leave out digest tags (sha256-…, with .sig, .att, .sbom)'
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l no-creds -d 'Ask as nobody'
+complete -c barge -n "__fish_barge_using_subcommand inventory" -s v -l verbose -d 'Say more on standard error (-vv: every request)'
+complete -c barge -n "__fish_barge_using_subcommand inventory" -s q -l quiet -d 'Say nothing on standard error but errors'
 complete -c barge -n "__fish_barge_using_subcommand inventory" -s h -l help -d 'Print help'
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l tags -d 'Tags that match as a whole' -r
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l exclude-tags -d 'Tags to leave out' -r

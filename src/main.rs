@@ -55,35 +55,35 @@ async fn run(verb: Verb) -> anyhow::Result<Code> {
     let environment = Environment::read();
     match verb {
         Verb::Copy(arguments) => {
-            log(arguments.output.verbose);
+            log(arguments.output.talk.verbose);
             commands::copy::run(CopyRequest::new(*arguments, &environment)?).await
         }
         Verb::Inspect(arguments) => {
-            log(arguments.output.verbose);
+            log(arguments.output.talk.verbose);
             commands::inspect::run(InspectRequest::new(arguments, &environment)?).await
         }
         Verb::Inventory(arguments) => {
-            log(arguments.verbose);
+            log(arguments.talk.verbose);
             commands::inventory::run(InventoryRequest::new(*arguments, &environment)?).await
         }
         Verb::ListTags(arguments) => {
-            log(arguments.output.verbose);
+            log(arguments.output.talk.verbose);
             commands::list_tags::run(ListTagsRequest::new(arguments, &environment)?).await
         }
         Verb::Login(arguments) => {
-            log(arguments.output.verbose);
+            log(arguments.output.talk.verbose);
             commands::login::run(LoginRequest::new(arguments, &environment)?).await
         }
         Verb::Logout(arguments) => {
-            log(arguments.output.verbose);
+            log(arguments.output.talk.verbose);
             commands::logout::run(LogoutRequest::new(arguments, &environment)?).await
         }
         Verb::Undo(arguments) => {
-            log(arguments.output.verbose);
+            log(arguments.output.talk.verbose);
             commands::undo::run(UndoRequest::new(arguments, &environment)?).await
         }
         Verb::Verify(arguments) => {
-            log(arguments.output.verbose);
+            log(arguments.output.talk.verbose);
             commands::verify::run(VerifyRequest::new(*arguments, &environment)?).await
         }
         Verb::Completions(arguments) => commands::completions(&arguments),

@@ -1,9 +1,9 @@
 //! `barge inventory` as clap sees it.
 
+use clap::Args;
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args};
 
-use super::{AccessArgs, NetworkArgs, TagArgs};
+use super::{AccessArgs, NetworkArgs, TagArgs, TalkArgs};
 
 /// `barge inventory`.
 #[derive(Debug, Args)]
@@ -14,12 +14,6 @@ pub struct InventoryArgs {
     /// Ask for every blob, instead of trusting a registry that has its manifest
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub check: bool,
-    /// Say more on standard error (-vv: every request)
-    #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
-    pub verbose: u8,
-    /// Say nothing on standard error but errors
-    #[arg(short, long, value_parser = BoolishValueParser::new(), help_heading = "Output")]
-    pub quiet: bool,
     /// Which tags.
     #[command(flatten)]
     pub tags: TagArgs,
@@ -29,6 +23,9 @@ pub struct InventoryArgs {
     /// For how long.
     #[command(flatten)]
     pub network: NetworkArgs,
+    /// How much to tell.
+    #[command(flatten)]
+    pub talk: TalkArgs,
 }
 
 pub(super) const HELP: &str = "\

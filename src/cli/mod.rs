@@ -262,6 +262,15 @@ pub struct OutputArgs {
     /// The form of what goes to standard output
     #[arg(short, long, value_enum, value_name = "FORM", default_value = "text")]
     pub output: Form,
+    /// How much to tell.
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// How much goes to standard error.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct TalkArgs {
     /// Say more on standard error (-vv: every request)
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,

@@ -41,7 +41,7 @@ impl InventoryRequest {
             selection: listed(&arguments.tags)?,
             check: arguments.check,
             access: resolve(arguments.access, &arguments.network, environment, "--")?,
-            quiet: arguments.quiet,
+            quiet: arguments.talk.quiet,
         })
     }
 }

@@ -310,7 +310,7 @@ fn state_directory(named: Option<PathBuf>, environment: &Environment) -> Option<
 fn output(arguments: &OutputArgs) -> Output {
     Output {
         form: arguments.output,
-        quiet: arguments.quiet,
+        quiet: arguments.talk.quiet,
     }
 }
 
