@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{names, place, single, standard};
+use super::{names, place, single, standard, tagged};
 use crate::support::barge::{copy, run};
 use crate::support::image::Layout;
 use crate::support::image::archive::{Archive, blob_name};
@@ -10,10 +10,7 @@ use crate::support::registry::FakeRegistry;
 
 #[test]
 fn what_is_there_stays_and_is_not_fetched_again() {
-    let source = FakeRegistry::start();
-    for seed in [1, 2, 3] {
-        single(seed).push_to(&source, &format!("x:{seed}"));
-    }
+    let source = tagged([1, 2, 3]);
     let (directory, archive) = place();
     let one = |tag: &str| {
         copy(

@@ -20,6 +20,7 @@ use tempfile::{TempDir, tempdir};
 
 use crate::support::image::archive::Archive;
 use crate::support::image::{Attestations, Image, ImageSpec, Layer, MultiArch};
+use crate::support::registry::FakeRegistry;
 
 fn standard() -> MultiArch {
     let platforms = ["amd64", "arm64/v8", "arm/v7"];
@@ -34,6 +35,20 @@ fn single(seed: u64) -> Image {
         .layers(1, 3000)
         .layer(Layer::random(1000 + seed, 700_000))
         .build()
+}
+
+/// A registry with [`single`] of each seed under `x:SEED`.
+fn tagged(seeds: impl IntoIterator<Item = u64>) -> FakeRegistry {
+    let source = FakeRegistry::start();
+    for seed in seeds {
+        single(seed).push_to(&source, &format!("x:{seed}"));
+    }
+    source
+}
+
+/// The large layer of `single(seed)`.
+fn large(seed: u64) -> String {
+    single(seed).layers[2].digest()
 }
 
 /// `docker-archive:PATH`, and what follows.

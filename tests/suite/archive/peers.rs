@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::tempdir;
 
-use super::{place, single};
+use super::{place, single, tagged};
 use crate::support::barge::copy;
 use crate::support::content::sha256;
 use crate::support::image::Layout;
@@ -31,7 +31,7 @@ fn tool(name: &str, directory: &Path, arguments: &[&str]) -> String {
 
 /// podman with images of its own in `directory`.
 #[track_caller]
-fn podman(directory: &Path, arguments: &[&str]) -> String {
+pub(super) fn podman(directory: &Path, arguments: &[&str]) -> String {
     let place = ["--root", "root", "--runroot", "run", "--storage-driver=vfs"];
     let fixed = ["--cgroup-manager=cgroupfs", "--events-backend=file"];
     tool(
@@ -43,10 +43,7 @@ fn podman(directory: &Path, arguments: &[&str]) -> String {
 
 #[test]
 fn umoci_unpacks_what_is_in_an_archive() {
-    let source = FakeRegistry::start();
-    for seed in [1, 2] {
-        single(seed).push_to(&source, &format!("x:{seed}"));
-    }
+    let source = tagged([1, 2]);
     let (directory, archive) = place();
     let tags = ["--all-tags"];
     copy(&tags, &source.reference("x"), &archive.reference("")).exits(0);

@@ -1,10 +1,9 @@
 //! Archives for `docker load`: what is in them, and that others take them for what they are.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
-use super::{docker, names, place, single, standard, unpacked};
+use super::peers::podman;
+use super::{docker, names, place, single, standard, tagged, unpacked};
 use crate::support::barge::{copy, run};
 use crate::support::client::Client;
 use crate::support::content::sha256;
@@ -104,10 +103,7 @@ fn what_is_in_it_is_what_docker_writes() {
 
 #[test]
 fn barge_reads_what_it_saved() {
-    let source = FakeRegistry::start();
-    for seed in [1, 2] {
-        single(seed).push_to(&source, &format!("x:{seed}"));
-    }
+    let source = tagged([1, 2]);
     let (_directory, archive) = place();
     let (from, to) = (source.reference("x"), docker(&archive, ""));
     copy(&["--all-tags"], &from, &to).exits(0);
@@ -182,10 +178,7 @@ fn what_images_share_is_fetched_once_and_kept_once() {
 /// Whoever comes first, and whatever is fetched at once.
 #[test]
 fn the_same_images_make_the_same_bytes() {
-    let source = FakeRegistry::start();
-    for seed in 0..12 {
-        single(seed).push_to(&source, &format!("x:{seed}"));
-    }
+    let source = tagged(0..12);
     let (directory, archive) = place();
     let from = source.reference("x");
     copy(&["--all-tags", "--jobs", "1"], &from, &docker(&archive, "")).exits(0);
@@ -289,10 +282,7 @@ fn the_summary_says_that_the_digest_is_the_images_id() {
 
 #[test]
 fn a_dry_run_says_the_same_and_writes_nothing() {
-    let source = FakeRegistry::start();
-    for seed in [1, 2] {
-        single(seed).push_to(&source, &format!("x:{seed}"));
-    }
+    let source = tagged([1, 2]);
     let (directory, archive) = place();
     let of = |options: &[&str]| {
         let options = [&["--all-tags"], options].concat();
@@ -308,41 +298,13 @@ fn a_dry_run_says_the_same_and_writes_nothing() {
     assert_eq!(would, of(&[]));
 }
 
-/// Only where podman is installed; with storage of its own, which takes the rights of root.
 #[test]
-#[expect(
-    clippy::print_stderr,
-    reason = "a test that shows nothing should say so"
-)]
 fn podman_loads_what_is_saved() {
-    if Command::new("podman").arg("--version").output().is_err() {
-        eprintln!("left out: podman is not installed");
-        return;
-    }
-    let source = FakeRegistry::start();
-    for seed in [1, 2] {
-        single(seed).push_to(&source, &format!("x:{seed}"));
-    }
+    let source = tagged([1, 2]);
     let (directory, archive) = place();
-    copy(
-        &["--all-tags"],
-        &source.reference("x"),
-        &docker(&archive, ":team/app"),
-    )
-    .exits(0);
-    let podman = |arguments: &[&str]| {
-        let output = Command::new("podman")
-            .args(["--storage-driver=vfs", "--root"])
-            .arg(directory.path().join("root"))
-            .arg("--runroot")
-            .arg(directory.path().join("run"))
-            .args(arguments)
-            .output()
-            .expect("podman can be started");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "podman {arguments:?}: {said}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    let (from, to) = (source.reference("x"), docker(&archive, ":team/app"));
+    copy(&["--all-tags"], &from, &to).exits(0);
+    let podman = |arguments: &[&str]| podman(directory.path(), arguments);
     let path = archive.path().display().to_string();
     let loaded = podman(&["load", "--input", &path]);
     assert!(loaded.contains("docker.io/team/app:2"), "{loaded}");
@@ -354,10 +316,7 @@ fn podman_loads_what_is_saved() {
 
 #[test]
 fn a_file_that_is_there_stays_unless_it_may_be_replaced() {
-    let source = FakeRegistry::start();
-    for seed in [1, 2] {
-        single(seed).push_to(&source, &format!("x:{seed}"));
-    }
+    let source = tagged([1, 2]);
     let (directory, archive) = place();
     let save = |options: &[&str], tag: &str| {
         let from = source.reference(&format!("x:{tag}"));

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{names, place, single};
+use super::{large, names, place, single, tagged};
 use crate::support::barge::{Running, barge, copy};
 use crate::support::image::archive::{Archive, blob_name};
 use crate::support::image::{ImageSpec, Layer};
@@ -13,15 +13,7 @@ use crate::support::wire::{Fault, times};
 
 /// Three tags.
 fn source() -> FakeRegistry {
-    let source = FakeRegistry::start();
-    for seed in [1, 2, 3] {
-        single(seed).push_to(&source, &format!("x:{seed}"));
-    }
-    source
-}
-
-fn large(seed: u64) -> String {
-    single(seed).layers[2].digest()
+    tagged([1, 2, 3])
 }
 
 fn export(source: &FakeRegistry, archive: &Archive) -> crate::support::barge::Barge {

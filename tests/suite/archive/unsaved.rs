@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{docker, names, place, single, standard, unpacked};
+use super::{docker, large, names, place, single, standard, tagged, unpacked};
 use crate::support::barge::{Barge, Running, barge, copy, run};
 use crate::support::content::sha256;
 use crate::support::image::archive::Archive;
@@ -13,15 +13,7 @@ use crate::support::wire::{Fault, Request, times};
 
 /// Three tags.
 fn source() -> FakeRegistry {
-    let source = FakeRegistry::start();
-    for seed in [1, 2, 3] {
-        single(seed).push_to(&source, &format!("x:{seed}"));
-    }
-    source
-}
-
-fn large(seed: u64) -> String {
-    single(seed).layers[2].digest()
+    tagged([1, 2, 3])
 }
 
 fn save(source: &FakeRegistry, archive: &Archive) -> Barge {

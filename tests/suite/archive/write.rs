@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::tempdir;
 
-use super::{names, place, single, standard};
+use super::{names, place, single, standard, tagged};
 use crate::support::barge::{barge, copy, run};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::image::Layout;
@@ -68,10 +68,7 @@ fn skopeo_reads_our_archives() {
 
 #[test]
 fn each_blob_of_many_tags_is_fetched_once_and_kept_once() {
-    let source = FakeRegistry::start();
-    for seed in 0..30 {
-        single(seed).push_to(&source, &format!("x:{seed}"));
-    }
+    let source = tagged(0..30);
     let (_directory, archive) = place();
     let report = copy(
         &["--all-tags"],
@@ -121,10 +118,7 @@ fn each_blob_of_many_tags_is_fetched_once_and_kept_once() {
 /// Whatever comes first, the order of the archive is that of the tags and their manifests.
 #[test]
 fn the_same_input_makes_the_same_bytes() {
-    let source = FakeRegistry::start();
-    for seed in 0..6 {
-        single(seed).push_to(&source, &format!("x:{seed}"));
-    }
+    let source = tagged(0..6);
     standard().push_to(&source, "x:index");
     let (directory, archive) = place();
     let export = |archive: &Archive, jobs| {
