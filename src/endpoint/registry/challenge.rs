@@ -48,6 +48,27 @@ pub(crate) fn parse<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<Ch
     basic
 }
 
+/// How the header values ask, where [`parse`] finds nothing in them that can be answered: for a person.
+pub(crate) fn unanswerable<'a>(headers: impl IntoIterator<Item = &'a str>) -> String {
+    let asked: Vec<String> = headers
+        .into_iter()
+        .flat_map(challenges)
+        .map(|(scheme, _)| {
+            if scheme.eq_ignore_ascii_case("bearer") {
+                format!("{scheme} without a realm")
+            } else {
+                scheme
+            }
+        })
+        .collect();
+    if asked.is_empty() {
+        "it does not say how to log in (no WWW-Authenticate)".to_owned()
+    } else {
+        let asked = asked.join(", ");
+        format!("it asks for a login in a way that barge does not know: {asked}")
+    }
+}
+
 type Parameters = Vec<(String, String)>;
 
 /// Splits one header value into its challenges; a word without `=` begins the next one.
@@ -107,6 +128,16 @@ mod tests {
             service: owned(service),
             scope: owned(scope),
         })
+    }
+
+    #[test]
+    fn what_cannot_be_answered_is_named() {
+        let digest = [r#"Digest realm="x", qop="auth""#, "Negotiate", "bearer a=b"];
+        assert_eq!(
+            unanswerable(digest),
+            "it asks for a login in a way that barge does not know: Digest, Negotiate, bearer without a realm"
+        );
+        assert!(unanswerable([]).contains("does not say how"));
     }
 
     #[test]

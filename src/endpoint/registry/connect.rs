@@ -5,14 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
-use reqwest::{Client, Proxy, Response, Url};
+use reqwest::{Client, Proxy, Response, StatusCode, Url};
 
 use super::certificates::AskedFor;
 use super::challenge::{self, Challenge};
+use super::credentials::concealed::conceal;
 use super::failure;
 use super::proxies::{Proxies, is_loopback};
 use super::trust::Tls;
 use crate::error::{Error, Kind, Result};
+use crate::printable::excerpt;
+
+/// How much of the challenges that cannot be answered goes into a message.
+const LONGEST_CHALLENGE: usize = 300;
 
 /// What the first contact told.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub(crate) struct Session {
     pub(crate) base: Url,
     /// What it wants to see before it answers.
     pub(crate) challenge: Option<Challenge>,
+    /// How it asks for a login, where that is no way that barge knows.
+    pub(crate) unanswerable: Option<String>,
     /// Quay's `X-Sparse-Manifest-Support`, where it is sent.
     pub(crate) sparse: Option<bool>,
 }
@@ -48,14 +55,28 @@ pub(crate) async fn connect(host: &str, tls: &Tls, patience: Duration) -> Result
         client: door.client,
         base,
         challenge: challenge_of(headers),
+        unanswerable: unanswerable(status, headers),
         sparse: sparse_support(headers),
     })
 }
 
 /// The challenge in an answer.
 pub(crate) fn challenge_of(headers: &HeaderMap) -> Option<Challenge> {
-    let values = headers.get_all(WWW_AUTHENTICATE);
-    challenge::parse(values.iter().filter_map(|value| value.to_str().ok()))
+    challenge::parse(challenges(headers))
+}
+
+/// How a 401 asks for a login, where it holds no challenge that can be answered.
+pub(crate) fn unanswerable(status: StatusCode, headers: &HeaderMap) -> Option<String> {
+    let lost = status == StatusCode::UNAUTHORIZED && challenge_of(headers).is_none();
+    lost.then(|| {
+        let how = challenge::unanswerable(challenges(headers));
+        excerpt(&conceal(&how), LONGEST_CHALLENGE)
+    })
+}
+
+fn challenges(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(WWW_AUTHENTICATE).into_iter();
+    values.filter_map(|value| value.to_str().ok())
 }
 
 fn sparse_support(headers: &HeaderMap) -> Option<bool> {

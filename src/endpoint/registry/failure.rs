@@ -93,6 +93,13 @@ pub(crate) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> R
     }
 }
 
+/// The error of a registry that asks for a login `how` barge cannot answer.
+pub(crate) fn unanswerable(doing: &str, target: &str, how: &str) -> Error {
+    Error::new(Kind::Unauthorized, doing, target)
+        .because(format!("HTTP 401: {how}"))
+        .hint("barge answers Basic, and Bearer with a token server: check that the address is the registry's, and not that of a gateway in front of it")
+}
+
 /// What an answer means, before it is known what was being done.
 #[derive(Debug)]
 pub(crate) struct Refusal {

@@ -41,6 +41,10 @@ pub async fn check(
     }
     let contact = || connect::connect(host, &tls, options.stall);
     let session = options.backoff.run(contact).await?;
+    if let Some(how) = &session.unanswerable {
+        let target = format!("registry {host}");
+        return Err(failure::unanswerable("log in to", &target, how));
+    }
     if session.challenge.is_none() {
         return Ok(Verdict::NotAsked);
     }

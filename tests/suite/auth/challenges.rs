@@ -2,6 +2,7 @@
 
 use tempfile::tempdir;
 
+use super::login::{STORED, login};
 use super::{
     LOGIN, PASSWORD, USER, bearer, copy, guarded, guarded_source, image, inspect, open_source,
 };
@@ -191,4 +192,41 @@ fn a_token_server_that_sends_on_is_not_followed() {
     let output = run.args(["--creds", LOGIN]).run().exits(1);
     assert!(output.stderr.contains("HTTP 307"), "{output:#?}");
     assert_eq!(elsewhere.log().len(), 0);
+}
+
+/// Answers everything with a 401 that holds these challenges.
+fn refuses_all(headers: &'static [&'static str]) -> FakeRegistry {
+    let registry = FakeRegistry::start();
+    registry.on(move |_| {
+        let refusal = headers.iter().fold(Answer::new(401), |answer, header| {
+            answer.header("WWW-Authenticate", *header)
+        });
+        Some(Fault::Status(refusal))
+    });
+    registry
+}
+
+const UNANSWERABLE: [(&[&str], &str); 4] = [
+    (&[], "no WWW-Authenticate"),
+    (&[r#"Digest realm="x", nonce="y""#], "does not know: Digest"),
+    (&["Negotiate", "NTLM"], "does not know: Negotiate, NTLM"),
+    (
+        &[r#"Bearer service="x""#],
+        "does not know: Bearer without a realm",
+    ),
+];
+
+#[test]
+fn a_login_that_cannot_be_checked_is_not_stored() {
+    for (headers, told) in UNANSWERABLE {
+        let registry = refuses_all(headers);
+        let home = tempdir().expect("a directory");
+        let run = login(&registry.host()).at_home(home.path());
+        let output = run.args(["-o", "json"]).run().exits(1);
+        let error = output.json()["error"].clone();
+        assert_eq!(error["kind"], "unauthorized");
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.contains(told), "{message}");
+        assert!(!home.path().join(STORED).exists(), "{headers:?}");
+    }
 }
