@@ -3,71 +3,28 @@
 //! Credentials go to the registry that they are for and to the token server that it names, over a
 //! connection no less protected than the registry's own; to nobody else.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fmt;
+mod server;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use reqwest::{RequestBuilder, Response, StatusCode};
 
 use super::body::{self, Limits};
 use super::challenge::{Bearer, Challenge};
 use super::connect::Session;
-use super::credentials::concealed::{self, conceal};
-use super::credentials::{Credentials, Secret};
+use super::credentials::{Credentials, concealed};
 use super::failure;
-use super::token::{Asked, Token, bearer, secret_header};
+use super::scope::Scope;
+use super::token::{Token, bearer, secret_header};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Side};
-use crate::printable::clean;
 
 /// Token answers are small; more than this is no token.
 const LONGEST_ANSWER: usize = 1 << 20;
-
-/// What a request needs to be allowed to do.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Scope(BTreeSet<String>);
-
-impl Scope {
-    /// Nothing but to be known.
-    pub(crate) fn none() -> Self {
-        Self(BTreeSet::new())
-    }
-
-    /// To read `repository`.
-    pub(crate) fn pull(repository: &str) -> Self {
-        Self(BTreeSet::from([format!("repository:{repository}:pull")]))
-    }
-
-    /// To write `repository`.
-    pub(crate) fn push(repository: &str) -> Self {
-        Self(BTreeSet::from([format!(
-            "repository:{repository}:pull,push"
-        )]))
-    }
-
-    /// To delete in `repository`, where that is a right of its own.
-    pub(crate) fn delete(repository: &str) -> Self {
-        Self(BTreeSet::from([format!(
-            "repository:{repository}:pull,push,delete"
-        )]))
-    }
-
-    /// This and what `other` allows.
-    pub(crate) fn and(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
-        self
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scopes: Vec<&str> = self.0.iter().map(String::as_str).collect();
-        f.write_str(&scopes.join(" "))
-    }
-}
 
 /// How one request identifies itself.
 #[derive(Clone, Debug, Default)]
@@ -91,6 +48,8 @@ pub(crate) struct Authenticator {
     credentials: OnceLock<Credentials>,
     challenge: Mutex<Option<Challenge>>,
     slots: Mutex<HashMap<Scope, Slot>>,
+    /// What requests that need a scope need in truth, where the registry said so.
+    wider: Mutex<HashMap<Scope, Scope>>,
     /// A password that was refused once is not sent again: registries lock accounts.
     refused: OnceLock<Error>,
     /// The password was good once, so that a later refusal is of what was asked for.
@@ -110,6 +69,7 @@ impl Authenticator {
             credentials: OnceLock::new(),
             challenge: Mutex::default(),
             slots: Mutex::default(),
+            wider: Mutex::default(),
             refused: OnceLock::new(),
             accepted: tokio::sync::OnceCell::new(),
         }
@@ -179,7 +139,7 @@ impl Authenticator {
                 })
             }
             Some(Challenge::Bearer(challenge)) => Ok(Authorization {
-                header: Some(self.token(session, &challenge, scope).await?),
+                header: Some(self.widest_token(session, &challenge, scope).await?),
                 granted: true,
             }),
         }
@@ -254,6 +214,35 @@ impl Authenticator {
         answer.map_err(|error| failure::unanswered(&error, doing, target))
     }
 
+    /// A token for what the registry asked for when `scope` was not enough; where that is not granted, for
+    /// `scope` alone.
+    async fn widest_token(
+        &self,
+        session: &Session,
+        challenge: &Bearer,
+        scope: &Scope,
+    ) -> Result<HeaderValue> {
+        if let Some(wider) = self.wider(scope) {
+            let token = self.token(session, challenge, &wider).await;
+            let refused = token.as_ref().err();
+            if refused.is_none_or(|error| error.kind().retryable()) {
+                return token;
+            }
+        }
+        self.token(session, challenge, scope).await
+    }
+
+    fn wider(&self, scope: &Scope) -> Option<Scope> {
+        let wider = self.wider.lock().unwrap_or_else(PoisonError::into_inner);
+        wider.get(scope).cloned()
+    }
+
+    /// Remembers what requests that need `scope` need in truth. Whether that is news.
+    fn widen(&self, scope: &Scope, wider: Scope) -> bool {
+        let mut known = self.wider.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(scope.clone(), wider.clone()) != Some(wider)
+    }
+
     async fn token(
         &self,
         session: &Session,
@@ -288,6 +277,8 @@ impl Authenticator {
         challenge: Option<Challenge>,
         scope: &Scope,
     ) -> Result<bool> {
+        let named = challenge.as_ref().and_then(Challenge::scope);
+        let wider = named.and_then(|named| scope.widened(named));
         self.learn(challenge);
         if self.is_token() {
             return Ok(false);
@@ -298,14 +289,23 @@ impl Authenticator {
             Some(Challenge::Basic) if used.header.is_none() => Ok(true),
             Some(Challenge::Basic) => Err(self.refuse(Kind::Unauthorized, "HTTP 401".into())),
             Some(Challenge::Bearer(_)) => {
-                let slot = self.slot(scope);
-                let mut known = slot.lock().await;
-                if let Some(Ok(token)) = known.as_ref()
-                    && Some(&token.header) == used.header.as_ref()
-                {
-                    *known = None;
+                if wider.is_none_or(|wider| !self.widen(scope, wider)) {
+                    self.forget(used, scope).await;
                 }
                 Ok(true)
+            }
+        }
+    }
+
+    /// Forgets the token that was `used` for `scope`.
+    async fn forget(&self, used: &Authorization, scope: &Scope) {
+        for scope in [Some(scope.clone()), self.wider(scope)].iter().flatten() {
+            let slot = self.slot(scope);
+            let mut known = slot.lock().await;
+            if let Some(Ok(token)) = known.as_ref()
+                && Some(&token.header) == used.header.as_ref()
+            {
+                *known = None;
             }
         }
     }
@@ -322,80 +322,6 @@ impl Authenticator {
         let pair = format!("{user}:{}", password.expose());
         let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
         secret_header(&format!("Basic {encoded}"))
-    }
-
-    async fn fetch(&self, session: &Session, bearer: &Bearer, scope: &Scope) -> Result<Token> {
-        let realm = self.realm(&session.base, bearer)?;
-        let host = realm.host_str().unwrap_or_default().to_owned();
-        tracing::debug!(%scope, server = host, "fetching a token");
-        let asked = Asked::now();
-        let target = format!("{} from token server {host}", self.host);
-        let request = match self.credentials() {
-            Credentials::Identity(token) => {
-                let form = refresh(bearer, scope, token);
-                session.client.post(realm).form(&form)
-            }
-            _ => session.client.get(realm).query(&query(bearer, scope)),
-        };
-        let response = self.show_password(request, DOING, &target).await?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = body::read(response, self.limits, (DOING, &target)).await?;
-        if !status.is_success() {
-            let refusal = failure::refused(status, &headers, &body);
-            return Err(self.token_refused(status, refusal, (&target, scope)));
-        }
-        // Fails where it is known already.
-        let _ = self.accepted.set(());
-        Token::parse(&body, asked)
-            .map_err(|cause| Error::new(Kind::Protocol, DOING, &target).because(cause))
-    }
-
-    /// The token server's address; one that would leak the password is refused.
-    fn realm(&self, base: &Url, bearer: &Bearer) -> Result<Url> {
-        let target = format!(
-            "{} from token server `{}`",
-            self.host,
-            clean(&conceal(&bearer.realm))
-        );
-        let realm = base
-            .join(&bearer.realm)
-            .map_err(|why| Error::new(Kind::Protocol, DOING, &target).because(why))?;
-        if base.scheme() == "https" && realm.scheme() != "https" && !self.is_anonymous() {
-            return Err(Error::new(Kind::Protocol, DOING, target).because(
-                "the registry names a token server without TLS; the password is not sent there",
-            ));
-        }
-        Ok(realm)
-    }
-
-    fn token_refused(
-        &self,
-        status: StatusCode,
-        refusal: failure::Refusal,
-        (target, scope): (&str, &Scope),
-    ) -> Error {
-        if refusal.kind.retryable() {
-            return refusal.error(DOING, target);
-        }
-        let known = !self.is_anonymous() && self.accepted.initialized();
-        // Token servers differ in how they refuse a password: 401, 403, or 400 (`invalid_grant`).
-        let refuses = matches!(status.as_u16(), 400 | 401 | 403);
-        if refuses && !self.is_anonymous() && !known {
-            let unclear = status == StatusCode::FORBIDDEN && *scope != Scope::none();
-            let kind = if unclear {
-                Kind::Denied
-            } else {
-                Kind::Unauthorized
-            };
-            return self.refuse(kind, refusal.cause);
-        }
-        let denied = known || refusal.kind == Kind::Denied;
-        let kind = if denied {
-            Kind::Denied
-        } else {
-            Kind::Unauthorized
-        };
-        Error::new(kind, DOING, target).because(refusal.cause)
     }
 
     /// Remembers that the password is wrong, or, where this is `denied`, that it may be: a 403 says that
@@ -431,52 +357,3 @@ impl Authenticator {
 }
 
 const DOING: &str = "get a token for";
-
-fn query(bearer: &Bearer, scope: &Scope) -> Vec<(&'static str, String)> {
-    let service = bearer
-        .service
-        .iter()
-        .map(|service| ("service", service.clone()));
-    service
-        .chain(scope.0.iter().map(|scope| ("scope", scope.clone())))
-        .collect()
-}
-
-/// The form that an identity token is sent in (`OAuth2`, section 6 of RFC 6749; distribution's
-/// `spec/auth/oauth`).
-fn refresh(bearer: &Bearer, scope: &Scope, token: &Secret) -> Vec<(&'static str, String)> {
-    let fixed = [
-        ("grant_type", "refresh_token".to_owned()),
-        ("client_id", "barge".to_owned()),
-        ("refresh_token", token.expose().to_owned()),
-    ];
-    let service = bearer.service.clone().map(|service| ("service", service));
-    let scopes = scope.to_string();
-    let scopes = (!scopes.is_empty()).then_some(("scope", scopes));
-    fixed.into_iter().chain(service).chain(scopes).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STALL: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn a_password_does_not_leave_tls() {
-        let credentials = Credentials::Password {
-            user: "u".into(),
-            password: Secret::new("p"),
-        };
-        let with = Authenticator::new("h.io", STALL, Side::Source, Events::ignored());
-        with.identify_as(credentials);
-        let without = Authenticator::new("h.io", STALL, Side::Source, Events::ignored());
-        let base = Url::parse("https://h.io/").expect("url");
-        let bearer = Bearer {
-            realm: "http://t.io/token".into(),
-            ..Bearer::default()
-        };
-        assert!(with.realm(&base, &bearer).is_err());
-        assert!(without.realm(&base, &bearer).is_ok());
-    }
-}

@@ -8,9 +8,9 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
-use super::auth::Scope;
 use super::manifests::content_length;
 use super::request::{Call, location};
+use super::scope::Scope;
 use super::{Repository, body, failure};
 use crate::endpoint::BlobStream;
 use crate::error::{Error, Kind, Result};

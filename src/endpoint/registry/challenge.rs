@@ -9,6 +9,16 @@ pub(crate) enum Challenge {
     Bearer(Bearer),
 }
 
+impl Challenge {
+    /// What the refused request would have needed.
+    pub(crate) fn scope(&self) -> Option<&str> {
+        match self {
+            Self::Basic => None,
+            Self::Bearer(bearer) => bearer.scope.as_deref(),
+        }
+    }
+}
+
 /// Where tokens come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bearer {

@@ -3,8 +3,8 @@
 use reqwest::Method;
 
 use super::Repository;
-use super::auth::Scope;
 use super::manifests::path;
+use super::scope::Scope;
 use crate::endpoint::Target;
 use crate::error::{Error, Result};
 

@@ -3,9 +3,10 @@
 use reqwest::StatusCode;
 use reqwest::header::AUTHORIZATION;
 
-use super::auth::{Authenticator, Scope};
+use super::auth::Authenticator;
 use super::connect::{self, Session};
 use super::credentials::Credentials;
+use super::scope::Scope;
 use super::{RegistryOptions, failure};
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;

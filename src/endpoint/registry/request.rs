@@ -7,9 +7,10 @@ use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
 use reqwest::{Body, Method, Request, Response, StatusCode, Url};
 
-use super::auth::{Authorization, Scope};
+use super::auth::Authorization;
 use super::body::{self, Limits};
 use super::failure::{self, Refusal};
+use super::scope::Scope;
 use super::{Repository, SHORT};
 use crate::endpoint::backoff::LONGEST_ASKED;
 use crate::endpoint::registry::connect;

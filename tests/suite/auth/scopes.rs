@@ -1,12 +1,13 @@
 //! What barge asks the right to do: no more than it is about to do, and less where more is refused.
 
-use super::{LOGIN, bearer, copy, guarded, image, open_source};
+use super::{LOGIN, bearer, copy, guarded, guarded_source, image, inspect, open_source};
 use crate::support::barge::Output;
 use crate::support::image::Bundle;
 use crate::support::registry::{
     Anonymous, Auth, Bearer, FakeRegistry, MountAuth, Mounts, NewRepositories, Settings, Sparse,
     Ungranted,
 };
+use crate::support::wire::{Answer, Fault};
 
 /// A Quay: a token with push makes the repository.
 fn quay(bearer: Bearer) -> FakeRegistry {
@@ -178,4 +179,61 @@ fn where_a_mount_is_not_allowed_its_upload_is_used() {
     let opened = registry.count(|request| request.is("POST", "/y/blobs/uploads/"));
     assert_eq!(opened, blobs_of_all());
     assert_eq!(registry.store.open_uploads(), 0);
+}
+
+/// Lets nobody read `x` who has not got a token for these scopes too.
+fn wants_besides(registry: &FakeRegistry, scopes: &'static str) {
+    let realm = format!("http://{}/token", registry.host());
+    let challenge = format!(
+        r#"Bearer realm="{realm}",service="fake registry",scope="{scopes}",error="insufficient_scope""#
+    );
+    let refusal = Answer::new(401).header("WWW-Authenticate", challenge);
+    let mut granted = false;
+    registry.on(move |request| {
+        granted |= request.is_token() && request.query.contains("mapped");
+        let refused = request.path.starts_with("/v2/x/") && !granted;
+        refused.then(|| Fault::Status(refusal.clone()))
+    });
+}
+
+#[test]
+fn a_scope_that_the_challenge_names_is_asked_for_besides() {
+    for scopes in [
+        "repository:mapped/x:pull",
+        "repository:mapped/x:pull repository:x:pull",
+    ] {
+        let source = guarded_source();
+        wants_besides(&source, scopes);
+        let destination = FakeRegistry::start();
+        let run = copy(&source.reference("x:1"), &destination.reference("y:1"));
+        run.args(["--src-creds", LOGIN]).run().exits(0);
+        assert_eq!(
+            asked(&source),
+            [
+                "repository:x:pull",
+                "repository:mapped/x:pull repository:x:pull"
+            ]
+        );
+        let token = |request: &crate::support::wire::Request| request.is_token();
+        let last = source.log().into_iter().rfind(token).expect("a token");
+        assert_eq!(last.query.matches("scope=").count(), 2, "{}", last.query);
+    }
+}
+
+/// What is asked for besides may be nobody's to have, while the request itself is for its own scope.
+#[test]
+fn a_scope_that_is_refused_besides_is_asked_for_once() {
+    let source = guarded_source();
+    source.configure(|settings| {
+        settings.auth = Auth::Bearer(Bearer {
+            two_repositories: Some(403),
+            ..bearer()
+        });
+    });
+    wants_besides(&source, "repository:mapped/x:pull");
+    let run = inspect(&source.reference("x:1"));
+    run.args(["--creds", LOGIN]).run().exits(0);
+    let both = "repository:mapped/x:pull repository:x:pull";
+    let asked = asked(&source);
+    assert_eq!(asked, ["repository:x:pull", both]);
 }
