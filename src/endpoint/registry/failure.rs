@@ -4,8 +4,8 @@ use std::error::Error as _;
 use std::time::{Duration, SystemTime};
 
 use oci_client::errors::{OciEnvelope, OciErrorCode};
-use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
+use reqwest::{StatusCode, Url};
 use rustls::{AlertDescription, CertificateError};
 
 use super::certificates::KEYS;
@@ -91,6 +91,21 @@ pub(crate) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> R
         wait: retry_after(headers, SystemTime::now()),
         full: status == StatusCode::INSUFFICIENT_STORAGE,
     }
+}
+
+/// Host and port of `url`, as errors name them.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// That not the registry itself answers, but whom it sent on to.
+pub(crate) fn sent_on_to(url: &Url) -> String {
+    let host = authority(url);
+    format!("redirected to {host}, where credentials are not sent")
 }
 
 /// The error of a registry that asks for a login `how` barge cannot answer.

@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Side};
 
 /// How many redirects one request may take.
-const MOST_REDIRECTS: usize = 5;
+pub(crate) const MOST_REDIRECTS: usize = 5;
 
 /// A request that is to be made.
 #[derive(Clone, Debug)]
@@ -267,9 +267,14 @@ fn wants_new_token(response: &Response, call: &Call, used: &Authorization) -> bo
     }
 }
 
+/// Whether an answer sends the request on to elsewhere.
+pub(crate) fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
 /// Where `response` sends the request on to; only reads are followed.
 fn redirect(response: &Response, call: &Call, url: &Url) -> Result<Option<Url>> {
-    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+    if !is_redirect(response.status()) {
         return Ok(None);
     }
     if !matches!(call.method, Method::GET | Method::HEAD) {

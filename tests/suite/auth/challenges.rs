@@ -181,16 +181,83 @@ fn a_redirect_or_location_in_plain_gets_nothing() {
     assert_eq!(elsewhere.count(authorized), 0, "{seen:#?}");
 }
 
-#[test]
-fn a_token_server_that_sends_on_is_not_followed() {
-    let source = guarded_source();
-    let elsewhere = FakeRegistry::start();
-    let location = format!("http://{}/token", elsewhere.host());
+/// The token server of `registry` sends on to `location`, so often.
+fn sends_on(registry: &FakeRegistry, times: usize, location: String) {
     let answer = Answer::new(307).header("Location", location);
-    source.fail(9, Request::is_token, Fault::Status(answer));
+    registry.fail(times, Request::is_token, Fault::Status(answer));
+}
+
+#[test]
+fn a_token_server_that_sends_on_to_itself_is_followed_with_the_login() {
+    let source = guarded_source();
+    let again = "/token?service=fake+registry&scope=repository:x:pull&again=1";
+    sends_on(&source, 5, again.to_owned());
+    let run = inspect(&source.reference("x:1"));
+    run.args(["--creds", LOGIN]).run().exits(0);
+    let asked: Vec<Request> = source.log().into_iter().filter(Request::is_token).collect();
+    assert_eq!(asked.len(), 6);
+    assert!(asked.iter().all(authorized), "{asked:#?}");
+    assert!(
+        asked
+            .last()
+            .is_some_and(|last| last.query.ends_with("again=1"))
+    );
+
+    let source = guarded_source();
+    sends_on(&source, usize::MAX, again.to_owned());
     let run = inspect(&source.reference("x:1"));
     let output = run.args(["--creds", LOGIN]).run().exits(1);
-    assert!(output.stderr.contains("HTTP 307"), "{output:#?}");
+    assert!(output.stderr.contains("too many redirects"), "{output:#?}");
+    assert_eq!(source.count(Request::is_token), 6);
+}
+
+#[test]
+fn a_token_server_that_sends_on_to_another_is_followed_without_the_login() {
+    // Whoever asks there is nobody, who may read.
+    let source = guarded_source();
+    let auth = Auth::Bearer(Bearer {
+        anonymous: crate::support::registry::Anonymous::Pull,
+        ..bearer()
+    });
+    source.configure(|settings| settings.auth = auth);
+    let other = source.host().replace("127.0.0.1", "localhost");
+    let mut first = true;
+    let at = other.clone();
+    source.on(move |request| {
+        let sent_on = request.is_token() && std::mem::take(&mut first);
+        let location = format!("http://{at}/token?{}", request.query);
+        sent_on.then(|| Fault::Status(Answer::new(307).header("Location", location)))
+    });
+    let run = inspect(&source.reference("x:1"));
+    run.args(["--creds", LOGIN]).run().exits(0);
+    let asked: Vec<Request> = source.log().into_iter().filter(Request::is_token).collect();
+    let shown: Vec<bool> = asked.iter().map(authorized).collect();
+    assert_eq!(shown, [true, false]);
+
+    let source = guarded_source();
+    let elsewhere = FakeRegistry::start();
+    sends_on(&source, 9, format!("http://{}/token", elsewhere.host()));
+    let run = inspect(&source.reference("x:1"));
+    let output = run.args(["--creds", LOGIN]).run().exits(1);
+    let told = format!("redirected to {}, where credentials", elsewhere.host());
+    assert!(output.stderr.contains(&told), "{output:#?}");
+    assert_eq!(elsewhere.count(authorized), 0);
+    assert_eq!(elsewhere.log().len(), 1);
+}
+
+#[test]
+fn a_token_server_behind_tls_that_sends_on_to_the_plain_is_not_followed() {
+    let registry = guarded_source();
+    let elsewhere = FakeRegistry::start();
+    let realm = Some("/token".to_owned());
+    registry.configure(|settings| settings.auth = Auth::Bearer(Bearer { realm, ..bearer() }));
+    let (server, directory) = behind_tls(&registry);
+    let other = elsewhere.host().replace("127.0.0.1", "localhost");
+    sends_on(&registry, 9, format!("http://{other}/token"));
+    let run = inspect(&server.reference("x:1"));
+    let run = run.arg("--cert-dir").arg(directory.path());
+    let output = run.args(["--creds", LOGIN]).run().exits(1);
+    assert!(output.stderr.contains("without TLS"), "{output:#?}");
     assert_eq!(elsewhere.log().len(), 0);
 }
 

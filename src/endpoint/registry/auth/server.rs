@@ -1,17 +1,28 @@
-//! Asking a token server, and what its refusals mean. It keeps no token.
+//! Asking a token server, wherever it sends on to, and what its refusals mean. It keeps no token.
 
-use reqwest::{StatusCode, Url};
+use reqwest::{Response, StatusCode, Url};
 
 use super::super::challenge::Bearer;
 use super::super::connect::Session;
 use super::super::credentials::concealed::conceal;
 use super::super::credentials::{Credentials, Secret};
+use super::super::failure::{authority, sent_on_to};
+use super::super::request::{MOST_REDIRECTS, is_redirect, location};
 use super::super::scope::Scope;
 use super::super::token::{Asked, Token};
 use super::super::{body, failure};
 use super::{Authenticator, DOING};
 use crate::error::{Error, Kind, Result};
 use crate::printable::clean;
+
+/// What came of a question for a token, and from whom.
+struct Answered {
+    response: Response,
+    /// As errors name it.
+    target: String,
+    /// Whether it was asked by whoever barge is to be, if anybody, and not past a redirect to elsewhere.
+    credentials_shown: bool,
+}
 
 impl Authenticator {
     pub(super) async fn fetch(
@@ -21,28 +32,84 @@ impl Authenticator {
         scope: &Scope,
     ) -> Result<Token> {
         let realm = self.realm(&session.base, bearer)?;
-        let host = realm.host_str().unwrap_or_default().to_owned();
-        tracing::debug!(%scope, server = host, "fetching a token");
+        tracing::debug!(%scope, server = authority(&realm), "fetching a token");
         let asked = Asked::now();
-        let target = format!("{} from token server {host}", self.host);
-        let request = match self.credentials() {
-            Credentials::Identity(token) => {
-                let form = refresh(bearer, scope, token);
-                session.client.post(realm).form(&form)
-            }
-            _ => session.client.get(realm).query(&query(bearer, scope)),
-        };
-        let response = self.show_password(request, DOING, &target).await?;
+        let Answered {
+            response,
+            target,
+            credentials_shown,
+        } = self.ask(session, &realm, (bearer, scope)).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = body::read(response, self.limits, (DOING, &target)).await?;
         if !status.is_success() {
             let refusal = failure::refused(status, &headers, &body);
-            return Err(self.token_refused(status, refusal, (&target, scope)));
+            return Err(if credentials_shown {
+                self.token_refused(status, refusal, (&target, scope))
+            } else {
+                refusal.error(DOING, &target)
+            });
         }
-        // Fails where it is known already.
-        let _ = self.accepted.set(());
+        if credentials_shown {
+            // Fails where it is known already.
+            let _ = self.accepted.set(());
+        }
         Token::parse(&body, asked)
             .map_err(|cause| Error::new(Kind::Protocol, DOING, &target).because(cause))
+    }
+
+    /// The answer of the token server at `realm`, wherever that sends on to. Credentials go to its own
+    /// origin alone.
+    async fn ask(
+        &self,
+        session: &Session,
+        realm: &Url,
+        (bearer, scope): (&Bearer, &Scope),
+    ) -> Result<Answered> {
+        let named = format!("{} from token server {}", self.host, authority(realm));
+        let mut url = with_query(realm.clone(), self.question(bearer, scope));
+        for _ in 0..=MOST_REDIRECTS {
+            let own = url.origin() == realm.origin();
+            let target = if own {
+                named.clone()
+            } else {
+                format!("{named} ({})", sent_on_to(&url))
+            };
+            let request = match self.credentials() {
+                Credentials::Identity(token) if own => {
+                    let form = refresh(bearer, scope, token);
+                    session.client.post(url.clone()).form(&form)
+                }
+                Credentials::Identity(_) => {
+                    return Err(Error::new(Kind::Protocol, DOING, &target)
+                        .because("without the identity token there is nothing to ask for"));
+                }
+                _ => session.client.get(url.clone()),
+            };
+            let response = if own {
+                self.show_password(request, DOING, &target).await?
+            } else {
+                self.answer(request, DOING, &target).await?
+            };
+            match next(&response, &url, &target)? {
+                Some(next) => url = next,
+                None => {
+                    return Ok(Answered {
+                        response,
+                        target,
+                        credentials_shown: own,
+                    });
+                }
+            }
+        }
+        Err(Error::new(Kind::Protocol, DOING, named).because("too many redirects"))
+    }
+
+    /// What is asked in the address: all, unless an identity token goes with it in a form.
+    fn question(&self, bearer: &Bearer, scope: &Scope) -> Vec<(&'static str, String)> {
+        match self.credentials() {
+            Credentials::Identity(_) => Vec::new(),
+            _ => query(bearer, scope),
+        }
     }
 
     /// The token server's address; one that would leak the password is refused.
@@ -92,6 +159,31 @@ impl Authenticator {
         };
         Error::new(kind, DOING, target).because(refusal.cause)
     }
+}
+
+/// Where `response` sends the question on to.
+fn next(response: &Response, url: &Url, target: &str) -> Result<Option<Url>> {
+    let status = response.status();
+    if !is_redirect(status) {
+        return Ok(None);
+    }
+    let failed = |cause: &str| {
+        let cause = format!("HTTP {}: {cause}", status.as_u16());
+        Error::new(Kind::Protocol, DOING, target).because(cause)
+    };
+    let next = location(response.headers(), url)
+        .ok_or_else(|| failed("a redirect without a usable Location"))?;
+    if url.scheme() == "https" && next.scheme() != "https" {
+        return Err(failed("it sends on to a place without TLS"));
+    }
+    Ok(Some(next))
+}
+
+fn with_query(mut url: Url, question: Vec<(&str, String)>) -> Url {
+    if !question.is_empty() {
+        url.query_pairs_mut().extend_pairs(question);
+    }
+    url
 }
 
 fn query(bearer: &Bearer, scope: &Scope) -> Vec<(&'static str, String)> {
