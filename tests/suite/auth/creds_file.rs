@@ -2,7 +2,9 @@
 
 use std::fs;
 
+use super::login::login;
 use super::{LOGIN, PASSWORD, bearer, copy, guarded, guarded_source, image, inspect, users};
+use crate::support::barge::Barge;
 use crate::support::registry::Auth;
 use crate::support::wire::{Fault, Request};
 
@@ -70,6 +72,39 @@ fn what_is_no_login_is_told_without_it() {
     assert!(run(Some("\n")).stderr.contains("USER:PASSWORD"));
     run(None);
     assert_eq!(source.log().len(), 0);
+}
+
+#[test]
+fn a_file_of_more_than_one_line_is_no_login() {
+    for text in [
+        "\nalice:hidden-Pa55\n",
+        "# mine\nalice:hidden-Pa55",
+        "alice\r\nhidden-Pa55",
+    ] {
+        let run = inspect("docker://h.invalid/x:1");
+        let file = run.home().join("login.given");
+        fs::write(&file, text).expect("a file");
+        let output = run.arg("--creds-file").arg(file).run().exits(1);
+        assert!(output.stderr.contains("more than one line"), "{output:#?}");
+        assert!(output.stderr.contains("USER:PASSWORD"), "{output:#?}");
+        assert!(!output.stderr.contains("hidden"), "{output:#?}");
+    }
+}
+
+/// Where it has no end, too: what is read of it is limited, not what is kept.
+#[cfg(unix)]
+#[test]
+fn what_is_too_long_for_a_login_is_not_read_to_its_end() {
+    let endless = |run: Barge| {
+        let output = run.run().exits(1);
+        assert!(output.stderr.contains("more than 64 KiB"), "{output:#?}");
+    };
+    let run = inspect("docker://h.invalid/x:1");
+    endless(run.args(["--creds-file", "/dev/zero"]));
+    let long = "a".repeat((64 << 10) + 1);
+    let run = inspect("docker://h.invalid/x:1");
+    endless(run.args(["--creds-file", "-"]).input(&long));
+    endless(login("h.invalid").input(&long));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, Command};
 
-use super::{Credentials, Secret};
+use super::{Credentials, LONGEST_LOGIN, Secret};
 use crate::error::{Error, Kind, Result};
 use crate::printable::excerpt;
 
@@ -23,8 +23,6 @@ const NOT_FOUND: &str = "credentials not found";
 const LONGEST_WORDS: usize = 300;
 /// How long one answer may take. Some ask a person first, so it is not the time of a connection.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes that a helper may print on one output; a login has a few thousand at most.
-const LONGEST_OUTPUT: u64 = 64 << 10;
 /// How long a helper that has ended may leave its outputs open to programs that it started.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -218,9 +216,9 @@ async fn hear(output: Option<impl AsyncRead + Unpin>, said: &mut Vec<u8>) -> io:
     let Some(output) = output else {
         return Ok(());
     };
-    let read = output.take(LONGEST_OUTPUT + 1).read_to_end(said).await?;
-    if read as u64 > LONGEST_OUTPUT {
-        let cause = format!("it printed more than {} KiB", LONGEST_OUTPUT >> 10);
+    let read = output.take(LONGEST_LOGIN + 1).read_to_end(said).await?;
+    if read as u64 > LONGEST_LOGIN {
+        let cause = format!("it printed more than {} KiB", LONGEST_LOGIN >> 10);
         return Err(io::Error::other(cause));
     }
     Ok(())

@@ -10,11 +10,16 @@ pub mod login_file;
 mod members;
 
 use std::fmt;
+use std::io::Read;
 use std::path::PathBuf;
 
 use crate::error::{Error, Kind, Result};
 
 pub use self::auth_file::AuthFile;
+
+/// Bytes of a file, of standard input or of a helper's output that holds a login; one has a few thousand
+/// at most.
+const LONGEST_LOGIN: u64 = 64 << 10;
 
 /// A password or token.
 #[derive(Clone, PartialEq, Eq)]
@@ -188,15 +193,33 @@ async fn read_login(path: &std::path::Path) -> Result<Found> {
     let text = if is_stdin {
         standard_input().await.map_err(failed)?
     } else {
-        std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?
+        let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+        login_text(file).map_err(failed)?
     };
-    let credentials = Credentials::parse(text.trim_end_matches(['\r', '\n'])).ok_or_else(|| {
-        failed("it does not begin with a user".into()).hint("write USER:PASSWORD into it")
-    })?;
+    let line = text.trim_end_matches(['\r', '\n']);
+    let wrong = |cause: &str| failed(cause.into()).hint("write one line into it, USER:PASSWORD");
+    if line.contains(['\r', '\n']) {
+        return Err(wrong("it has more than one line"));
+    }
+    let credentials =
+        Credentials::parse(line).ok_or_else(|| wrong("it does not begin with a user"))?;
     Ok(Found {
         credentials,
         origin,
     })
+}
+
+/// The text of a login; what is longer than any login is not read to its end.
+fn login_text(input: impl Read) -> std::result::Result<String, String> {
+    let mut bytes = Vec::new();
+    let read = input.take(LONGEST_LOGIN + 1).read_to_end(&mut bytes);
+    if read.map_err(|error| error.to_string())? as u64 > LONGEST_LOGIN {
+        return Err(format!(
+            "it holds more than {} KiB, which is no login",
+            LONGEST_LOGIN >> 10
+        ));
+    }
+    String::from_utf8(bytes).map_err(|_| "it is not text in UTF-8".into())
 }
 
 /// Standard input, read once for whoever asks.
@@ -213,10 +236,10 @@ pub(crate) async fn standard_input() -> std::result::Result<String, String> {
         // pipe cannot be called off.
         std::thread::spawn(move || {
             // Nobody waits where a signal came meanwhile.
-            drop(sender.send(std::io::read_to_string(std::io::stdin())));
+            drop(sender.send(login_text(std::io::stdin())));
         });
         match receiver.await {
-            Ok(read) => read.map_err(|error| error.to_string()),
+            Ok(read) => read,
             Err(_) => Err("the reader ended".into()),
         }
     };
