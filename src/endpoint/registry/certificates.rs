@@ -76,7 +76,16 @@ fn identity(path: &Path) -> Result<CertifiedKey> {
         let why = format!("the key of {}: {error}", path.display());
         unreadable(&key_path, &why)
     })?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| unreadable(&key_path, &error))?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+        if has_passphrase(&pem) {
+            unreadable(&key_path, &"the key has a passphrase").hint(format!(
+                "barge needs the key without one: openssl pkey -in {0} -out NEW.key",
+                key_path.display()
+            ))
+        } else {
+            unreadable(&key_path, &error)
+        }
+    })?;
     let chain = chain(path)?;
     let loaded = ring::default_provider().key_provider.load_private_key(key);
     let key = loaded.map_err(|error| {
@@ -99,6 +108,13 @@ fn identity(path: &Path) -> Result<CertifiedKey> {
         return Err(unreadable(path, &why));
     }
     Ok(identity)
+}
+
+/// Whether a key in PEM form is encrypted: in PKCS#8 (RFC 7468 section 11), or as openssl did before (RFC 1421).
+fn has_passphrase(pem: &[u8]) -> bool {
+    String::from_utf8_lossy(pem).lines().any(|line| {
+        line.contains("BEGIN ENCRYPTED PRIVATE KEY") || line.starts_with("Proc-Type: 4,ENCRYPTED")
+    })
 }
 
 /// Whether certificate and key have the same public key, where that can be told. rustls tells it of X.509

@@ -153,6 +153,26 @@ impl Verifier {
         }
     }
 
+    /// The error of a server that signs with a key too small to be checked: not its certificate is at fault,
+    /// and the error names none.
+    fn explain_signature(
+        &self,
+        error: rustls::Error,
+        certificate: &CertificateDer<'_>,
+    ) -> rustls::Error {
+        if !has_small_key(certificate) {
+            return error;
+        }
+        let refused = Refused {
+            cause: format!(
+                "the certificate of {} is not accepted: its key is RSA with fewer than 2048 bits, which proves nothing any more",
+                self.host
+            ),
+            hint: format!("have a certificate made for another key: {KEYS}; {TRUST_ANYONE}"),
+        };
+        CertificateError::Other(OtherError(Arc::new(refused))).into()
+    }
+
     /// Who was spoken to: the registry, or where it led to, whose port is not known here.
     fn host_of(&self, server_name: &ServerName<'_>) -> String {
         let name = server_name.to_str();
@@ -220,6 +240,7 @@ impl ServerCertVerifier for Verifier {
             return Ok(HandshakeSignatureValid::assertion());
         }
         verify_tls12_signature(message, certificate, signed, &self.algorithms)
+            .map_err(|error| self.explain_signature(error, certificate))
     }
 
     fn verify_tls13_signature(
@@ -232,6 +253,7 @@ impl ServerCertVerifier for Verifier {
             return Ok(HandshakeSignatureValid::assertion());
         }
         verify_tls13_signature(message, certificate, signed, &self.algorithms)
+            .map_err(|error| self.explain_signature(error, certificate))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -319,15 +341,18 @@ impl Refused {
                     "an authority of that name is trusted, but another key signed it ({sources})"
                 )
             }
-            why => match unsupported(why) {
-                Some(reason) => {
+            why => {
+                if let Some(reason) = unsupported(why) {
                     hint = format!(
                         "have it signed anew, by {KEYS} and with SHA-256 or SHA-384; {hint}"
                     );
                     reason
+                } else {
+                    let (reason, own_hint) = unusable(why, (hosts, sources));
+                    hint = own_hint.unwrap_or(hint);
+                    reason
                 }
-                None => clean(&why.to_string()),
-            },
+            }
         };
         Self {
             cause: format!(
@@ -371,6 +396,45 @@ fn unsupported(why: &CertificateError) -> Option<String> {
     };
     Some(format!("it is signed by {name}, which barge cannot check"))
 }
+
+/// What webpki says of a certificate in no words but its own, which rustls passes on as text alone; and what
+/// to do.
+fn unusable(
+    why: &CertificateError,
+    (hosts, sources): (&Hosts<'_>, &str),
+) -> (String, Option<String>) {
+    let CertificateError::Other(OtherError(inner)) = why else {
+        return (clean(&why.to_string()), None);
+    };
+    match inner.to_string().as_str() {
+        // `openssl req -x509` makes such certificates, and most that are signed by themselves are made so.
+        // One that is named itself does not come here.
+        "CaUsedAsEndEntity" => (
+            format!("nobody that is trusted has signed it ({sources})"),
+            Some(authority_hint(hosts.registry)),
+        ),
+        "UnsupportedCertVersion" => (
+            "it is not of X.509 version 3, and barge can check no other".to_owned(),
+            Some(format!(
+                "have it made anew, with a name in subjectAltName; {TRUST_ANYONE}"
+            )),
+        ),
+        other => (clean(other), None),
+    }
+}
+
+/// Whether the key is RSA with fewer than 2048 bits, with which ring checks nothing.
+fn has_small_key(certificate: &CertificateDer<'_>) -> bool {
+    let parsed = Certificate::from_der(certificate).ok();
+    parsed.is_some_and(|parsed| {
+        let key = parsed.tbs_certificate().subject_public_key_info();
+        // The bytes hold the modulus and a little more.
+        key.algorithm.oid == RSA && key.subject_public_key.raw_bytes().len() < 2048 / 8
+    })
+}
+
+/// `rsaEncryption` (RFC 8017 appendix A.1).
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// The object identifier in front of an `AlgorithmIdentifier`'s content.
 fn identifier(algorithm: &[u8]) -> Option<ObjectIdentifier> {

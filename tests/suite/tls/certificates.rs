@@ -189,6 +189,11 @@ fn a_certificate_that_is_its_own_authority_is_trusted_where_it_is_named() {
     let output = barge().args(["inspect", &server.reference("x:1")]).run();
     let said = output.exits(1).stderr;
     assert!(said.contains("signed by itself"), "{said}");
+    assert!(
+        said.contains("nobody that is trusted has signed it"),
+        "{said}"
+    );
+    assert!(said.contains("certs.d/"), "{said}");
     let other = TlsServer::start_as(&registry.host(), &Authority::itself("other.test"));
     let run = barge().args(["inspect", &other.reference("x:1")]);
     certs_d(&run, ("containers/certs.d", &other), |directory| {

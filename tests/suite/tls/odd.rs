@@ -25,6 +25,11 @@ const P521_AUTHORITY: &str = include_str!("made/p521-authority.crt");
 const BY_P521: &str = include_str!("made/by-p521.crt");
 const BY_SHA512: &str = include_str!("made/by-sha512.crt");
 const P256_AUTHORITY: &str = include_str!("made/p256-authority.crt");
+/// A key with a passphrase, as openssl writes it now (`genpkey -aes256`) and did before (`ec -aes256`).
+const LOCKED: [&str; 2] = [
+    include_str!("made/locked.key"),
+    include_str!("made/locked-before.key"),
+];
 /// That of both certificates that are by somebody.
 const BY_KEY: &str = include_str!("made/by-p521.key");
 
@@ -135,4 +140,31 @@ fn a_client_key_that_cannot_be_used_is_told() {
     contains(&error["message"], "client.cert");
     contains(&error["message"], "its key is on the curve P-521");
     contains(&error["hint"], "P-256, P-384 or Ed25519");
+}
+
+#[test]
+fn certificates_that_are_named_and_cannot_be_checked_are_told() {
+    for (certificate, key, why, hint) in [
+        (OLD, OLD_KEY, "not of X.509 version 3", "made anew"),
+        (SMALL, SMALL_KEY, "fewer than 2048 bits", "another key"),
+    ] {
+        let error = refused((certificate, key), certificate);
+        assert_eq!(error["kind"], "protocol");
+        contains(&error["message"], "the certificate of 127.0.0.1:");
+        contains(&error["message"], why);
+        contains(&error["hint"], hint);
+        contains(&error["hint"], "--dest-tls-verify=false");
+    }
+}
+
+#[test]
+fn a_client_key_with_a_passphrase_is_told() {
+    for key in LOCKED {
+        let directory = client(key);
+        let run = copy("docker://127.0.0.1:1/x:1", "oci:y");
+        let run = run.arg("--src-cert-dir").arg(directory.path());
+        let error = not_started(&run.run().exits(1));
+        contains(&error["message"], "client.key: the key has a passphrase");
+        contains(&error["hint"], "without one");
+    }
 }
