@@ -94,6 +94,7 @@ impl Repository {
         }
         let (response, granted) = self.send(&call, None).await?;
         let response = self.successful(response, &call, granted).await?;
+        call.target = self.target_at(&call, response.url());
         let skip = skip(&response, &call, offset, blob.size)?;
         Ok(chunks(response, call, skip))
     }
@@ -182,10 +183,10 @@ impl Repository {
         if status.is_success() {
             return Ok(response);
         }
-        let headers = response.headers().clone();
+        let (headers, url) = (response.headers().clone(), response.url().clone());
         let body = body::words(response, self.short()).await;
         let refusal = failure::refused(status, &headers, &body);
-        Err(self.explain(refusal, call, granted))
+        Err(self.explain(refusal, call, (&url, granted)))
     }
 }
 

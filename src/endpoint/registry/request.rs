@@ -91,7 +91,8 @@ impl Repository {
             longest: call.longest,
             stall: self.stall,
         };
-        let body = body::read(response, limits, (call.doing, &call.target)).await?;
+        let target = self.target_at(call, &url);
+        let body = body::read(response, limits, (call.doing, &target)).await?;
         let reply = Reply {
             status,
             headers,
@@ -102,7 +103,7 @@ impl Repository {
         let refusal = failure::refused(status, &reply.headers, &reply.body);
         let failed = status.is_client_error() || status.is_server_error();
         if failed && refusal.kind.retryable() {
-            let error = refusal.error(call.doing, &call.target);
+            let error = refusal.error(call.doing, &target);
             // A gateway has sent the request on, and gave up waiting (RFC 9110 section 15.6.5).
             let waited = status == StatusCode::GATEWAY_TIMEOUT;
             return Err(if waited { error.in_doubt() } else { error });
@@ -179,6 +180,7 @@ impl Repository {
         };
         self.backoff.events.send(Event::Request(self.side));
         tracing::debug!(method = %request.method(), path = request.url().path(), side = %self.side, "request");
+        let target = self.target_at(call, request.url());
         let answer = self.session().await?.client.execute(request);
         // Whoever streams watches the stream; there is no limit on the whole.
         let answer = if streamed {
@@ -186,10 +188,9 @@ impl Repository {
         } else {
             tokio::time::timeout(self.patience(&call.method), answer)
                 .await
-                .map_err(|_| self.stalled(call))?
+                .map_err(|_| self.stalled(call, &target))?
         };
-        let answer =
-            answer.map_err(|error| failure::unanswered(&error, call.doing, &call.target))?;
+        let answer = answer.map_err(|error| failure::unanswered(&error, call.doing, &target))?;
         self.note_pulls_left(answer.headers());
         match answer.status().as_u16() {
             429 | 503 => {
@@ -208,8 +209,8 @@ impl Repository {
         self.stall * if reads { 1 } else { 4 }
     }
 
-    pub(crate) fn stalled(&self, call: &Call) -> Error {
-        call.error(Kind::Unavailable)
+    pub(crate) fn stalled(&self, call: &Call, target: &str) -> Error {
+        Error::new(Kind::Unavailable, call.doing, target)
             .because(format!("no answer within {} s", self.stall.as_secs()))
             .in_doubt()
     }
@@ -217,14 +218,41 @@ impl Repository {
     /// The error that `reply` to `call` is.
     pub(crate) fn error_of(&self, reply: &Reply, call: &Call) -> Error {
         let refusal = failure::refused(reply.status, &reply.headers, &reply.body);
-        self.explain(refusal, call, reply.granted)
+        self.explain(refusal, call, (&reply.url, reply.granted))
     }
 
-    /// `refusal` of `call` in the light of who asked: a 401 although a token was `granted` to a known user
-    /// means that the user may not do this.
-    pub(crate) fn explain(&self, mut refusal: Refusal, call: &Call, granted: bool) -> Error {
-        if refusal.kind != Kind::Unauthorized {
-            return refusal.error(call.doing, &call.target);
+    /// To what `call` is, when `url` is asked: another host than the registry is named.
+    pub(crate) fn target_at(&self, call: &Call, url: &Url) -> String {
+        if self.is_own(url) {
+            call.target.clone()
+        } else {
+            format!("{} ({})", call.target, failure::sent_on_to(url))
+        }
+    }
+
+    /// The error that `refusal` of `call` by `url` is, whoever asked.
+    pub(crate) fn refused_at(&self, url: &Url, refusal: Refusal, call: &Call) -> Error {
+        let denied = matches!(refusal.kind, Kind::Unauthorized | Kind::Denied);
+        let error = refusal.error(call.doing, &self.target_at(call, url));
+        if denied && !self.is_own(url) {
+            return error.hint(format!(
+                "it is {}, and not the registry, that refuses this, and no other login changes that; ask whoever runs the registry",
+                failure::authority(url)
+            ));
+        }
+        error
+    }
+
+    /// `refusal` of `call` by `url`, in the light of who asked: a 401 although a token was `granted` to a
+    /// known user means that the user may not do this.
+    pub(crate) fn explain(
+        &self,
+        mut refusal: Refusal,
+        call: &Call,
+        (url, granted): (&Url, bool),
+    ) -> Error {
+        if refusal.kind != Kind::Unauthorized || !self.is_own(url) {
+            return self.refused_at(url, refusal, call);
         }
         if self.auth.is_token() {
             let cause = format!("the registry token is refused ({})", refusal.cause);

@@ -213,7 +213,7 @@ impl Repository {
         }
         let too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
         Err(Broken {
-            error: refusal.error(call.doing, &call.target),
+            error: self.refused_at(&call.url, refusal, call),
             why: if too_large {
                 Why::TooLarge(0)
             } else {

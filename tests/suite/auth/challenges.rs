@@ -297,3 +297,53 @@ fn a_login_that_cannot_be_checked_is_not_stored() {
         assert!(!home.path().join(STORED).exists(), "{headers:?}");
     }
 }
+
+/// A source whose blobs, and a destination whose uploads, are at a host that answers `fault` to all.
+fn parts_elsewhere(fault: Fault) -> (FakeRegistry, FakeRegistry, FakeRegistry) {
+    let elsewhere = FakeRegistry::start();
+    elsewhere.on(move |_| Some(fault.clone()));
+    let (source, destination) = (guarded_source(), guarded(Auth::Bearer(bearer())));
+    for registry in [&source, &destination] {
+        let host = elsewhere.host();
+        registry.on(move |request| {
+            let location = format!("http://{host}{}", request.path);
+            match request.method.as_str() {
+                "GET" if request.reads_blob() => Some(307),
+                "POST" if request.is_upload() && authorized(request) => Some(202),
+                _ => None,
+            }
+            .map(|status| Fault::Status(Answer::new(status).header("Location", location)))
+        });
+    }
+    (source, destination, elsewhere)
+}
+
+#[test]
+fn whoever_a_registry_sends_on_to_is_named_where_that_fails() {
+    for (fault, kind) in [
+        (Fault::status(401), "unauthorized"),
+        (Fault::status(403), "denied"),
+        (Fault::status(500), "unavailable"),
+        (Fault::Reset, "unavailable"),
+    ] {
+        let (source, destination, elsewhere) = parts_elsewhere(fault);
+        let told = format!(
+            "(redirected to {}, where credentials are not sent)",
+            elsewhere.host()
+        );
+        let good = (open_source(), FakeRegistry::start());
+        for (from, to) in [
+            (source.reference("x:1"), good.1.reference("y:1")),
+            (good.0.reference("x:1"), destination.reference("y:1")),
+        ] {
+            let run = copy(&from, &to).args(["--creds", LOGIN, "--retry-times", "0"]);
+            let error = run.run().exits(1).tag("1")["error"].clone();
+            assert_eq!(error["kind"], kind, "{error:#}");
+            let message = error["message"].as_str().expect("a message");
+            assert!(message.contains(&told), "{message}");
+            let hint = error["hint"].as_str().expect("a hint");
+            assert!(!hint.contains("credentials"), "{hint}");
+        }
+        assert_eq!(elsewhere.count(authorized), 0);
+    }
+}
