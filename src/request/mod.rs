@@ -157,8 +157,8 @@ impl CopyRequest {
             return Err(Error::usage("--report and --digestfile name the same file"));
         }
         let have = arguments.transfer.have;
-        check_have(have.as_deref(), (&source, &destination))?;
-        check_standard_input(&arguments.access, have.as_deref())?;
+        check_have(have.as_deref(), &destination)?;
+        check_standard_input(&arguments.access, (&source, have.as_deref()))?;
         let access = sides(arguments.access);
         let network = &arguments.network;
         let jobs = usize::from(arguments.transfer.jobs);
@@ -257,15 +257,11 @@ fn listed(arguments: &TagArgs) -> Result<Selection> {
 }
 
 /// Only an archive can leave something out: what completes it is known where it arrives.
-fn check_have(have: Option<&Path>, (source, destination): (&Reference, &Reference)) -> Result<()> {
-    let Some(have) = have else { return Ok(()) };
-    if !matches!(destination, Reference::OciArchive(_)) {
+fn check_have(have: Option<&Path>, destination: &Reference) -> Result<()> {
+    if have.is_some() && !matches!(destination, Reference::OciArchive(_)) {
         return Err(Error::usage(
             "--have leaves parts out of an archive: DESTINATION has to be oci-archive:PATH",
         ));
-    }
-    if is_standard(have) && source.is_standard() {
-        return Err(Error::usage("--have and SOURCE both name standard input"));
     }
     Ok(())
 }
@@ -274,15 +270,25 @@ fn is_standard(path: &Path) -> bool {
     path.as_os_str() == STANDARD
 }
 
-/// Standard input holds one login, and nothing says whose it would be; or an inventory.
-fn check_standard_input(access: &CopyAccessArgs, have: Option<&Path>) -> Result<()> {
+/// Standard input holds one thing: an image, an inventory, or a login, and nothing says whose two would be.
+fn check_standard_input(
+    access: &CopyAccessArgs,
+    (source, have): (&Reference, Option<&Path>),
+) -> Result<()> {
     let files = [&access.source.src_creds_file, &access.dest_creds_file];
     let is_stdin = |file: &Option<PathBuf>| file.as_deref().is_some_and(is_standard);
     let mut logins = files.into_iter().chain([&access.both.creds_file]);
-    if have.is_some_and(is_standard) && logins.any(is_stdin) {
-        return Err(Error::usage(
-            "--have and a file with credentials both name standard input",
-        ));
+    let readers: Vec<&str> = [
+        ("--have", have.is_some_and(is_standard)),
+        ("SOURCE", source.is_standard()),
+        ("a file with credentials", logins.any(is_stdin)),
+    ]
+    .into_iter()
+    .filter_map(|(reader, reads)| reads.then_some(reader))
+    .collect();
+    if let [one, other, ..] = readers.as_slice() {
+        let both = format!("{one} and {other} both name standard input");
+        return Err(Error::usage(both));
     }
     if files.into_iter().all(is_stdin) {
         return Err(Error::usage(

@@ -121,6 +121,19 @@ fn two_ways_at_once_are_a_usage_error() {
     }
 }
 
+#[test]
+fn standard_input_is_no_login_where_it_is_the_source() {
+    for option in ["--dest-creds-file", "--creds-file"] {
+        let destination = guarded(Auth::Bearer(bearer()));
+        let run = copy("oci-archive:-", &destination.reference("y:1"));
+        let output = run.args([option, "-"]).input(LOGIN).run().exits(2);
+        let told = "SOURCE and a file with credentials both name standard input";
+        assert!(output.stderr.contains(told), "{output:#?}");
+        assert_eq!(output.stdout, "");
+        assert_eq!(destination.log().len(), 0);
+    }
+}
+
 /// What a list of processes shows, and what a process has been given.
 #[cfg(target_os = "linux")]
 #[test]
