@@ -9,6 +9,7 @@ use reqwest::{StatusCode, Url};
 use rustls::{AlertDescription, CertificateError};
 
 use super::certificates::KEYS;
+use super::connect;
 use super::credentials::concealed::conceal;
 use super::trust::Refused;
 use crate::error::{Error, Kind};
@@ -90,6 +91,7 @@ pub(crate) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> R
         cause,
         wait: retry_after(headers, SystemTime::now()),
         full: status == StatusCode::INSUFFICIENT_STORAGE,
+        unanswerable: connect::unanswerable(status, headers),
     }
 }
 
@@ -108,10 +110,10 @@ pub(crate) fn sent_on_to(url: &Url) -> String {
     format!("redirected to {host}, where credentials are not sent")
 }
 
-/// The error of a registry that asks for a login `how` barge cannot answer.
-pub(crate) fn unanswerable(doing: &str, target: &str, how: &str) -> Error {
+/// The error of a registry that asks for a login in a way that barge cannot answer, which `cause` says.
+pub(crate) fn unanswerable(doing: &str, target: &str, cause: &str) -> Error {
     Error::new(Kind::Unauthorized, doing, target)
-        .because(format!("HTTP 401: {how}"))
+        .because(cause)
         .hint("barge answers Basic, and Bearer with a token server: check that the address is the registry's, and not that of a gateway in front of it")
 }
 
@@ -121,6 +123,8 @@ pub(crate) struct Refusal {
     pub(crate) kind: Kind,
     pub(crate) cause: String,
     pub(crate) wait: Option<Duration>,
+    /// How it asks for a login, where that is no way that barge knows.
+    pub(crate) unanswerable: Option<String>,
     /// There is no room left, for this or anything else.
     full: bool,
 }

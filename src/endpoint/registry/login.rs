@@ -44,7 +44,8 @@ pub async fn check(
     let session = options.backoff.run(contact).await?;
     if let Some(how) = &session.unanswerable {
         let target = format!("registry {host}");
-        return Err(failure::unanswerable("log in to", &target, how));
+        let cause = format!("HTTP 401: {how}");
+        return Err(failure::unanswerable("log in to", &target, &cause));
     }
     if session.challenge.is_none() {
         return Ok(Verdict::NotAsked);
@@ -76,7 +77,8 @@ async fn enter(session: &Session, auth: &Authenticator, host: &str) -> Result<()
     let refusal = failure::refused(status, response.headers(), &[]);
     match status {
         StatusCode::UNAUTHORIZED => Err(Error::new(Kind::Unauthorized, "log in to", &target)
-            .because("it does not take the token that its token server gave")),
+            .because("it does not take the token that its token server gave")
+            .hint("user and password are good; whoever runs the registry can say why it does not trust its token server, or whether their clocks differ")),
         _ if refusal.kind.retryable() => Err(refusal.error("log in to", &target)),
         _ => Ok(()),
     }

@@ -267,8 +267,15 @@ impl Repository {
             let cause = refusal.cause;
             refusal.cause = format!("the login is good, but does not allow this ({cause})");
         }
+        let strange = refusal.unanswerable.take().filter(|_| !granted);
         let nobody = refusal.kind == Kind::Unauthorized && self.side == Side::Destination;
-        let error = refusal.error(call.doing, &call.target);
+        let error = match strange {
+            Some(how) => {
+                let cause = format!("{}; {how}", refusal.cause);
+                failure::unanswerable(call.doing, &call.target, &cause)
+            }
+            None => refusal.error(call.doing, &call.target),
+        };
         // All tags go to one repository, with one login.
         if nobody { error.hitting_all() } else { error }
     }

@@ -347,3 +347,49 @@ fn whoever_a_registry_sends_on_to_is_named_where_that_fails() {
         assert_eq!(elsewhere.count(authorized), 0);
     }
 }
+
+/// Credentials are given, and are not what is wrong.
+#[track_caller]
+fn asks_for_no_credentials(error: &serde_json::Value, told: &str) {
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains(told), "{message}");
+    let hint = error["hint"].as_str().expect("a hint");
+    assert!(
+        !hint.contains("credentials") && !hint.contains("log in"),
+        "{hint}"
+    );
+}
+
+#[test]
+fn a_challenge_that_cannot_be_answered_is_told() {
+    for (headers, told) in UNANSWERABLE {
+        let registry = refuses_all(headers);
+        for (from, to) in [
+            (registry.reference("x:1"), "oci:y".to_owned()),
+            (open_source().reference("x:1"), registry.reference("y:1")),
+        ] {
+            let output = copy(&from, &to).args(["--creds", LOGIN]).run().exits(1);
+            let report = output.json();
+            let error = match &report["error"] {
+                serde_json::Value::Null => &report["tags"][0]["error"],
+                error => error,
+            };
+            assert_eq!(error["kind"], "unauthorized", "{report:#}");
+            asks_for_no_credentials(error, told);
+        }
+    }
+}
+
+#[test]
+fn a_token_server_that_is_none_is_told() {
+    for status in [404, 405] {
+        let source = guarded_source();
+        source.fail(9, Request::is_token, Fault::status(status));
+        let run = inspect(&source.reference("x:1")).args(["-o", "json"]);
+        let output = run.args(["--creds", LOGIN]).run().exits(1);
+        let error = output.json()["error"].clone();
+        assert_eq!(error["kind"], "protocol");
+        let told = format!("token server {}: HTTP {status}", source.host());
+        asks_for_no_credentials(&error, &told);
+    }
+}

@@ -271,6 +271,10 @@ fn a_registry_that_does_not_take_the_token_it_sent_for_is_told_of() {
         "{output:#?}"
     );
     assert!(!output.stdout.contains("stored"), "{output:#?}");
+    assert!(
+        output.stderr.contains("user and password are good"),
+        "{output:#?}"
+    );
 }
 
 /// Whether a login's own token is tried.

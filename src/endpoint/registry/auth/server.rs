@@ -139,10 +139,15 @@ impl Authenticator {
         if refusal.kind.retryable() {
             return refusal.error(DOING, target);
         }
-        let known = !self.is_anonymous() && self.accepted.initialized();
         // Token servers differ in how they refuse a password: 401, 403, or 400 (`invalid_grant`).
         let refuses = matches!(status.as_u16(), 400 | 401 | 403);
-        if refuses && !self.is_anonymous() && !known {
+        if !refuses {
+            return Error::new(Kind::Protocol, DOING, target)
+                .because(refusal.cause)
+                .hint("this is where the registry sends for tokens: check that the address is the registry's, or ask whoever runs it");
+        }
+        let known = !self.is_anonymous() && self.accepted.initialized();
+        if !self.is_anonymous() && !known {
             let unclear = status == StatusCode::FORBIDDEN && *scope != Scope::none();
             let kind = if unclear {
                 Kind::Denied
