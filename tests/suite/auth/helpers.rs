@@ -128,10 +128,21 @@ fn a_helper_that_is_missing_is_named() {
 
 #[test]
 fn a_helper_that_fails_is_named_with_its_words() {
-    let script = "#!/bin/sh\necho 'the keychain is locked' >&2\nexit 3\n";
-    let said = broken(Some(script)).stderr;
-    assert!(said.contains("the keychain is locked"), "{said}");
-    assert!(said.contains("exit status: 3"), "{said}");
+    for output in ["", " >&2"] {
+        let script = format!("#!/bin/sh\necho 'the keychain is locked'{output}\nexit 3\n");
+        let said = broken(Some(&script)).stderr;
+        let told = "it ended with exit status: 3: the keychain is locked\n";
+        assert!(said.contains(told), "{said}");
+    }
+}
+
+#[test]
+fn what_a_helper_that_fails_prints_is_not_shown_where_it_may_be_a_secret() {
+    let login = json!({"Username": USER, "Secret": "hidden-Pa55"});
+    let script = format!("#!/bin/sh\necho '{login}'\necho why >&2\nexit 3\n");
+    let said = broken(Some(&script)).stderr;
+    assert!(said.contains("exit status: 3: why\n"), "{said}");
+    assert!(!said.contains("hidden"), "{said}");
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn the_configured_helper_keeps_the_login() {
 }
 
 #[test]
-fn what_a_helper_complains_of_when_it_was_given_a_secret_is_not_shown() {
+fn what_a_helper_complains_of_is_shown_without_the_secret_that_it_was_given() {
     let source = guarded_source();
     let script = "#!/bin/sh\ncat >&2\nexit 3\n";
     let helpers = Helpers::new().script("one", script);
@@ -181,8 +181,8 @@ fn what_a_helper_complains_of_when_it_was_given_a_secret_is_not_shown() {
     write(&run.home().join(STORED), &json!({"credsStore": "one"}));
     // That the secret is in none of its outputs, every run is asked.
     let said = run.run().exits(1).stderr;
-    let told = "it ended with exit status: 3\n";
-    assert!(said.contains(told), "{said}");
+    let told = "it ended with exit status: 3: {";
+    assert!(said.contains(told) && said.contains("[redacted]"), "{said}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, Command};
 
+use super::concealed::conceal;
 use super::{Credentials, LONGEST_LOGIN, Secret};
 use crate::error::{Error, Kind, Result};
 use crate::printable::excerpt;
@@ -127,16 +128,12 @@ impl Helper<'_> {
         if answer.finds_nothing() {
             return Ok(None);
         }
-        let words = excerpt(&String::from_utf8_lossy(&answer.complained), LONGEST_WORDS);
-        // `store` was given a secret.
-        let telling = if words.is_empty() || verb == "store" {
-            String::new()
-        } else {
-            format!(": {words}")
+        let ended = format!("it ended with {}", answer.status);
+        let telling = match answer.words() {
+            Some(words) => format!("{ended}: {words}"),
+            None => ended,
         };
-        Err(self
-            .failed(doing)
-            .because(format!("it ended with {}{telling}", answer.status)))
+        Err(self.failed(doing).because(telling))
     }
 
     async fn run(&self, verb: &str, input: &str) -> io::Result<Answer> {
@@ -192,6 +189,18 @@ impl Helper<'_> {
 }
 
 impl Answer {
+    /// What it says of why it failed, without the secrets that it was given. Docker's own helpers say it on
+    /// standard output, which counts where the other one is empty and this is no JSON: a secret that
+    /// nobody knows yet would be there.
+    fn words(&self) -> Option<String> {
+        let said = |bytes: &[u8]| {
+            let words = excerpt(&conceal(&String::from_utf8_lossy(bytes)), LONGEST_WORDS);
+            Some(words).filter(|words| !words.is_empty())
+        };
+        let printed = || said(&self.printed).filter(|words| !words.contains('{'));
+        said(&self.complained).or_else(printed)
+    }
+
     /// Whether it says that it has no such credentials; helpers tell that on either output.
     fn finds_nothing(&self) -> bool {
         [&self.printed, &self.complained]
