@@ -148,12 +148,23 @@ fn what_a_helper_that_fails_prints_is_not_shown_where_it_may_be_a_secret() {
 #[test]
 fn a_helper_that_hangs_is_ended() {
     let started = Instant::now();
-    let said = broken(Some("#!/bin/sh\nexec sleep 600\n")).stderr;
+    // What it has started ends with it: whoever reads what that never writes comes to the end.
+    let directory = tempfile::tempdir().expect("a directory");
+    let pipe = directory.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    let script = format!("#!/bin/sh\nsleep 600 > '{}' &\nwait\n", pipe.display());
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(std::fs::read(pipe)));
+    let said = broken(Some(&script)).stderr;
     // Whatever --stall-timeout says: a helper may ask a person.
     let waited = started.elapsed();
     assert!(waited >= Duration::from_secs(30), "{waited:?}");
     assert!(waited < Duration::from_secs(55), "{waited:?}");
     assert!(said.contains("within 30 s"), "{said}");
+    let read = ended.recv_timeout(Duration::from_mins(1));
+    let read = read.expect("what it started has ended");
+    assert_eq!(read.expect("a pipe"), b"");
 }
 
 #[test]

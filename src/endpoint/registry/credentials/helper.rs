@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{ChildStdin, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::concealed::conceal;
 use super::{Credentials, LONGEST_LOGIN, Secret};
@@ -137,13 +137,17 @@ impl Helper<'_> {
     }
 
     async fn run(&self, verb: &str, input: &str) -> io::Result<Answer> {
-        let mut child = Command::new(self.program())
+        let mut command = Command::new(self.program());
+        command
             .arg(verb)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+            .kill_on_drop(true);
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command.spawn()?;
+        let family = Family::of(&child);
         let (mut printed, mut complained) = (Vec::new(), Vec::new());
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -171,6 +175,7 @@ impl Helper<'_> {
                 }
             }
         };
+        family.leave();
         Ok(Answer {
             status,
             printed,
@@ -185,6 +190,45 @@ impl Helper<'_> {
             self.program(),
             self.file.display()
         ))
+    }
+}
+
+/// A helper and the programs that it has started, which end when this is dropped: one that is given up may
+/// be a script, whose programs would go on.
+struct Family {
+    #[cfg(unix)]
+    group: Option<rustix::process::Pid>,
+}
+
+impl Family {
+    #[cfg(unix)]
+    fn of(child: &Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self {
+            group: id.and_then(rustix::process::Pid::from_raw),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &Child) -> Self {
+        Self {}
+    }
+
+    /// Lets what it has left running run: it has answered.
+    fn leave(self) {
+        std::mem::forget(self);
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Family {
+    fn drop(&mut self) {
+        use rustix::process::{Signal, kill_process_group};
+        if let Some(group) = self.group
+            && let Err(error) = kill_process_group(group, Signal::KILL)
+        {
+            tracing::info!(%error, "what a credential helper started may still run");
+        }
     }
 }
 
