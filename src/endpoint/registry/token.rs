@@ -25,7 +25,7 @@ pub(super) struct Token {
 struct Answer {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<u64>,
+    expires_in: Option<serde_json::Value>,
     issued_at: Option<String>,
 }
 
@@ -75,12 +75,20 @@ impl Token {
 /// How long the token is good from when it was asked for. `issued_at` may say that it is not new; where
 /// it would have ended before it came, the clocks differ, and it says nothing.
 fn life(answer: &Answer, asked: SystemTime) -> Duration {
-    let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs);
+    let told = answer.expires_in.as_ref().and_then(seconds);
+    let life = told.unwrap_or(DEFAULT_LIFE);
     let issued = answer.issued_at.as_deref();
     let issued = issued.and_then(|date| OffsetDateTime::parse(date, &Rfc3339).ok());
     let age = issued.and_then(|issued| asked.duration_since(issued.into()).ok());
     let left = age.and_then(|age| life.checked_sub(age));
     left.filter(|left| !left.is_zero()).unwrap_or(life)
+}
+
+/// A number of seconds, which some write as a text; what is none says nothing.
+fn seconds(told: &serde_json::Value) -> Option<Duration> {
+    let text = || told.as_str()?.trim().parse().ok();
+    let number = told.as_f64().or_else(text)?;
+    Duration::try_from_secs_f64(number).ok()
 }
 
 /// The header that shows `token`, if a header may hold it.
@@ -117,6 +125,16 @@ mod tests {
         let both = r#"{"token":"","access_token":"t","expires_in":5}"#;
         assert_eq!(life(both), Some(4));
         assert_eq!(life(r#"{"token":"t","expires_in":0}"#), Some(0));
+        for (told, expected) in [
+            (r#""300""#, 285),
+            ("300.5", 285),
+            ("-300", 48),
+            (r#""soon""#, 48),
+            ("null", 48),
+        ] {
+            let json = format!(r#"{{"token":"t","expires_in":{told}}}"#);
+            assert_eq!(life(&json), Some(expected), "{told}");
+        }
         for wrong in ["{}", "no", r#"{"token":""}"#, r#"{"token":"a\nb"}"#] {
             assert_eq!(life(wrong), None, "{wrong}");
         }
