@@ -161,7 +161,14 @@ impl Config {
         let entry = fields
             .flatten()
             .ok_or_else(|| wrong_type(file, "auths", key))?;
-        Ok(Some((key, entry.decode(file)?)))
+        Ok(Some((
+            key,
+            entry.decode(key).map_err(|cause| {
+                unreadable(file, cause).hint(format!(
+                    "log in again with `barge login {host}`, or take the key out of the file"
+                ))
+            })?,
+        )))
     }
 
     /// The helper of `credHelpers` for `host`. An empty name is Docker's way to want none.
@@ -245,11 +252,13 @@ fn wrong_type(path: &Path, table: &str, key: &str) -> Error {
 }
 
 impl Entry {
-    fn decode(&self, path: &Path) -> Result<Credentials> {
+    /// What the entry of `key` says, or what is wrong with it, without what it holds.
+    fn decode(&self, key: &str) -> std::result::Result<Credentials, String> {
         let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         if let Some(token) = some(&self.registrytoken) {
-            let cause = "a `registrytoken` has characters that no header can carry";
-            return Credentials::token(&token).ok_or_else(|| unreadable(path, cause.into()));
+            return Credentials::token(&token).ok_or_else(|| {
+                format!("the `registrytoken` of `{key}` has characters that no header can carry")
+            });
         }
         if let Some(token) = some(&self.identitytoken) {
             return Ok(Credentials::Identity(Secret::new(token)));
@@ -265,8 +274,9 @@ impl Entry {
             .and_then(|bytes| String::from_utf8(bytes).ok());
         let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
         let Some((user, password)) = pair else {
-            let cause = "an `auth` is not the base64 of USER:PASSWORD";
-            return Err(unreadable(path, cause.into()));
+            return Err(format!(
+                "the `auth` of `{key}` is not the base64 of USER:PASSWORD"
+            ));
         };
         Ok(Credentials::Password {
             user: user.to_owned(),
@@ -288,6 +298,23 @@ mod tests {
         let config = config(json);
         let found = config.entry(host, repository, Path::new("x"));
         found.expect("decodes").map(|(_, credentials)| credentials)
+    }
+
+    #[test]
+    fn an_entry_that_is_wrong_is_named() {
+        let config =
+            config(r#"{"auths": {"q.io": {"auth": "x"}, "r.io": {"registrytoken": "a\nb"}}}"#);
+        for host in ["q.io", "r.io"] {
+            let error = config
+                .entry(host, "", Path::new("f"))
+                .expect_err("is wrong");
+            assert!(
+                error.to_string().contains(&format!("of `{host}`")),
+                "{error}"
+            );
+            let hint = error.advice().unwrap_or_default();
+            assert!(hint.contains(&format!("barge login {host}")), "{hint}");
+        }
     }
 
     #[test]
