@@ -42,8 +42,13 @@ fn told(body: &[u8]) -> String {
         };
         return format!("{}{tail}", lines.join("; "));
     }
+    let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str);
+    // OAuth2 (RFC 6749 section 5.2): the code, and perhaps words for a person.
+    if let (Some(code), Some(words)) = (text("error"), text("error_description")) {
+        return format!("{code}: {words}");
+    }
     for key in ["error_description", "details", "message", "error"] {
-        if let Some(text) = value.get(key).and_then(|text| text.as_str()) {
+        if let Some(text) = text(key) {
             return text.to_owned();
         }
     }
@@ -344,6 +349,10 @@ mod tests {
             ),
             (r#"{"errors":[{"code":"X","detail":{}}]}"#, "X"),
             (r#"{"error":"Invalid username"}"#, "Invalid username"),
+            (
+                r#"{"error":"invalid_grant","error_description":"it has ended"}"#,
+                "invalid_grant: it has ended",
+            ),
             ("plain \x1b[31mtext\n", "plain [31mtext"),
             ("<html>502</html>", ""),
         ] {
