@@ -41,6 +41,10 @@ impl RegistryScope {
         if text.contains("://") {
             return Err(wrong("a registry is written without a scheme".into()));
         }
+        if host.contains('@') {
+            let why = "the user is not part of it: give it with --username, and the password on standard input, with --password-stdin";
+            return Err(wrong(why.into()));
+        }
         name::check_host(host).map_err(wrong)?;
         if !namespace.is_empty() || text.ends_with('/') {
             name::check_repository(namespace).map_err(wrong)?;
@@ -90,5 +94,11 @@ mod tests {
         ] {
             assert_eq!(parse(text), None, "{text}");
         }
+        let error = RegistryScope::parse("alice:hidden@q.io").expect_err("has a user");
+        let told = error.to_string();
+        assert!(
+            told.contains("--username") && !told.contains("hidden"),
+            "{told}"
+        );
     }
 }
