@@ -126,7 +126,8 @@ async fn ask(
 
 /// The error of a command that a signal ended.
 pub(super) fn interrupted() -> Error {
-    failed(Kind::Interrupted)
+    // At the terminal, while the password is read from a pipe, or while the registry is asked.
+    Error::new(Kind::Interrupted, "log in", "")
         .because("a signal ended it")
         .hint("nothing was stored")
 }

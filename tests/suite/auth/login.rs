@@ -457,6 +457,10 @@ fn a_terminal_shows_again_what_is_typed_after_every_end() {
         let script = format!("tty; {kill} {line}; code=$?; test $code = {code} && {check}; exit 0");
         let (shown, _) = at_a_terminal(&script, &[]);
         assert!(shown.contains("echo is back"), "{signal}: {shown}");
+        assert!(
+            shown.contains("failed to log in: a signal"),
+            "{signal}: {shown}"
+        );
     }
     let script = format!("tty; {line}; code=$?; test $code = 2 && {check}; exit 0");
     let (shown, _) = at_a_terminal(&script, &[("Password", "\x04")]);
