@@ -154,6 +154,20 @@ pub(super) fn system() -> &'static rustls_native_certs::CertificateResult {
     SYSTEM.get_or_init(rustls_native_certs::load_native_certs)
 }
 
+/// Whose the authorities of [`system`] are, for people.
+pub(super) fn whose() -> String {
+    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let names: Vec<&str> = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+        .into_iter()
+        .filter(set)
+        .collect();
+    if names.is_empty() {
+        "the system".into()
+    } else {
+        names.join(" and ")
+    }
+}
+
 /// Shows the client certificate that the server's authorities have signed, else the first.
 #[derive(Debug)]
 pub(super) struct Identities {

@@ -127,11 +127,7 @@ struct Door {
 impl Door {
     fn new(host: &str, tls: &Tls, patience: Duration) -> Result<Self> {
         let directory = tls.directory(host);
-        let extra = directory
-            .as_ref()
-            .map(|directory| directory.display().to_string());
-        let told = extra.map_or_else(|| ": the system's alone".into(), |it| format!(" from {it}"));
-        tracing::info!("certificates for {host}{told}");
+        tracing::info!("certificates{}", tls.told(host, directory.as_deref()));
         let (config, asked) = tls.config(host, directory.as_deref())?;
         let proxies = Proxies::from_environment()?;
         let builder = builder(config, patience).proxy(through(proxies.clone()));

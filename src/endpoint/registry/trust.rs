@@ -20,7 +20,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 use x509_cert::der::oid::ObjectIdentifier;
 
-use super::certificates::{AskedFor, Certificates, Identities, KEYS, P521, system};
+use super::certificates::{AskedFor, Certificates, Identities, KEYS, P521, system, whose};
 use crate::error::{Error, Kind, Result};
 use crate::printable::clean;
 
@@ -45,6 +45,17 @@ impl Tls {
             candidates.find(|directory| directory.is_dir())
         };
         self.cert_dir.clone().or_else(found)
+    }
+
+    /// What certificates are checked against, after the word `certificates`, for `-v`.
+    pub(super) fn told(&self, host: &str, directory: Option<&Path>) -> String {
+        let from = directory.map(|directory| format!(" from {}", directory.display()));
+        let told = match (self.verify, from) {
+            (Some(false), from) => format!("{}: not verified", from.unwrap_or_default()),
+            (_, Some(from)) => from,
+            (_, None) => format!(": those of {} alone", whose()),
+        };
+        format!(" for {host}{told}")
     }
 
     /// rustls's configuration for `host`, as its trust and its `directory` want it.
@@ -187,7 +198,7 @@ impl Verifier {
 
 /// Where authorities were looked for, for a person.
 fn sources(system_authorities: usize, directory: Option<&Path>) -> String {
-    let mut sources = format!("the {system_authorities} authorities of the system");
+    let mut sources = format!("the {system_authorities} authorities of {}", whose());
     if let Some(error) = system().errors.first() {
         sources = format!("{sources} (not all could be read: {error})");
     }

@@ -121,7 +121,9 @@ fn without_verification_every_certificate_will_do() {
     let (registry, server, _authority, _) = secured(Clients::Anyone);
     let source = source();
     let run = copy(&source.reference("x:1"), &server.reference("y:1"));
-    run.arg("--dest-tls-verify=false").run().exits(0);
+    let run = run.args(["--dest-tls-verify=false", "-v"]);
+    let told = run.run().exits(0).stderr;
+    assert!(told.contains(": not verified"), "{told}");
     assert_eq!(registry.store.manifest("y", "1"), Some(image().root));
 }
 
