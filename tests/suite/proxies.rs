@@ -152,6 +152,24 @@ fn plain_http_is_tried_where_a_proxy_refuses_a_tunnel_and_nothing_is_verified() 
 }
 
 #[test]
+fn a_proxy_that_wants_a_login_is_named() {
+    let registry = FakeRegistry::start();
+    let proxy = ForwardProxy::start(&registry.host());
+    proxy.want_login();
+    let address = format!("http://{}", proxy.host());
+    for option in ["--tls-verify=true", "--tls-verify=false"] {
+        let before = proxy.asked().len();
+        let run = barge().args(["inspect", "docker://registry.test:5000/x:1", option]);
+        let run = run.env("HTTP_PROXY", &address).env("HTTPS_PROXY", &address);
+        let said = run.run().exits(1).stderr;
+        let named = format!("the proxy {address}/ wants a login");
+        assert!(said.contains(&named), "{said}");
+        assert!(said.contains("USER:PASSWORD@HOST"), "{said}");
+        assert_eq!(proxy.asked().len() - before, 1, "once, not again and again");
+    }
+}
+
+#[test]
 fn a_proxys_password_is_sent_to_it_and_shown_to_nobody() {
     secrets::note("proxy-Pa55");
     let inside = inside();

@@ -186,12 +186,29 @@ impl Door {
             .join("v2/")
             .map_err(|why| Error::usage(format!("invalid host `{base}`: {why}")))?;
         let answer = tokio::time::timeout(self.patience, self.client.get(url).send()).await;
-        answer.map_err(|_| {
+        let answer = answer.map_err(|_| {
             let host = base.host_str().unwrap_or_default();
             let error = Error::new(Kind::Unavailable, "contact", format!("registry {host}"));
             let seconds = self.patience.as_secs();
             self.explain(error.because(format!("no answer within {seconds} s")), base)
-        })
+        })?;
+        let wants_login = match &answer {
+            Ok(response) => response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Err(error) => failure::wants_proxy_login(error),
+        };
+        match self.proxies.shown(base) {
+            Some(proxy) if wants_login => Err(self.proxy_login(&proxy)),
+            _ => Ok(answer),
+        }
+    }
+
+    fn proxy_login(&self, proxy: &str) -> Error {
+        let target = format!("registry {}", self.host);
+        Error::new(Kind::Unauthorized, "contact", target)
+            .because(format!("the proxy {proxy} wants a login (HTTP 407)"))
+            .hint(
+                "write the proxy as http://USER:PASSWORD@HOST:PORT into HTTPS_PROXY and HTTP_PROXY",
+            )
     }
 
     /// The error of a request to `base`, with what the door knows of its cause.

@@ -296,6 +296,11 @@ pub(crate) fn refuses_tunnel(error: &reqwest::Error) -> bool {
     causes(error).any(|cause| cause.to_string() == "tunnel error: unsuccessful")
 }
 
+/// Whether a proxy wants a login before it makes a tunnel (407).
+pub(crate) fn wants_proxy_login(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| cause.to_string() == "tunnel error: proxy authorization required")
+}
+
 /// Whether nobody listens there.
 pub(crate) fn is_refused(error: &reqwest::Error) -> bool {
     io_errors(error).any(|kind| kind == std::io::ErrorKind::ConnectionRefused)

@@ -25,6 +25,7 @@ pub(crate) struct ForwardProxy {
 struct Shared {
     asked: Mutex<Vec<Asked>>,
     refuses_tunnels: AtomicBool,
+    wants_login: AtomicBool,
 }
 
 /// One connection through it.
@@ -82,6 +83,11 @@ impl ForwardProxy {
     pub(crate) fn refuse_tunnels(&self) {
         self.shared.refuses_tunnels.store(true, Ordering::Relaxed);
     }
+
+    /// Answers 407 to everything without a login from now on.
+    pub(crate) fn want_login(&self) {
+        self.shared.wants_login.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Drop for ForwardProxy {
@@ -118,6 +124,12 @@ async fn serve(mut near: TcpStream, upstream: &str, shared: &Shared) -> io::Resu
         let head = head(&mut near).await?;
         let asked = http(&head);
         let is_tunnel = asked.how == "CONNECT";
+        if asked.authorization.is_none() && shared.wants_login.load(Ordering::Relaxed) {
+            note(asked);
+            let refusal =
+                b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+            return near.write_all(refusal).await;
+        }
         if is_tunnel && shared.refuses_tunnels.load(Ordering::Relaxed) {
             note(asked);
             let refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
