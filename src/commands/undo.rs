@@ -92,12 +92,7 @@ fn list(directory: &StateDirectory) -> Result<Vec<Listed>> {
     stored
         .map(|Stored { path, journal }| {
             let content = match journal {
-                Ok(journal) => Content::Known {
-                    state: standing(directory, &journal)?,
-                    destination: journal.destination,
-                    created: journal.created,
-                    tags: journal.tags.into_iter().map(|moved| moved.tag).collect(),
-                },
+                Ok(journal) => known(directory, journal)?,
                 Err(error) => Content::Unknown {
                     state: "unreadable",
                     error: error.to_string(),
@@ -109,6 +104,18 @@ fn list(directory: &StateDirectory) -> Result<Vec<Listed>> {
             })
         })
         .collect()
+}
+
+fn known(directory: &StateDirectory, journal: Journal) -> Result<Content> {
+    let state = standing(directory, &journal)?;
+    let mut tags: Vec<String> = journal.tags.into_iter().map(|moved| moved.tag).collect();
+    tags.sort_unstable();
+    Ok(Content::Known {
+        destination: journal.destination,
+        state,
+        created: journal.created,
+        tags,
+    })
 }
 
 fn standing(directory: &StateDirectory, journal: &Journal) -> Result<&'static str> {
