@@ -255,6 +255,18 @@ impl TagOutcome {
             error: None,
         }
     }
+
+    /// The destination's tag.
+    #[must_use]
+    pub fn destination_name(&self) -> &str {
+        self.destination_tag.as_deref().unwrap_or(&self.tag)
+    }
+
+    /// Whether the destination's tag points at what was asked for.
+    #[must_use]
+    pub fn is_shown(&self) -> bool {
+        matches!(self.status, Status::Copied | Status::Current)
+    }
 }
 
 /// Where events go: a function that must not block, called from many tasks at once.

@@ -40,6 +40,7 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
         end = work(&request, &events, &signals.stop) => end,
         () = listener.narrate() => End::Complete,
     };
+    unfinished::overtake(&request, &listener.tally(), (&events, &signals.stop)).await;
     let tally = listener.finish();
     let end = match (signals.came(), end) {
         (Some(signal), End::Complete | End::NotStarted(_) | End::NotFlipped(_)) => {

@@ -51,6 +51,11 @@ impl Listener {
     /// What it added up to.
     pub(super) fn finish(&self) -> Tally {
         self.progress.finish();
+        self.tally()
+    }
+
+    /// What it adds up to so far.
+    pub(super) fn tally(&self) -> Tally {
         self.tally
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -11,6 +11,8 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Undone};
 use crate::journal::{Journal, State};
 use crate::options::{self, Run};
+use crate::reference::Reference;
+use crate::report::summary::Tally;
 use crate::request::{Access, CopyRequest, homeless};
 use crate::state::{Lock, StateDirectory, Stored};
 
@@ -185,6 +187,34 @@ async fn foresee(job: UndoJob<'_>, tags: &mut [TagJob], events: &Events) -> Resu
         undone,
     });
     hindrance.map_or(Ok(()), Err)
+}
+
+/// What a best-effort run has made right is no longer for earlier rollback runs to put back. That they
+/// cannot be told is no reason for it to fail.
+pub(super) async fn overtake(
+    request: &CopyRequest,
+    tally: &Tally,
+    (events, stop): (&Events, &Stop),
+) {
+    let (Some(directory), Reference::Registry(_), Run::Real, options::Policy::BestEffort) = (
+        &request.state,
+        &request.destination,
+        request.run,
+        request.policy,
+    ) else {
+        return;
+    };
+    let (place, tags) = (request.destination.place().to_string(), tally.shown());
+    let dropped = async {
+        if rollback::overtaken(directory, &place, &tags)?.is_empty() {
+            return Ok(());
+        }
+        let _lock = only_one(directory, &place, (events, stop)).await?;
+        rollback::overtake(directory, &place, &tags)
+    };
+    if let Err(error) = dropped.await {
+        events.send(Event::Warning(error.to_string()));
+    }
 }
 
 /// Bars the tags of unfinished runs. That they cannot be looked for is no reason not to run.

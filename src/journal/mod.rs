@@ -27,7 +27,7 @@ pub struct Journal {
     pub created: u64,
     /// Whether somebody has still to put tags back.
     pub state: State,
-    /// What was to move; no tag twice.
+    /// What was to move, or was left; no tag twice.
     pub tags: Vec<Move>,
     /// The manifests that the tags pointed at before, and all that were found below them.
     manifests: BTreeMap<Digest, Kept>,
@@ -39,7 +39,8 @@ pub struct Journal {
 pub enum State {
     /// The run is flipping or undoing, or was killed doing so.
     Open,
-    /// The undo ran to its end and had to leave tags.
+    /// The undo ran to its end and had to leave these tags; those that a later run wrote are no longer
+    /// among them.
     Closed,
 }
 
@@ -117,6 +118,16 @@ impl Journal {
     /// When it has no JSON form, which does not happen.
     pub fn text(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
+    }
+
+    /// The same where nothing more is tried by itself: of the tags that it is still about, those that
+    /// `stay`. `None`: it is about none any more.
+    #[must_use]
+    pub fn closed(&self, stay: impl Fn(&str) -> bool) -> Option<Self> {
+        let mut closed = self.clone();
+        closed.state = State::Closed;
+        closed.tags.retain(|moved| stay(&moved.tag));
+        (!closed.tags.is_empty()).then_some(closed)
     }
 
     /// A manifest that was kept, as it is put back.

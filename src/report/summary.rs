@@ -1,5 +1,6 @@
 //! From events to the outcome of a run and its exit code. Pure.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -180,6 +181,13 @@ impl Tally {
         (self.requests, self.retries)
     }
 
+    /// The destination's tags that are as they were asked for.
+    #[must_use]
+    pub fn shown(&self) -> BTreeSet<String> {
+        let shown = self.tags.iter().filter(|tag| tag.is_shown());
+        shown.map(|tag| tag.destination_name().to_owned()).collect()
+    }
+
     /// The summary of the run that ended so, after `elapsed`.
     #[must_use]
     pub fn finish(mut self, asked: Asked, end: End, elapsed: Duration) -> Summary {
@@ -308,7 +316,7 @@ impl Summary {
     #[must_use]
     pub fn left(&self) -> Vec<&str> {
         let left = self.tags.iter().filter(|tag| tag.left);
-        let names = left.map(|tag| tag.destination_tag.as_deref().unwrap_or(&tag.tag));
+        let names = left.map(TagOutcome::destination_name);
         let settled = self.rollback.settled.iter();
         let cut_off = settled.filter(|(_, undone)| !undone.finished);
         let earlier = cut_off.flat_map(|(_, undone)| &undone.left);
@@ -319,16 +327,11 @@ impl Summary {
     /// is there where tags were selected. `None`: there is nothing to write.
     #[must_use]
     pub fn digest_lines(&self, asked: AskedFor) -> Option<String> {
-        let name = |tag: &TagOutcome| {
-            tag.destination_tag
-                .clone()
-                .unwrap_or_else(|| tag.tag.clone())
-        };
         let lines = self
             .tags
             .iter()
-            .filter(|tag| matches!(tag.status, Status::Copied | Status::Current))
-            .filter_map(|tag| tag.digest.as_ref().map(|digest| (digest, name(tag))))
+            .filter(|tag| tag.is_shown())
+            .filter_map(|tag| Some((tag.digest.as_ref()?, tag.destination_name())))
             .map(|(digest, name)| match asked {
                 // Without a line end, as skopeo writes it.
                 AskedFor::OneImage => digest.to_string(),

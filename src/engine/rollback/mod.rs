@@ -8,6 +8,8 @@ mod record;
 mod stage;
 mod undo;
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -201,6 +203,7 @@ impl Rollback<'_> {
         };
         let (moving, journal) = self.journal(recorded);
         if moving.is_empty() {
+            self.overtake(directory);
             return Ok(Ended::Tags);
         }
         let path = directory.create(&journal)?;
@@ -212,9 +215,7 @@ impl Rollback<'_> {
                 self.shared.events.send(Event::Warning(error.to_string()));
                 self.shared.events.send(Event::Journal(path));
             }
-            if let Err(error) = self.drop_overtaken(directory) {
-                self.shared.events.send(Event::Warning(error.to_string()));
-            }
+            self.overtake(directory);
             return Ok(Ended::Flipped);
         }
         let job = UndoJob {
@@ -227,21 +228,14 @@ impl Rollback<'_> {
         Ok(Ended::Tags)
     }
 
-    /// Drops the closed journals of earlier runs all of whose tags this run has moved: to put those back
-    /// would undo this run.
-    fn drop_overtaken(&self, directory: &StateDirectory) -> Result<()> {
+    /// What this run has made right is no longer for earlier ones to put back.
+    fn overtake(&self, directory: &StateDirectory) {
+        let shown = self.ends.iter().filter(|end| end.outcome.is_shown());
+        let shown: BTreeSet<String> = shown.filter_map(TagEnd::tag).collect();
         let place = format!("docker://{}", self.shared.destination);
-        for stored in directory.journals_of(&place)? {
-            let Ok(journal) = &stored.journal else {
-                continue;
-            };
-            let mut moved = journal.tags.iter();
-            let overtaken = moved.all(|moved| self.ends.iter().any(|end| end.writes(&moved.tag)));
-            if journal.state == State::Closed && overtaken {
-                state::remove(&stored.path)?;
-            }
+        if let Err(error) = overtake(directory, &place, &shown) {
+            self.shared.events.send(Event::Warning(error.to_string()));
         }
-        Ok(())
     }
 
     /// What has to be known right before the flip. `None`: a tag failed, or a signal came.
@@ -365,12 +359,47 @@ pub fn close(job: UndoJob<'_>, undone: &Undone) -> Result<Kept> {
     if !undone.finished {
         return Ok(Kept::Yes);
     }
-    if undone.left.is_empty() {
-        state::remove(job.path)?;
-        return Ok(Kept::No);
+    let is_left = |tag: &str| undone.left.iter().any(|left| left.tag == tag);
+    shorten(job.path, job.journal.closed(is_left))
+}
+
+fn shorten(path: &Path, rest: Option<Journal>) -> Result<Kept> {
+    match rest {
+        None => state::remove(path).map(|()| Kept::No),
+        Some(journal) => state::save(path, &journal).map(|()| Kept::Yes),
     }
-    let mut journal = job.journal.clone();
-    journal.state = State::Closed;
-    state::save(job.path, &journal)?;
-    Ok(Kept::Yes)
+}
+
+/// Drops `tags`, which a run has written or found right, from the closed journals of `place`: to put
+/// those back would undo that run.
+///
+/// # Errors
+///
+/// `local-io`; journals that were not reached are as they were.
+pub fn overtake(directory: &StateDirectory, place: &str, tags: &BTreeSet<String>) -> Result<()> {
+    for (path, journal) in overtaken(directory, place, tags)? {
+        shorten(&path, journal.closed(|tag| !tags.contains(tag)))?;
+    }
+    Ok(())
+}
+
+/// The closed journals of `place` that hold some of `tags`.
+///
+/// # Errors
+///
+/// `local-io` when the directory cannot be read.
+pub fn overtaken(
+    directory: &StateDirectory,
+    place: &str,
+    tags: &BTreeSet<String>,
+) -> Result<Vec<(PathBuf, Journal)>> {
+    let known = directory.journals_of(place)?.into_iter();
+    let mut closed: Vec<_> = known
+        .filter_map(|stored| Some((stored.path, stored.journal.ok()?)))
+        .collect();
+    closed.retain(|(_, journal)| {
+        let mut left = journal.tags.iter();
+        journal.state == State::Closed && left.any(|moved| tags.contains(&moved.tag))
+    });
+    Ok(closed)
 }

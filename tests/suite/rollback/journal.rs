@@ -5,7 +5,9 @@ use std::fs;
 use serde_json::json;
 
 use super::kill::kill_after_flips;
-use super::{TAGS, World, after, before, image, is_flip, is_true, refuse_f, undo};
+use super::{TAGS, World, after, before, bundles, image, is_flip, is_true, refuse_f, undo};
+use crate::support::barge::barge;
+use crate::support::image::push;
 use crate::support::registry::{Deletes, Settings};
 use crate::support::wire::{Answer, Fault, Request};
 
@@ -114,6 +116,77 @@ fn a_run_that_moves_all_tags_of_a_closed_journal_drops_it() {
     assert_eq!(world.journals().len(), 1);
     world.copy(&[]).run().exits(0);
     assert!(world.journals().is_empty());
+}
+
+/// A world with a closed journal that holds `d` and `e`, and the journal's name.
+fn closed() -> (World, String) {
+    let world = World::with(Settings {
+        deletes: Deletes::Off,
+        ..Settings::default()
+    });
+    let output = refuse_f(&world.destination, world.copy(&[]), || {}).exits(5);
+    world.destination.behave();
+    assert_eq!(output.json()["left"], json!(["d", "e"]));
+    assert_eq!(held(&world), ["d", "e"]);
+    let journal = world.journals().remove(0);
+    (world, journal.display().to_string())
+}
+
+/// The tags of the only journal, if there is one.
+fn held(world: &World) -> Vec<String> {
+    let listed = undo(world.state.path(), &[]).run().exits(0).json();
+    let tags = listed["journals"][0]["tags"].as_array().cloned();
+    let names = tags.unwrap_or_default().into_iter();
+    names
+        .map(|tag| tag.as_str().expect("a tag").to_owned())
+        .collect()
+}
+
+/// Its other tags are back, and whoever moves them again means it.
+#[test]
+fn a_closed_journal_is_about_the_tags_that_it_left_alone() {
+    let (world, journal) = closed();
+    let everything = Settings::default().deletes;
+    world
+        .destination
+        .configure(|settings| settings.deletes = everything);
+    for tag in ["a", "b", "c", "f"] {
+        push(bundles(tag).0, &world.destination, &format!("y:{tag}"));
+    }
+    let report = undo(world.state.path(), &[&journal]).run().exits(0).json();
+    assert_eq!(report["settled"][0]["restored"], json!([]));
+    assert_eq!(report["settled"][0]["deleted"], json!(["d", "e"]));
+    let mut expected = after();
+    expected.retain(|tag, _| !["d", "e"].contains(&tag.as_str()));
+    assert_eq!(world.tags(), expected);
+}
+
+#[test]
+fn what_a_later_run_makes_right_is_no_longer_taken_back() {
+    for policy in ["best-effort", "rollback"] {
+        let (world, journal) = closed();
+        let of = |policy: &str, tags: &str| {
+            let from = world.source.reference("x");
+            let command = barge().args(["copy", "--policy", policy, "--tags", tags]);
+            let command = command.arg("--state-dir").arg(world.state.path());
+            command.args([from, world.destination.reference("y")])
+        };
+        of(policy, "e").arg("--dry-run").run().exits(0);
+        assert_eq!(held(&world), ["d", "e"], "{policy}");
+        // It is right already.
+        of(policy, "e").run().exits(0);
+        assert_eq!(held(&world), ["d"], "{policy}");
+        // One that fails leaves it to the journal.
+        world.destination.store.remove_tag("y", "d");
+        let of_d = |request: &Request| is_flip(request) && request.path.ends_with("/d");
+        world.destination.fail(1, of_d, Fault::status(403));
+        assert_ne!(of(policy, "[ad]").run().code, Some(0));
+        assert_eq!(held(&world), ["d"], "{policy}");
+        of(policy, "[ad]").run().exits(0);
+        assert!(world.journals().is_empty(), "{policy}");
+        let gone = undo(world.state.path(), &[&journal]).run().exits(1);
+        assert_eq!(gone.json()["error"]["kind"], "not-found");
+    }
 }
 
 #[test]
