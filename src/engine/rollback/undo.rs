@@ -30,7 +30,7 @@ enum End {
     /// It is to be deleted, but the registry does not delete tags by name.
     Undeletable(Error),
     /// Somebody else has changed it.
-    Theirs(Option<Digest>),
+    Theirs(Error),
 }
 
 /// A journal whose tags are put back.
@@ -124,8 +124,8 @@ impl<'a> Undo<'a> {
         self.round(undone, open).await;
         // What is in doubt gets another look as late as can be.
         self.round(undone, open).await;
-        let doubtful = std::mem::take(open).into_iter();
-        undone.left.extend(doubtful.map(|tag| Left {
+        let doubtful = std::mem::take(open);
+        undone.left.extend(doubtful.into_iter().map(|tag| Left {
             error: self.in_doubt(&tag),
             tag,
         }));
@@ -186,7 +186,7 @@ impl<'a> Undo<'a> {
                     None
                 }
                 Ok(End::AsBefore) => None,
-                Ok(End::Theirs(found)) => Some(self.theirs(moved, found.as_ref())),
+                Ok(End::Theirs(error)) => Some(error),
                 Err(error) => Some(self.failed(&tag, &error)),
             };
             if doubtful {
@@ -228,9 +228,9 @@ impl<'a> Undo<'a> {
     async fn put_back(&self, moved: &Move, action: Action) -> Result<End> {
         match action {
             Action::Nothing => Ok(End::AsBefore),
-            Action::Restore(before) => self.restore(&moved.tag, &before).await,
+            Action::Restore(before) => self.restore(moved, &before).await,
             Action::Delete => self.delete(&moved.tag).await,
-            Action::Leave { found } => Ok(End::Theirs(found)),
+            Action::Leave { found } => Ok(End::Theirs(self.leave(moved, found.as_ref()).await)),
         }
     }
 
@@ -263,6 +263,26 @@ impl<'a> Undo<'a> {
         }
     }
 
+    /// The same, once the registry has what the hint names: it may have dropped that with its tag.
+    async fn leave(&self, moved: &Move, found: Option<&Digest>) -> Error {
+        let error = self.theirs(moved, found);
+        let Some(before) = &moved.before else {
+            return error;
+        };
+        let kept = async {
+            let root = self.job.journal.manifest(before)?;
+            self.bring_children(&root).await?;
+            self.bring(&root).await
+        };
+        match kept.await {
+            Ok(Brought::WasThere | Brought::Put) => error,
+            Err(lost) => error.hint(format!(
+                "it is left to them; what it pointed at before, {before}, may be gone ({})",
+                lost.cause()
+            )),
+        }
+    }
+
     fn in_doubt(&self, tag: &str) -> Error {
         let cause = "a PUT of it got no answer, and the registry may still carry it out; when the tag was looked at last it was as before";
         Error::new(Kind::Unavailable, "put back", self.name(tag))
@@ -290,17 +310,20 @@ impl<'a> Undo<'a> {
             .hint(format!("{first}{}", self.command()))
     }
 
-    async fn restore(&self, tag: &str, before: &Digest) -> Result<End> {
+    async fn restore(&self, moved: &Move, before: &Digest) -> Result<End> {
+        let tag = &moved.tag;
         let root = self.job.journal.manifest(before)?;
         if self.bring_children(&root).await? == Brought::Put {
             // That took a while.
             match self.action(tag).await? {
                 Action::Restore(_) => {}
                 Action::Nothing | Action::Delete => return Ok(End::AsBefore),
-                Action::Leave { found } => return Ok(End::Theirs(found)),
+                Action::Leave { found } => {
+                    return Ok(End::Theirs(self.leave(moved, found.as_ref()).await));
+                }
             }
         }
-        let target = Target::Tag(tag.to_owned());
+        let target = Target::Tag(tag.clone());
         match self.job.repository.put_manifest(&root, &target).await {
             Ok(()) => Ok(End::Restored),
             Err(error) if lacks_content(&error) => Err(lost(&root, &error)),
@@ -312,32 +335,28 @@ impl<'a> Undo<'a> {
     async fn bring_children(&self, root: &Manifest) -> Result<Brought> {
         let mut brought = Brought::WasThere;
         for child in self.job.journal.children(root)? {
-            let work = self.brought.run(&child.digest, async {
-                let target = Target::Digest(child.digest.clone());
-                if self
-                    .job
-                    .repository
-                    .head_for_certain(&target)
-                    .await?
-                    .is_some()
-                {
-                    return Ok(Brought::WasThere);
-                }
-                let put = self.job.repository.put_manifest(&child, &target).await;
-                put.map_err(|error| {
-                    if lacks_content(&error) {
-                        lost(&child, &error)
-                    } else {
-                        error
-                    }
-                })?;
-                Ok(Brought::Put)
-            });
-            if work.await?.into_inner() == Brought::Put {
+            if self.bring(&child).await? == Brought::Put {
                 brought = Brought::Put;
             }
         }
         Ok(brought)
+    }
+
+    /// Puts a manifest by its digest where the registry has dropped it.
+    async fn bring(&self, manifest: &Manifest) -> Result<Brought> {
+        let work = self.brought.run(&manifest.digest, async {
+            let target = Target::Digest(manifest.digest.clone());
+            let repository = self.job.repository;
+            if repository.head_for_certain(&target).await?.is_some() {
+                return Ok(Brought::WasThere);
+            }
+            match repository.put_manifest(manifest, &target).await {
+                Ok(()) => Ok(Brought::Put),
+                Err(error) if lacks_content(&error) => Err(lost(manifest, &error)),
+                Err(error) => Err(error),
+            }
+        });
+        Ok(work.await?.into_inner())
     }
 
     async fn delete(&self, tag: &str) -> Result<End> {

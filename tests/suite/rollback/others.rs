@@ -18,8 +18,15 @@ fn refused(world: &World, meanwhile: impl FnOnce()) -> Output {
 
 #[test]
 fn a_tag_that_somebody_else_moves_is_left_to_them() {
-    for tag in ["a", "b", "e"] {
-        let world = World::new();
+    let keeps = Settings::default();
+    let drops = Settings {
+        sparse: Sparse::On,
+        untagged: Untagged::Dropped,
+        ..Settings::default()
+    };
+    let cases = ["a", "b", "e"].map(|tag| [(tag, keeps.clone()), (tag, drops.clone())]);
+    for (tag, settings) in cases.into_iter().flatten() {
+        let world = World::with(settings);
         let theirs = image(90);
         let store = &world.destination.store;
         let output = refused(&world, || {
