@@ -308,10 +308,9 @@ fn interrupted(place: &Reference) -> Error {
 }
 
 fn json(settled: &[Settled], outcome: Outcome) -> String {
-    let done = settled.iter().filter_map(|each| {
-        let undone = each.undone()?;
-        Some(SettledReport::new(&each.path, undone))
-    });
+    let done = settled
+        .iter()
+        .filter_map(|each| SettledReport::new([(each.path.as_path(), each.undone()?)]));
     let ended = settled
         .iter()
         .filter(|each| matches!(each.end, Ok(End::Ended)));

@@ -64,9 +64,13 @@ impl<'a> LeftOutReport<'a> {
 /// What putting back an earlier run's tags came to.
 #[derive(Debug, Serialize)]
 pub struct SettledReport<'a> {
+    /// The oldest.
     journal: String,
-    restored: &'a [String],
-    deleted: &'a [String],
+    /// All, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    journals: Vec<String>,
+    restored: Vec<&'a str>,
+    deleted: Vec<&'a str>,
     left: Vec<LeftReport<'a>>,
 }
 
@@ -77,19 +81,34 @@ struct LeftReport<'a> {
 }
 
 impl<'a> SettledReport<'a> {
-    /// Of what is in `journal`.
+    /// Of what is in `settled`, the journals and what became of them; `None` where there is none.
     #[must_use]
-    pub fn new(journal: &Path, undone: &'a Undone) -> Self {
-        let left = undone.left.iter().map(|left| LeftReport {
-            tag: &left.tag,
-            error: ErrorReport::new(&left.error),
-        });
-        Self {
-            journal: journal.display().to_string(),
-            restored: &undone.restored,
-            deleted: &undone.deleted,
-            left: left.collect(),
+    pub fn new<'j>(settled: impl IntoIterator<Item = (&'j Path, &'a Undone)>) -> Option<Self> {
+        let (mut restored, mut deleted, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        let mut journals = Vec::new();
+        for (journal, undone) in settled {
+            journals.push(journal.display().to_string());
+            restored.extend(undone.restored.iter().map(String::as_str));
+            deleted.extend(undone.deleted.iter().map(String::as_str));
+            left.extend(undone.left.iter().map(|left| LeftReport {
+                tag: &left.tag,
+                error: ErrorReport::new(&left.error),
+            }));
         }
+        restored.sort_unstable();
+        deleted.sort_unstable();
+        left.sort_by_key(|left| left.tag);
+        let journal = journals.first()?.clone();
+        if journals.len() == 1 {
+            journals.clear();
+        }
+        Some(Self {
+            journal,
+            journals,
+            restored,
+            deleted,
+            left,
+        })
     }
 }
 
@@ -229,8 +248,8 @@ pub fn render(summary: &Summary) -> String {
 }
 
 fn settled(summary: &Summary) -> Option<SettledReport<'_>> {
-    let (journal, undone) = summary.rollback.settled.as_ref()?;
-    Some(SettledReport::new(journal, undone))
+    let settled = summary.rollback.settled.iter();
+    SettledReport::new(settled.map(|(journal, undone)| (journal.as_path(), undone)))
 }
 
 fn tag(outcome: &TagOutcome, dry: bool) -> TagReport<'_> {

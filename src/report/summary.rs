@@ -127,28 +127,20 @@ pub struct Rollback {
     pub flip: Option<Duration>,
     /// The journal, where it stays.
     pub journal: Option<PathBuf>,
-    /// What was put back first: the journal of an earlier run, and what that came to.
-    pub settled: Option<(PathBuf, Undone)>,
+    /// What was put back first: the journals of earlier runs, and what that came to.
+    pub settled: Vec<(PathBuf, Undone)>,
 }
 
 impl Rollback {
     /// Whether a second signal ended the undo of an earlier run.
     fn was_cut_off(&self) -> bool {
-        let settled = self.settled.as_ref();
-        settled.is_some_and(|(_, undone)| !undone.finished)
+        self.settled.iter().any(|(_, undone)| !undone.finished)
     }
 
-    /// One more journal was settled. There is hardly ever a second one, whose tags are then told with
-    /// the first one's.
-    fn settle(&mut self, journal: PathBuf, undone: Undone) {
-        let Some((_, known)) = &mut self.settled else {
-            self.settled = Some((journal, undone));
-            return;
-        };
-        known.finished &= undone.finished;
-        known.restored.extend(undone.restored);
-        known.deleted.extend(undone.deleted);
-        known.left.extend(undone.left);
+    /// The tags of earlier runs that are not as they were before those.
+    fn left(&self) -> impl Iterator<Item = &str> {
+        let left = self.settled.iter().flat_map(|(_, undone)| &undone.left);
+        left.map(|left| left.tag.as_str())
     }
 }
 
@@ -162,7 +154,8 @@ impl Tally {
             Event::Flipped(elapsed) => self.rollback.flip = Some(*elapsed),
             Event::Journal(path) => self.rollback.journal = Some(path.clone()),
             Event::Settled { journal, undone } => {
-                self.rollback.settle(journal.clone(), undone.clone());
+                let settled = (journal.clone(), undone.clone());
+                self.rollback.settled.push(settled);
             }
             Event::Selected { .. }
             | Event::BlobStarted { .. }
@@ -216,7 +209,11 @@ impl Tally {
         if self.tags.iter().any(|tag| tag.left) || self.rollback.was_cut_off() {
             return Outcome::RollbackIncomplete;
         }
+        let left_before = self.rollback.left().next().is_some();
         match end {
+            // What an earlier run left is not as before; where tags move all the same that is over.
+            End::Signal(_) | End::NotFlipped(_) if left_before => Outcome::RollbackIncomplete,
+            End::Complete if left_before && bad > 0 => Outcome::RollbackIncomplete,
             End::Signal(signal) => Outcome::Interrupted(*signal),
             End::NotStarted(_) => Outcome::Failed,
             End::NotFlipped(_) => Outcome::RolledBack,
@@ -312,15 +309,18 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The destination's tags that a rollback could not put back.
+    /// The destination's tags that a rollback could not put back, sorted by bytes: this run's, and those
+    /// of an earlier one that it was to put back first.
     #[must_use]
     pub fn left(&self) -> Vec<&str> {
         let left = self.tags.iter().filter(|tag| tag.left);
-        let names = left.map(TagOutcome::destination_name);
-        let settled = self.rollback.settled.iter();
-        let cut_off = settled.filter(|(_, undone)| !undone.finished);
-        let earlier = cut_off.flat_map(|(_, undone)| &undone.left);
-        names.chain(earlier.map(|left| left.tag.as_str())).collect()
+        let mut names: Vec<&str> = left.map(TagOutcome::destination_name).collect();
+        if self.outcome == Outcome::RollbackIncomplete {
+            names.extend(self.rollback.left());
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// What goes to `--digestfile`: the one digest where one image was asked for, a line for each tag that
@@ -355,6 +355,7 @@ pub enum AskedFor {
 mod tests {
     use super::*;
     use crate::error::Kind;
+    use crate::event::Left;
 
     fn summary(statuses: &[Status], end: End) -> Summary {
         under(Policy::BestEffort, statuses, end)
@@ -412,30 +413,33 @@ mod tests {
     }
 
     #[test]
-    fn several_journals_are_told_as_one() {
-        let undone = |tag: &str, finished| Undone {
-            restored: vec![tag.to_owned()],
-            finished,
-            ..Undone::default()
-        };
-        let mut tally = Tally::default();
-        for (tag, finished) in [("a", true), ("b", true)] {
-            let journal = PathBuf::from(tag);
-            let undone = undone(tag, finished);
-            tally.add(&Event::Settled { journal, undone });
+    fn what_an_earlier_run_left_is_not_as_before() {
+        use Status::{Copied, Failed, RolledBack};
+        let error = || Error::new(Kind::Unsupported, "put back", "x");
+        let signal = End::Signal(Signal::Interrupt);
+        for (status, end, code, left) in [
+            (Copied, End::Flipped, 0, &[][..]),
+            (Failed, End::Complete, 5, &["b", "d"]),
+            (RolledBack, End::NotFlipped(error()), 5, &["b", "d"]),
+            (RolledBack, signal, 5, &["b", "d"]),
+            (Failed, End::NotStarted(error()), 1, &[]),
+        ] {
+            let mut tally = Tally::default();
+            for tag in ["d", "b"] {
+                let (tag, error) = (tag.to_owned(), error());
+                let undone = Undone {
+                    left: vec![Left { tag, error }],
+                    finished: true,
+                    ..Undone::default()
+                };
+                let journal = PathBuf::from("j");
+                tally.add(&Event::Settled { journal, undone });
+            }
+            tally.add(&Event::TagEnded(Box::new(TagOutcome::new("a", status))));
+            let summary = tally.finish(asked(Policy::Rollback), end, Duration::ZERO);
+            assert_eq!(summary.outcome.exit_code(), code, "{status:?}");
+            assert_eq!(summary.left(), left, "{status:?}");
         }
-        let (journal, told) = tally.rollback.settled.clone().expect("settled");
-        assert_eq!(
-            (journal, told.restored),
-            ("a".into(), vec!["a".into(), "b".into()])
-        );
-        assert!(!tally.rollback.was_cut_off());
-        let undone = undone("c", false);
-        tally.add(&Event::Settled {
-            journal: "c".into(),
-            undone,
-        });
-        assert!(tally.rollback.was_cut_off());
     }
 
     #[test]

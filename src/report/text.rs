@@ -262,7 +262,7 @@ fn standing(text: &mut String, summary: &Summary) {
         return;
     }
     let place = clean(&summary.asked.destination);
-    if let Some((journal, undone)) = &summary.rollback.settled {
+    for (journal, undone) in &summary.rollback.settled {
         let journal = clean(&journal.display().to_string());
         let done = what_was_done(undone);
         let said = match summary.asked.run {
@@ -284,11 +284,10 @@ fn standing(text: &mut String, summary: &Summary) {
         }
         (Outcome::Success, None) => format!("no tag of {place} had to move"),
         (Outcome::RolledBack | Outcome::Interrupted(_), None) => {
-            let by_whom = summary
-                .rollback
-                .settled
-                .as_ref()
-                .map_or("", |_| " by this run itself");
+            let by_whom = match summary.rollback.settled.as_slice() {
+                [] => "",
+                _ => " by this run itself",
+            };
             format!("ROLLED BACK: no tag of {place} was touched{by_whom}")
         }
         (Outcome::RolledBack | Outcome::Interrupted(_), Some(_)) => {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{TAGS, Tags, World, after, are_whole, before, each, is_flip, is_true, undo};
+use super::{TAGS, Tags, World, after, are_whole, before, bundles, each, is_flip, is_true, undo};
 use crate::support::barge::barge;
+use crate::support::image::push;
 use crate::support::registry::{Auth, Deletes, FakeRegistry, Settings};
 use crate::support::wire::{Fault, Request};
 
@@ -316,4 +317,65 @@ fn a_journal_that_cannot_be_understood_is_said_and_stops_nothing() {
     assert_eq!(output.json()["failed"][0]["error"]["kind"], "unsupported");
     let listed = undo(world.state.path(), &[]).run().exits(0).json();
     assert_eq!(listed["journals"][0]["state"], "unreadable");
+}
+
+/// Two runs over different tags were killed.
+#[test]
+fn every_journal_that_is_settled_is_named() {
+    let world = World::new();
+    for (tag, others) in [("a", "[b-f]"), ("b", "[ac-f]")] {
+        world
+            .destination
+            .on(|request| is_flip(request).then_some(Fault::Stall));
+        let running = world.copy(&["--exclude-tags", others]).spawn();
+        world.destination.wait_for(1, is_flip);
+        running.signal("KILL");
+        running.wait();
+        world.destination.behave();
+        world.destination.clear_log();
+        push(bundles(tag).0, &world.destination, &format!("y:{tag}"));
+    }
+    let journals: Vec<String> = world
+        .journals()
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    assert_eq!(journals.len(), 2);
+    for options in [&["--dry-run"][..], &["--dry-run", "-o", "text"], &[]] {
+        let output = world.copy(options).run().exits(0);
+        if options.contains(&"text") {
+            assert!(journals.iter().all(|path| output.stdout.contains(path)));
+            continue;
+        }
+        let settled = &output.json()["settled"];
+        let mut named: Vec<String> =
+            serde_json::from_value(settled["journals"].clone()).expect("names");
+        assert_eq!(settled["journal"], json!(named[0]));
+        named.sort();
+        assert_eq!(named, journals);
+        assert_eq!(settled["restored"], json!(["a", "b"]));
+    }
+}
+
+/// The registry cannot delete what a killed run made, and the next run fails too.
+#[test]
+fn what_an_earlier_run_left_makes_a_rollback_incomplete() {
+    let world = World::with(Settings {
+        deletes: Deletes::Off,
+        ..Settings::default()
+    });
+    kill_after_flips(&world, TAGS.len() - 1);
+    world
+        .source
+        .store
+        .remove_manifest("x", &super::image(13).digest());
+    let output = world.copy(&["-o", "text"]).run().exits(5);
+    let left: Vec<String> = world
+        .tags()
+        .into_keys()
+        .filter(|tag| !before().contains_key(tag))
+        .collect();
+    assert!(!left.is_empty());
+    let says = format!("may not be as before: {}", left.join(", "));
+    assert!(output.stdout.contains(&says), "{output:#?}");
 }
