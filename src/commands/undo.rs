@@ -10,7 +10,8 @@ use super::listener::Listener;
 use super::signals::Signals;
 use super::{Code, failed, print, unfinished};
 use crate::cli::Form;
-use crate::endpoint::Endpoint;
+use crate::endpoint::registry::Repository;
+use crate::endpoint::{Endpoint, Target};
 use crate::engine::Stop;
 use crate::engine::rollback::{self, Doubts, UndoJob};
 use crate::error::{Error, Kind, Result};
@@ -281,6 +282,7 @@ async fn one(
         Some(_) | None => return Ok(End::Ended),
     };
     let journal = again.journal?;
+    may_look(repository, &journal).await?;
     let options = unfinished::options(&request.access, &request.state);
     let job = UndoJob {
         repository,
@@ -299,6 +301,18 @@ async fn one(
         rollback::close(job, &undone)?;
     }
     Ok(End::Undone(undone))
+}
+
+/// Fails where whoever asks may not even look at a tag: nothing can be said of any then.
+async fn may_look(repository: &Repository, journal: &Journal) -> Result<()> {
+    let Some(first) = journal.tags.first() else {
+        return Ok(());
+    };
+    let target = Target::Tag(first.tag.clone());
+    match repository.head_for_certain(&target).await {
+        Err(error) if matches!(error.kind(), Kind::Unauthorized | Kind::Denied) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn interrupted(place: &Reference) -> Error {
