@@ -62,8 +62,10 @@ pub(super) async fn clear(
         Run::Dry => None,
     };
     for stored in directory.journals_of(&place)? {
-        let Some((path, journal)) = open(stored, events) else {
-            continue;
+        let (path, journal) = match stored.journal {
+            Ok(journal) if journal.state == State::Open => (stored.path, journal),
+            Ok(_) => continue,
+            Err(error) => return Err(not_understood(&place, &error)),
         };
         if !covers(tags, &journal) {
             bar((&path, &journal), &options, tags, events);
@@ -121,6 +123,16 @@ pub(super) async fn only_one(
             }
             () = tokio::time::sleep(LOOK) => {}
         }
+    }
+}
+
+/// Why no rollback run goes into `place`: what it records as before may be what an earlier one left
+/// half-way.
+fn not_understood(place: &str, error: &Error) -> Error {
+    let refused = Error::new(Kind::Conflict, "begin a rollback run into", place).because(error);
+    match error.advice() {
+        Some(advice) => refused.hint(advice),
+        None => refused,
     }
 }
 

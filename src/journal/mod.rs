@@ -4,6 +4,7 @@
 pub mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,9 +14,45 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
+use crate::reference::is_tag;
 
 /// The form that this barge writes, and the only one that it reads.
 const VERSION: u32 = 1;
+
+/// Why a file cannot be read as a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It has the form of another barge.
+    Version(u32),
+    /// It has no such form at all, for this reason.
+    NoJournal(String),
+}
+
+impl Unreadable {
+    /// What to do about the file at `path`; `path` is a word of a command line.
+    #[must_use]
+    pub fn hint(&self, path: &str) -> String {
+        match self {
+            Self::Version(version) => format!(
+                "settle it with a barge that reads version {version}: barge undo {path}; only where there is none, `barge undo --forget {path}` drops it, and its tags stay as they are"
+            ),
+            Self::NoJournal(_) => format!(
+                "look at the tags of that repository; once they are right, `barge undo --forget {path}` drops it"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => {
+                write!(f, "its version is {version}, this barge reads {VERSION}")
+            }
+            Self::NoJournal(why) => write!(f, "it is no journal of barge: {why}"),
+        }
+    }
+}
 
 /// The flip of one run into one repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,20 +132,23 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// A sentence that says what is wrong with it.
-    pub fn read(bytes: &[u8]) -> std::result::Result<Self, String> {
+    /// What is wrong with it.
+    pub fn read(bytes: &[u8]) -> std::result::Result<Self, Unreadable> {
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,
         }
-        let not_one = |why: serde_json::Error| format!("it is no journal of barge: {why}");
+        let not_one = |why: serde_json::Error| Unreadable::NoJournal(why.to_string());
         let Versioned { version } = serde_json::from_slice(bytes).map_err(not_one)?;
         if version != VERSION {
-            return Err(format!(
-                "its version is {version}, this barge reads {VERSION}"
-            ));
+            return Err(Unreadable::Version(version));
         }
-        serde_json::from_slice(bytes).map_err(not_one)
+        let journal: Self = serde_json::from_slice(bytes).map_err(not_one)?;
+        // It goes into addresses as it is.
+        match journal.tags.iter().find(|moved| !is_tag(&moved.tag)) {
+            Some(moved) => Err(Unreadable::NoJournal(format!("`{}` is no tag", moved.tag))),
+            None => Ok(journal),
+        }
     }
 
     /// The text of the file.
@@ -231,8 +271,12 @@ mod tests {
         assert_eq!(read.manifest(&root.digest).expect("kept"), root);
         let newer = text.replace(r#""version":1"#, r#""version":2"#);
         let why = Journal::read(newer.as_bytes()).expect_err("newer");
-        assert!(why.contains("version is 2"), "{why}");
-        assert!(Journal::read(b"{}").is_err() && Journal::read(b"").is_err());
+        assert_eq!(why, Unreadable::Version(2));
+        let elsewhere = text.replace(r#""tag":"v1""#, r#""tag":"../../y/manifests/v1""#);
+        for no_journal in [&*elsewhere, "{}", ""] {
+            let why = Journal::read(no_journal.as_bytes()).expect_err("no journal");
+            assert!(matches!(why, Unreadable::NoJournal(_)), "{why}");
+        }
     }
 
     #[test]

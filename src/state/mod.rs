@@ -231,9 +231,8 @@ pub fn read(path: &Path) -> Result<Option<Stored>> {
         Ok(bytes) => Ok(Some(Stored {
             path: path.to_owned(),
             journal: Journal::read(&bytes).map_err(|why| {
-                failed(Kind::Unsupported)
-                    .because(why)
-                    .hint(format!("`barge undo --forget {}` drops it", path.display()))
+                let hint = why.hint(&word(&path.to_string_lossy()));
+                failed(Kind::Unsupported).because(why).hint(hint)
             }),
         })),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

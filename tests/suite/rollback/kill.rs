@@ -303,20 +303,57 @@ fn what_may_go_better_another_time_is_not_given_up() {
     assert!(world.journals().is_empty());
 }
 
+/// What it holds as it was before may be needed, and only its file's name tells of which repository.
 #[test]
-fn a_journal_that_cannot_be_understood_is_said_and_stops_nothing() {
-    let world = World::new();
-    kill_after_flips(&world, 2);
-    let journal = world.journals().remove(0);
-    let text = std::fs::read_to_string(&journal).expect("a journal");
-    let newer = text.replacen(r#""version":1"#, r#""version":2"#, 1);
-    std::fs::write(&journal, newer).expect("written");
-    let output = world.copy(&[]).run().exits(0);
-    assert!(output.stderr.contains("version is 2"), "{output:#?}");
-    let output = undo(world.state.path(), &["--all"]).run().exits(1);
-    assert_eq!(output.json()["failed"][0]["error"]["kind"], "unsupported");
-    let listed = undo(world.state.path(), &[]).run().exits(0).json();
-    assert_eq!(listed["journals"][0]["state"], "unreadable");
+fn a_journal_that_cannot_be_understood_keeps_rollback_runs_out() {
+    for (form, other, says, advice) in [
+        (
+            r#""version":1"#,
+            r#""version":2"#,
+            "version is 2",
+            "a barge that reads version 2",
+        ),
+        (
+            r#""version":1"#,
+            "!",
+            "no journal of barge",
+            "look at the tags",
+        ),
+        (
+            r#""tag":"a""#,
+            r#""tag":"../../z/manifests/a""#,
+            "is no tag",
+            "look at the tags",
+        ),
+    ] {
+        let world = World::new();
+        kill_after_flips(&world, 2);
+        let half_way = world.tags();
+        let journal = world.journals().remove(0);
+        let text = std::fs::read_to_string(&journal).expect("a journal");
+        std::fs::write(&journal, text.replacen(form, other, 1)).expect("written");
+        for options in [&[][..], &["--dry-run"]] {
+            let error = world.copy(options).run().exits(1).json()["error"].clone();
+            assert_eq!(error["kind"], "conflict", "{error:#}");
+            assert!(error["message"].to_string().contains(says), "{error:#}");
+            let hint = error["hint"].to_string();
+            assert!(hint.contains(advice) && hint.contains("--forget"), "{hint}");
+        }
+        let output = undo(world.state.path(), &["--all"]).run().exits(1);
+        assert_eq!(output.json()["failed"][0]["error"]["kind"], "unsupported");
+        let listed = undo(world.state.path(), &[]).run().exits(0).json();
+        assert_eq!(listed["journals"][0]["state"], "unreadable");
+        assert_eq!(world.tags(), half_way);
+        // Best-effort runs go on, and say so.
+        super::image(50).push_to(&world.source, "w:other");
+        let output = copy_another(&world, &world.source, "y:other").exits(0);
+        assert!(output.stderr.contains(says), "{output:#?}");
+        let path = journal.display().to_string();
+        undo(world.state.path(), &["--forget", &path])
+            .run()
+            .exits(0);
+        world.copy(&[]).run().exits(0);
+    }
 }
 
 /// Two runs over different tags were killed.
