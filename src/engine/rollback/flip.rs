@@ -55,11 +55,13 @@ impl Moving {
     }
 }
 
-/// Why it is not known whether a tag stays as it is found: a PUT of it went out and got no answer in time,
-/// so the registry may still be at it. A connection that breaks leaves no doubt: what the registry did of
+/// Why it is not known whether a tag stays as it is found. Where a PUT of it went out and got no answer in
+/// time, the registry may still be at it. A connection that breaks leaves no doubt: what the registry did of
 /// that request is seen right after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
+    /// Its PUT was answered: a look that finds it as before may have met a replica that is behind.
+    Moved,
     /// There was one such PUT: once the tag is seen to have moved it is over.
     UntilSeen,
     /// There were others, so that a look cannot tell.
@@ -153,7 +155,8 @@ struct Put {
 impl Put {
     fn doubt(&self) -> Option<Doubt> {
         match (self.unanswered, &self.end) {
-            (0, _) => None,
+            (0, Ok(())) => Some(Doubt::Moved),
+            (0, Err(_)) => None,
             (1, Err(_)) => Some(Doubt::UntilSeen),
             _ => Some(Doubt::Lasting),
         }
@@ -207,7 +210,7 @@ mod tests {
         for unanswered in [1, 2] {
             assert_eq!(doubt(Ok(()), unanswered), Some(Doubt::Lasting));
         }
-        assert_eq!(doubt(Ok(()), 0), None);
+        assert_eq!(doubt(Ok(()), 0), Some(Doubt::Moved));
         assert_eq!(doubt(Err(None), 0), None);
         assert_eq!(doubt(Err(None), 1), Some(Doubt::UntilSeen));
         assert_eq!(doubt(Err(None), 2), Some(Doubt::Lasting));

@@ -124,7 +124,8 @@ impl<'a> Undo<'a> {
         self.round(undone, open).await;
         // What is in doubt gets another look as late as can be.
         self.round(undone, open).await;
-        let doubtful = std::mem::take(open);
+        let mut doubtful = std::mem::take(open);
+        doubtful.retain(|tag| self.doubts.get(tag) != Some(&Doubt::Moved));
         undone.left.extend(doubtful.into_iter().map(|tag| Left {
             error: self.in_doubt(&tag),
             tag,
@@ -203,7 +204,7 @@ impl<'a> Undo<'a> {
         match (self.doubts.get(tag), end) {
             (None, _) | (_, Err(_) | Ok(End::Theirs(_) | End::Undeletable(_))) => false,
             (Some(Doubt::Lasting), _) => true,
-            (Some(Doubt::UntilSeen), Ok(end)) => matches!(end, End::AsBefore),
+            (Some(Doubt::UntilSeen | Doubt::Moved), Ok(end)) => matches!(end, End::AsBefore),
         }
     }
 

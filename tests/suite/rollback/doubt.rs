@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{TAGS, World, after, before, image, is_flip, is_true, undo};
+use super::{TAGS, World, after, before, image, is_flip, is_true, refuse_f, undo};
 use crate::support::barge::Output;
 use crate::support::image::push;
 use crate::support::wire::{Answer, Fault, Request};
@@ -130,4 +130,18 @@ fn a_try_without_an_answer_stays_in_doubt_when_another_was_answered() {
     let output = running.wait().exits(5);
     assert_eq!(world.tags(), before());
     names_f(&world, &output);
+}
+
+/// A replica that is behind: the tag was put, and is denied once.
+#[test]
+fn a_tag_that_moved_and_seems_absent_is_looked_at_again() {
+    let world = World::new();
+    let looks_at_e =
+        |request: &Request| request.method == "HEAD" && request.path.ends_with("/manifests/e");
+    let output = refuse_f(&world.destination, world.copy(&[]), || {
+        world.destination.fail(1, looks_at_e, Fault::status(404));
+    });
+    let output = output.exits(4);
+    is_true(&output, &world.destination, "a false 404");
+    assert_eq!(world.tags(), before());
 }
