@@ -169,9 +169,13 @@ impl<'a, A> Export<'a, A> {
         if let Err(error) = written {
             self.fail_all(&error, cancelled);
         }
-        let run = self.shared.settings.run;
-        let ended = |(ready, failed): (Ready, Option<Error>)| {
+        let (run, showing) = (self.shared.settings.run, self.shared.showing);
+        let ended = |(mut ready, failed): (Ready, Option<Error>)| {
             let changes = ready.changes;
+            if showing == Showing::Later && run == Run::Real && changes {
+                let before = ready.tag.there.as_ref().map(|head| head.digest.clone());
+                ready.tag.outcome.previous_digest = before;
+            }
             if failed.is_some() {
                 // Nothing of it is in the archive.
                 *ready.tag.tally() = Tally::default();

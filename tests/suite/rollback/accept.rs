@@ -223,3 +223,19 @@ fn a_layout_and_an_archive_say_that_all_moved_together() {
         assert_eq!(told.get("flip_seconds"), None, "{place}");
     }
 }
+
+#[test]
+fn a_layout_and_an_archive_say_what_was_there_before() {
+    for transport in ["oci", "oci-archive"] {
+        let (source, directory) = (FakeRegistry::start(), tempdir().expect("a directory"));
+        let to = format!("{transport}:{}", directory.path().join("it").display());
+        let run = || rollback(&source.reference("x"), &to, directory.path()).run();
+        image(1).push_to(&source, "x:a");
+        run().exits(0);
+        image(2).push_to(&source, "x:a");
+        image(3).push_to(&source, "x:b");
+        let output = run().exits(0);
+        let previous = ["a", "b"].map(|tag| output.tag(tag)["previous_digest"].clone());
+        assert_eq!(previous, [json!(image(1).digest()), json!(null)], "{to}");
+    }
+}
