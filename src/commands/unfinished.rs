@@ -193,6 +193,14 @@ async fn foresee(job: UndoJob<'_>, tags: &mut [TagJob], events: &Events) -> Resu
             job.earlier = Earlier::Foreseen(head.clone());
         }
     }
+    let uncertain = uncertain(job.journal, &undone);
+    if !uncertain.is_empty() {
+        let text = format!(
+            "a run deletes {} only where the registry deletes single tags, since their manifests were there before; where it does not, they are left",
+            uncertain.join(", ")
+        );
+        events.send(Event::Warning(text));
+    }
     let hindrance = hindrance(&undone);
     events.send(Event::Settled {
         journal: job.path.to_owned(),
@@ -227,6 +235,17 @@ pub(super) async fn overtake(
     if let Err(error) = dropped.await {
         events.send(Event::Warning(error.to_string()));
     }
+}
+
+/// The tags that are to go, but whose manifests may not: whether a registry deletes a tag alone is known
+/// only by doing it.
+fn uncertain<'a>(journal: &Journal, undone: &'a Undone) -> Vec<&'a str> {
+    let kept = |tag: &&String| {
+        let mut moved = journal.tags.iter();
+        moved.any(|moved| moved.tag == **tag && !moved.pushed)
+    };
+    let deleted = undone.deleted.iter().filter(kept);
+    deleted.map(String::as_str).collect()
 }
 
 /// Bars the tags of unfinished runs. That they cannot be looked for is no reason not to run.

@@ -67,6 +67,25 @@ fn it_foresees_how_a_journal_is_settled() {
     assert_eq!(names("restored") + names("deleted"), 3, "{settled:#}");
 }
 
+/// Their manifests were there under other tags, so they cannot go by digest.
+#[test]
+fn a_deletion_that_a_run_may_not_manage_is_told_apart() {
+    let world = World::new();
+    push(&image(15), &world.destination, "y:other");
+    let of_f = |request: &Request| is_flip(request) && request.path.ends_with("/f");
+    let stall = move |request: &Request| of_f(request).then_some(Fault::Stall);
+    world.destination.on(stall);
+    let running = world.copy(&[]).spawn();
+    let moved = |request: &Request| is_flip(request) && request.status == 201;
+    world.destination.wait_for(TAGS.len() - 1, moved);
+    running.signal("KILL");
+    running.wait();
+    world.destination.behave();
+    let run = dry(&world, world.copy(&[]), 0);
+    let says = "a run deletes e only where the registry deletes single tags";
+    assert!(run.stderr.contains(says), "{run:#?}");
+}
+
 /// Without the journal nothing would have to move.
 #[test]
 fn it_judges_tags_as_they_would_be_then() {
