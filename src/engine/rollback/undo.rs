@@ -300,7 +300,7 @@ impl<'a> Undo<'a> {
     pub(super) fn failed(&self, tag: &str, error: &Error) -> Error {
         let first = match error.kind() {
             Kind::Conflict => "let the registry move this tag, then run: ",
-            Kind::Unsupported => "let the registry delete tags, then run: ",
+            Kind::Unsupported => "once that is out of the way, run: ",
             Kind::NotFound => "push the image again, or what it lacks, then run: ",
             Kind::Unauthorized => "with credentials (--creds, or log in first), run: ",
             Kind::Denied => "with the right to do this, run: ",
@@ -498,12 +498,14 @@ impl<'a> Undo<'a> {
     }
 }
 
-/// The error of a manifest that the registry refuses to take back.
+/// The error of a manifest that the registry refuses to take back. Most say that they have lost what it
+/// names; some refuse it without a reason, which may be that.
 fn lost(manifest: &Manifest, error: &Error) -> Error {
-    let cause = format!(
-        "what it pointed at leads to {}, whose content the registry has lost: {}",
-        manifest.digest,
-        error.cause()
-    );
-    Error::new(Kind::NotFound, "write manifest", &manifest.digest).because(cause)
+    let why = match error.kind() {
+        Kind::NotFound => "whose content the registry has lost",
+        _ => "which the registry no longer takes; it may have lost its content",
+    };
+    let (digest, said) = (&manifest.digest, error.cause());
+    let cause = format!("what it pointed at leads to {digest}, {why}: {said}");
+    Error::new(Kind::NotFound, "write manifest", digest).because(cause)
 }

@@ -116,6 +116,24 @@ fn a_restore_whose_blobs_are_gone_is_named() {
     assert_eq!(world.tags(), expected);
 }
 
+/// Not every refusal means that.
+#[test]
+fn a_restore_that_is_refused_is_not_called_lost() {
+    let world = World::new();
+    let mut flips = 0;
+    world.destination.on(move |request| {
+        let of_a = is_flip(request) && request.path.ends_with("/a");
+        flips += usize::from(of_a);
+        (of_a && flips > 1).then(|| Fault::status(400))
+    });
+    let output = refused(&world, || {}).exits(5);
+    let message = output.tag("a")["error"]["message"].to_string();
+    assert!(
+        message.contains("it may have lost its content"),
+        "{message}"
+    );
+}
+
 /// A registry that checks nothing would take an index back without them.
 #[test]
 fn children_that_the_registry_dropped_are_put_back() {
