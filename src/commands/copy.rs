@@ -51,6 +51,7 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
     let asked = Asked {
         source: request.source.to_string(),
         destination: request.destination.to_string(),
+        place: request.destination.place().to_string(),
         mode: request.mode,
         policy: request.policy,
         run: request.run,

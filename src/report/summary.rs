@@ -21,6 +21,8 @@ pub struct Asked {
     pub source: String,
     /// The destination reference.
     pub destination: String,
+    /// The same without a tag.
+    pub place: String,
     /// What becomes of an index.
     pub mode: Mode,
     /// What a failed tag means for the others.
@@ -376,6 +378,7 @@ mod tests {
         Asked {
             source: "docker://a".into(),
             destination: "docker://b".into(),
+            place: "docker://b".into(),
             mode: Mode::All,
             policy,
             run: Run::Real,

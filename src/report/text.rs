@@ -261,7 +261,7 @@ fn standing(text: &mut String, summary: &Summary) {
     if summary.asked.policy != Policy::Rollback {
         return;
     }
-    let place = clean(&summary.asked.destination);
+    let place = clean(&summary.asked.place);
     for (journal, undone) in &summary.rollback.settled {
         let journal = clean(&journal.display().to_string());
         let done = what_was_done(undone);

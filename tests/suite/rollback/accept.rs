@@ -106,6 +106,17 @@ fn people_read_in_one_sentence_how_the_destination_stands() {
     assert!(output.stdout.contains(&says), "{output:#?}");
     assert_eq!(world.tags(), before());
 
+    // A tag is no place.
+    let one = barge()
+        .args(["copy", "--policy", "rollback", "--state-dir"])
+        .arg(world.state.path())
+        .args([
+            world.source.reference("x:c"),
+            world.destination.reference("y:c"),
+        ]);
+    let output = text(one).exits(4);
+    assert!(output.stdout.contains(&says), "{output:#?}");
+
     world.source.store.put_blob("x", saved);
     let output = text(world.copy(&[])).exits(0);
     let says = format!("all tags of {place} moved together, in ");
