@@ -64,6 +64,8 @@ fn is_closed(stored: &Stored) -> bool {
 
 /// The standing of a journal whose run has not ended.
 const AT_WORK: &str = "at-work";
+/// That of one whose run was killed.
+const UNFINISHED: &str = "unfinished";
 
 /// A journal as the list shows it.
 #[derive(Serialize)]
@@ -86,6 +88,12 @@ enum Content {
         state: &'static str,
         error: String,
     },
+}
+
+impl Content {
+    fn is_unfinished(&self) -> bool {
+        matches!(self, Self::Known { state, .. } if *state == UNFINISHED)
+    }
 }
 
 fn list(directory: &StateDirectory) -> Result<Vec<Listed>> {
@@ -123,13 +131,13 @@ fn standing(directory: &StateDirectory, journal: &Journal) -> Result<&'static st
     Ok(match journal.state {
         State::Closed => "closed",
         State::Open if directory.is_locked(&journal.destination)? => AT_WORK,
-        State::Open => "unfinished",
+        State::Open => UNFINISHED,
     })
 }
 
 fn tell_list(list: &[Listed], form: Form) -> String {
     if form == Form::Json {
-        return printable::json(&serde_json::json!({ "journals": list }));
+        return printable::json(&serde_json::json!({ "schema": 1, "journals": list }));
     }
     if list.is_empty() {
         return "no journal: every rollback run came to its end\n".to_owned();
@@ -151,7 +159,10 @@ fn tell_list(list: &[Listed], form: Form) -> String {
         };
         let _ = writeln!(told, "{}\n  {}", clean(journal), clean(&what));
     }
-    told.push_str("barge undo JOURNAL puts its tags back, --forget JOURNAL drops it\n");
+    if list.iter().any(|listed| listed.content.is_unfinished()) {
+        told.push_str("barge undo JOURNAL puts the tags of an unfinished one back\n");
+    }
+    told.push_str("barge undo --forget JOURNAL drops one, and leaves its tags as they are\n");
     told
 }
 
@@ -184,7 +195,7 @@ fn forget(directory: &StateDirectory, name: &str) -> Result<PathBuf> {
 fn tell_forgotten(path: &Path, form: Form) -> String {
     let path = path.display().to_string();
     match form {
-        Form::Json => printable::json(&serde_json::json!({ "forgotten": path })),
+        Form::Json => printable::json(&serde_json::json!({ "schema": 1, "forgotten": path })),
         Form::Text => format!("dropped {}; its tags stay as they are\n", clean(&path)),
     }
 }
@@ -335,6 +346,7 @@ fn json(settled: &[Settled], outcome: Outcome) -> String {
         Some(serde_json::json!({ "journal": journal, "error": error }))
     });
     printable::json(&serde_json::json!({
+        "schema": 1,
         "outcome": outcome.name(),
         "settled": done.collect::<Vec<_>>(),
         "ended": ended.collect::<Vec<_>>(),

@@ -68,7 +68,7 @@ pub(super) async fn clear(
             Err(error) => return Err(not_understood(&place, &error)),
         };
         if !covers(tags, &journal) {
-            bar((&path, &journal), &options, tags, events);
+            bar((&path, &journal, Standing::Killed), &options, tags, events);
             continue;
         }
         let job = UndoJob {
@@ -259,31 +259,51 @@ fn avoid(
         Ok(stored) => stored,
         Err(error) => return events.send(Event::Warning(error.to_string())),
     };
+    let standing = match directory.is_locked(place) {
+        Ok(true) => Standing::AtWork,
+        Ok(false) => Standing::Killed,
+        Err(error) => return events.send(Event::Warning(error.to_string())),
+    };
     let unfinished: Vec<_> = stored
         .into_iter()
         .filter_map(|stored| open(stored, events))
         .collect();
     for (path, journal) in &unfinished {
-        bar((path, journal), options, tags, events);
+        bar((path, journal, standing), options, tags, events);
     }
 }
 
+/// What became of the run of an open journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    AtWork,
+    Killed,
+}
+
 fn bar(
-    (path, journal): (&Path, &Journal),
+    (path, journal, standing): (&Path, &Journal, Standing),
     options: &Options,
     tags: &mut [TagJob],
     events: &Events,
 ) {
     let place = &journal.destination;
-    let command = options.undo(path);
-    events.send(Event::Warning(format!(
-        "a rollback run into {place} is at work, or was killed, with {} tags half-way; `{command}` puts them back, and until then nothing else writes them",
-        journal.tags.len(),
-    )));
+    let (command, tags_held) = (options.undo(path), journal.tags.len());
+    let text = match standing {
+        Standing::AtWork => format!(
+            "a rollback run into {place} is at work on {tags_held} tags; until its end nothing else writes them"
+        ),
+        Standing::Killed => format!(
+            "a rollback run into {place} ended with {tags_held} tags half-way; `{command}` puts them back, and until then nothing else writes them"
+        ),
+    };
+    events.send(Event::Warning(text));
     for moved in &journal.tags {
         let error = Error::new(Kind::Conflict, "write", format!("{place}:{}", moved.tag))
             .because("a rollback run that moved it has not come to its end")
-            .hint(format!("put it back first: {command}"));
+            .hint(match standing {
+                Standing::AtWork => "run again when it has".to_owned(),
+                Standing::Killed => format!("put it back first: {command}"),
+            });
         for job in tags.iter_mut().filter(|job| writes(job, &moved.tag)) {
             job.earlier = Earlier::Bars(error.clone());
         }

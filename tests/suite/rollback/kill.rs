@@ -191,6 +191,7 @@ fn journals_are_listed_settled_one_by_one_and_dropped() {
         .to_string_lossy()
         .into_owned();
     let listed = undo(state, &[]).run().exits(0).json();
+    assert_eq!(listed["schema"], 1);
     let entry = &listed["journals"][0];
     assert_eq!(entry["journal"], json!(path));
     assert_eq!(entry["state"], "unfinished");

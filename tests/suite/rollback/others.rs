@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::{TAGS, World, after, before, bundles, image, is_flip, is_true, refuse_f, undo};
-use crate::support::barge::{Output, Running, run};
+use crate::support::barge::{Output, Running, barge, run};
 use crate::support::content::OCI_MANIFEST;
 use crate::support::image::{ImageSpec, MultiArch, push};
 use crate::support::registry::{Auth, Bearer, Deletes, Referrers, Settings, Sparse, Untagged};
@@ -331,6 +331,23 @@ fn the_journal_of_a_run_at_work_is_not_settled_by_others() {
     let path = listed["journals"][0]["journal"].as_str().expect("a path");
     let refused = undo(state, &["--forget", path]).run().exits(1).json();
     assert_eq!(refused["error"]["kind"], "conflict");
+    let text = undo(state, &["-o", "text"]).run().exits(0).stdout;
+    assert!(!text.contains("barge undo JOURNAL"), "{text}");
+    let best_effort = barge()
+        .args(["copy", "-o", "json", "--state-dir"])
+        .arg(state)
+        .args([
+            world.source.reference("x:b"),
+            world.destination.reference("y:c"),
+        ])
+        .run()
+        .exits(1);
+    assert!(
+        best_effort.stderr.contains("is at work on"),
+        "{best_effort:#?}"
+    );
+    let hint = best_effort.json()["tags"][0]["error"]["hint"].clone();
+    assert_eq!(hint, "run again when it has");
     let settling = undo(state, &["--all"]).spawn();
     settling.wait_until_said("another rollback run");
     world.destination.behave();
