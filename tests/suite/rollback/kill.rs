@@ -65,6 +65,8 @@ pub(super) fn kill_after_flips(world: &World, moved: usize) {
     let running = world.copy(&[]).spawn();
     let answered = |request: &Request| is_flip(request) && request.status == 201;
     world.destination.wait_for(moved, answered);
+    // One that comes after the faults have ended would move its tag.
+    world.destination.wait_for(TAGS.len(), is_flip);
     running.signal("KILL");
     assert_eq!(running.wait().code, None);
     world.destination.behave();
