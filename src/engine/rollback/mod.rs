@@ -18,7 +18,7 @@ use self::flip::{Flip, Moving};
 pub use self::foresee::{Foreseen, foresee};
 use self::record::Recorded;
 pub use self::stage::Staged;
-pub use self::undo::{Options, UndoJob, undo};
+pub use self::undo::{UndoJob, undo};
 use super::{Ended, Shared, Stop, TagEnd, TagJob, work};
 use crate::endpoint::Endpoint;
 use crate::endpoint::layout::{Arrivals, Layout};
@@ -27,6 +27,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Status, Undone};
 use crate::journal::{Journal, State};
 use crate::options::Run;
+use crate::printable::word;
 use crate::state::{self, Lock, StateDirectory};
 
 /// Requests of one kind that a flip, or an undo, makes at once.
@@ -46,6 +47,28 @@ pub enum Keeping {
         /// How the destination is reached.
         options: Options,
     },
+}
+
+/// What has to be written behind a command so that it reaches the same places in the same way, each with
+/// a space in front; a placeholder stands for a secret.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Whom to be and whom to trust, for `undo` and for both sides of `copy`.
+    pub access: String,
+    /// Where journals are kept, for `undo`.
+    pub state: String,
+}
+
+impl Options {
+    /// The command line that puts back the tags of the journal at `path`.
+    #[must_use]
+    pub fn undo(&self, path: &Path) -> String {
+        let Self { access, state } = self;
+        format!(
+            "barge undo{access}{state} {}",
+            word(&path.to_string_lossy())
+        )
+    }
 }
 
 /// Runs `tags` to their end: all of them, or none.

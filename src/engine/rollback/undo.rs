@@ -8,9 +8,9 @@ use futures_util::{StreamExt as _, stream};
 
 use super::super::Stop;
 use super::super::once::Once;
-use super::AT_ONCE;
 use super::flip::{Doubt, Doubts};
 use super::stage::lacks_content;
+use super::{AT_ONCE, Options};
 use crate::endpoint::Target;
 use crate::endpoint::registry::{Deletion, Repository};
 use crate::error::{Error, Kind, Result};
@@ -19,7 +19,6 @@ use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::journal::undo::{Action, Now, Reach, keeps, undo as steps};
 use crate::journal::{Journal, Move};
-use crate::printable::word;
 use crate::select::is_digest_tag;
 
 /// How one tag ended.
@@ -44,28 +43,6 @@ pub struct UndoJob<'a> {
     pub path: &'a Path,
     /// How the repository was reached.
     pub options: &'a Options,
-}
-
-/// What has to be written behind a command so that it reaches the same places in the same way, each with
-/// a space in front; a placeholder stands for a secret.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Whom to be and whom to trust, for `undo` and for both sides of `copy`.
-    pub access: String,
-    /// Where journals are kept, for `undo`.
-    pub state: String,
-}
-
-impl Options {
-    /// The command line that puts back the tags of the journal at `path`.
-    #[must_use]
-    pub fn undo(&self, path: &Path) -> String {
-        let Self { access, state } = self;
-        format!(
-            "barge undo{access}{state} {}",
-            word(&path.to_string_lossy())
-        )
-    }
 }
 
 /// Puts back the tags of a journal, some of which are in doubt. Only [`Stop::now`] ends it early.
