@@ -62,10 +62,11 @@ impl Tag {
         Ok(try_join_all(asked).await?.into_iter().flatten().collect())
     }
 
-    /// Whether a manifest is at the destination; where nobody checked its blobs, they are looked for.
+    /// Whether a manifest is at the destination; where nobody checked its blobs, or `--recheck blobs` is
+    /// given, they are looked for.
     pub(super) async fn is_whole(&self, target: &Target) -> Result<bool> {
         let destination = &self.shared.destination;
-        if destination.caps().checks_content {
+        if self.is_believed() {
             return Ok(destination.head(target).await?.is_some());
         }
         let Some(manifest) = destination.manifest(target).await? else {
@@ -77,6 +78,12 @@ impl Tag {
             }
         }
         Ok(true)
+    }
+
+    /// Whether a manifest that is at the destination has all its content, for all that is asked.
+    pub(super) fn is_believed(&self) -> bool {
+        let shared = &self.shared;
+        shared.destination.caps().checks_content && shared.settings.recheck != Recheck::Blobs
     }
 
     /// Where the destination is known to refuse sparse indexes, fails before any blob moves.

@@ -17,7 +17,7 @@ use crate::event::ReferrerCounts;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::referrers::{Types, Walk};
-use crate::options::Run;
+use crate::options::{Recheck, Run};
 
 /// What refers to one manifest, and whether it had to be brought.
 pub(super) type Came = Arc<Vec<(Digest, Changed)>>;
@@ -147,7 +147,7 @@ impl Tag {
             changed: Changed::Nothing,
             unlisted: None,
         };
-        if there.contains(&entry.digest) && self.stands_whole(&entry.digest).await? {
+        if there.contains(&entry.digest) && self.still_stands(&entry.digest).await? {
             return Ok(Some(brought));
         }
         let Some(artifact) = self.artifact(subject, entry).await? else {
@@ -172,10 +172,9 @@ impl Tag {
             .hint(error.advice().unwrap_or_default())
     }
 
-    /// Whether the destination has a manifest that it lists, with its content.
-    async fn stands_whole(&self, digest: &Digest) -> Result<bool> {
-        let destination = &self.shared.destination;
-        if destination.caps().checks_content {
+    /// Whether the destination has what its list names: a list outlives what it lists.
+    async fn still_stands(&self, digest: &Digest) -> Result<bool> {
+        if self.shared.settings.recheck == Recheck::None {
             return Ok(true);
         }
         self.is_whole(&Target::Digest(digest.clone())).await
@@ -187,7 +186,7 @@ impl Tag {
         let digest = manifest.digest.clone();
         let there = destination.head(&Target::Tag(tag.to_owned())).await?;
         let same = there.is_some_and(|there| there.digest == digest);
-        if same && self.stands_whole(&digest).await? {
+        if same && (self.is_believed() || self.still_stands(&digest).await?) {
             return Ok((digest, Changed::Nothing));
         }
         self.bring_content(manifest).await?;

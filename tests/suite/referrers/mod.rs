@@ -3,6 +3,7 @@
 mod filtered;
 mod forms;
 mod hostile;
+mod mended;
 mod rollback;
 mod shown;
 mod signatures;
