@@ -107,7 +107,7 @@ impl Kind {
             }
             Self::RateLimited => Some("log in for a higher limit, wait, or lower --jobs"),
             Self::Unavailable => Some(
-                "check the address and the network, then run the same command again: what arrived is reused",
+                "check the address and the network, then run the same command again; a copy reuses what arrived",
             ),
             Self::DigestMismatch => Some(
                 "the stored copy is damaged, or something on the way changes bytes; push the image to the source again",
@@ -123,7 +123,7 @@ impl Kind {
             Self::Unsupported | Self::Protocol => None,
             Self::Conflict => Some("look at the destination, then run again"),
             Self::LocalIo => Some("check the path, its permissions and the space on the disk"),
-            Self::Interrupted => Some("run the same command again: what arrived is reused"),
+            Self::Interrupted => Some("run the same command again; a copy reuses what arrived"),
         }
     }
 }
