@@ -122,17 +122,12 @@ fn types_narrow_and_what_refers_to_the_rest_stays() {
                 .store
                 .put_manifest("x", &list_tag(&image.digest()), list);
         }
-        let types = format!("--referrers={SBOM}");
-        let output = copy(
-            &[&types],
-            &source.reference("x:1"),
-            &destination.reference("y"),
-        );
-        assert_eq!(
-            counts(&output.exits(0), "1"),
-            json!({"copied": 1, "existing": 0}),
-            "{from:?}"
-        );
+        let of = |types: &str| {
+            let types = format!("--referrers={types}");
+            let (from, to) = (source.reference("x:1"), destination.reference("y"));
+            counts(&copy(&[&types], &from, &to).exits(0), "1")
+        };
+        assert_eq!(of(SBOM), json!({"copied": 1, "existing": 0}), "{from:?}");
         let has = |bundle: &Bundle| {
             destination
                 .store
@@ -154,14 +149,8 @@ fn types_narrow_and_what_refers_to_the_rest_stays() {
             Some(SBOM),
             "the registry is asked for what is wanted"
         );
-        let types = format!("--referrers={SBOM},{NOTARY}");
-        let output = copy(
-            &[&types],
-            &source.reference("x:1"),
-            &destination.reference("y"),
-        );
         assert_eq!(
-            counts(&output.exits(0), "1"),
+            of(&format!("{SBOM},{NOTARY}")),
             json!({"copied": 1, "existing": 1}),
             "{from:?}"
         );
