@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::sync::mpsc;
 
@@ -16,6 +17,10 @@ use crate::image::digest::{Algorithm, Digest, Hasher};
 /// How much is handed on at once, and how many of these may wait.
 const CHUNK: usize = 256 << 10;
 const WAITING: usize = 4;
+
+/// How hard a layer is compressed: half the time of the usual level (6) for 3 % more bytes, measured on `/usr/lib`. Every
+/// layer of an archive goes through it twice.
+const LEVEL: Compression = Compression::new(3);
 
 /// A layer as a registry has it.
 #[derive(Clone, Debug)]
@@ -44,7 +49,7 @@ pub(super) fn measure(store: &Arc<Store>, span: Span) -> io::Result<Layer> {
     let count = store.reader(span).read(&mut first)?;
     let packing = Packing::of(first.get(..count).unwrap_or_default()).map_err(io::Error::other)?;
     let (packed, diff_id) = if packing == Packing::None {
-        let mut encoder = GzEncoder::new(Measure::new(), flate2::Compression::default());
+        let mut encoder = GzEncoder::new(Measure::new(), LEVEL);
         let mut plain = Measure::new();
         let mut reader = store.reader(span);
         copy(&mut reader, |bytes| {
@@ -86,7 +91,7 @@ pub(super) fn pack(
             skip: offset,
             chunk: Vec::new(),
         };
-        let mut encoder = GzEncoder::new(handing, flate2::Compression::default());
+        let mut encoder = GzEncoder::new(handing, LEVEL);
         let packed = copy(&mut store.reader(span), |bytes| encoder.write_all(bytes));
         let packed = packed.and_then(|()| encoder.finish()?.flush());
         if let Err(error) = packed {
