@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change lands: format, lints, documentation, tests.
 #
-# The tests run the binary against Debian's docker-registry and skopeo, and podman and umoci read its
+# The tests run the binary against Debian's docker-registry and skopeo, and containerd, podman and umoci read its
 # archives. Where these are missing and this may install packages, it does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 missing=()
-for tool in docker-registry podman skopeo umoci; do
+for tool in containerd docker-registry podman skopeo umoci; do
   command -v "$tool" >/dev/null || missing+=("$tool")
 done
 if [ ${#missing[@]} -gt 0 ]; then

@@ -16,7 +16,7 @@ use crate::support::registry::FakeRegistry;
 
 /// Runs a tool in `directory`; what it prints.
 #[track_caller]
-fn tool(name: &str, directory: &Path, arguments: &[&str]) -> String {
+pub(super) fn tool(name: &str, directory: &Path, arguments: &[&str]) -> String {
     let output = Command::new(name)
         .args(arguments)
         .current_dir(directory)
