@@ -147,12 +147,8 @@ fn what_containerd_exports_arrives() {
     let path = exported.path().display().to_string();
     let name = format!("{}/x:1", source.host());
     containerd.images(&["export", "--all-platforms", &path, &name]);
-    let tag = copy(
-        &[],
-        &exported.reference("1"),
-        &destination.reference("y:1"),
-    )
-    .exits(0)
-    .tag("1");
+    let tag = copy(&[], &exported.reference("1"), &destination.reference("y:1"))
+        .exits(0)
+        .tag("1");
     assert_eq!(tag["digest"], single(1).digest());
 }
