@@ -218,6 +218,15 @@ impl Error {
         self.0.in_doubt
     }
 
+    /// Whether it is the content of a place that is wrong, rather than the way to it.
+    #[must_use]
+    pub fn is_of_content(&self) -> bool {
+        matches!(
+            self.kind(),
+            Kind::NotFound | Kind::DigestMismatch | Kind::InvalidManifest | Kind::LocalIo
+        )
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> Kind {

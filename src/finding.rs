@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::image::digest::Digest;
 use crate::inventory::difference::LeftOut;
 
@@ -30,7 +30,7 @@ impl Verdict {
 }
 
 /// What a part of an image is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// A nested index.
     Index,
@@ -44,6 +44,8 @@ pub enum Part {
     Layer,
     /// What refers to an image.
     Referrer,
+    /// The list of that, where it is one.
+    ReferrersList,
 }
 
 impl Part {
@@ -57,6 +59,39 @@ impl Part {
             Self::Config => "config",
             Self::Layer => "layer",
             Self::Referrer => "referrer",
+            Self::ReferrersList => "referrers-list",
+        }
+    }
+
+    /// Whether it belongs to an image without being part of it.
+    #[must_use]
+    pub fn refers(self) -> bool {
+        matches!(self, Self::Referrer | Self::ReferrersList)
+    }
+}
+
+/// How something is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// It is not there.
+    Missing,
+    /// Its file cannot be read.
+    Unreadable,
+    /// It is not what its digest or its size says.
+    Damaged,
+    /// A list that is there says what is not so.
+    Wrong,
+}
+
+impl Flaw {
+    /// The word in the report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Unreadable => "unreadable",
+            Self::Damaged => "damaged",
+            Self::Wrong => "wrong",
         }
     }
 }
@@ -66,15 +101,31 @@ impl Part {
 pub struct Lack {
     /// What it is.
     pub part: Part,
-    /// Its digest.
-    pub digest: Digest,
-    /// Its size in bytes, as whatever lists it says.
+    /// Its digest; `None` where only a tag names it.
+    pub digest: Option<Digest>,
+    /// The tag that names it, where one does: that of a list of referrers also where the registry keeps it
+    /// without one.
+    pub tag: Option<String>,
+    /// Its size in bytes, as whatever lists it says; 0 where nothing does.
     pub size: u64,
     /// The platform of the image that it is of, where that is known.
     pub platform: Option<String>,
     /// What is wrong: `not-found` where it is missing, `digest-mismatch` or `invalid-manifest` where it is
     /// damaged, `local-io` where its file cannot be read.
     pub error: Error,
+}
+
+impl Lack {
+    /// How it is not as it should be.
+    #[must_use]
+    pub fn flaw(&self) -> Flaw {
+        match (self.error.kind(), self.part) {
+            (Kind::NotFound, _) => Flaw::Missing,
+            (Kind::LocalIo, _) => Flaw::Unreadable,
+            (Kind::InvalidManifest, Part::ReferrersList) => Flaw::Wrong,
+            _ => Flaw::Damaged,
+        }
+    }
 }
 
 /// What was found out about one tag.

@@ -1,10 +1,12 @@
 //! What refers to the manifests of a place, whatever form the place gives that.
 
+use std::fmt::Display;
+
 use futures_util::future::try_join_all;
 
 use super::layout::Arrivals;
 use super::{Endpoint, Target, archive};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::referrers::{Types, cosign_tags, is_signature, is_signature_tag};
@@ -18,6 +20,93 @@ pub enum Listing {
     Wanted,
 }
 
+/// How a place names something that belongs to a manifest.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    /// The tag, where it has one.
+    pub tag: Option<String>,
+    /// The digest; `None` where only reading it tells.
+    pub digest: Option<Digest>,
+    /// The size in bytes; 0 where nothing says.
+    pub size: u64,
+}
+
+/// What a place names and does not have, or has as something else than its digest says.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// How it is named.
+    pub naming: Naming,
+    /// What is wrong with it.
+    pub error: Error,
+}
+
+/// What is behind a name: the manifest, or that it is lost.
+pub(super) type Had = std::result::Result<Manifest, Lost>;
+
+impl Naming {
+    /// By a tag alone.
+    pub(super) fn tag(tag: &str) -> Self {
+        Self {
+            tag: Some(tag.to_owned()),
+            digest: None,
+            size: 0,
+        }
+    }
+
+    /// By an entry, which may have a tag.
+    #[must_use]
+    pub fn entry(entry: &Descriptor, tag: Option<&str>) -> Self {
+        Self {
+            tag: tag.map(str::to_owned),
+            digest: Some(entry.digest.clone()),
+            size: entry.size,
+        }
+    }
+
+    /// What `read` says of what `place` names so: it has to be there.
+    pub(super) fn had(self, read: Result<Option<Manifest>>, place: &dyn Display) -> Result<Had> {
+        let (kind, cause) = match read {
+            Ok(Some(manifest)) => return Ok(Ok(manifest)),
+            Ok(None) => (
+                Kind::NotFound,
+                "it is listed there, but it is gone".to_owned(),
+            ),
+            Err(error) if error.is_of_content() => (error.kind(), error.cause().to_owned()),
+            Err(error) => return Err(error),
+        };
+        let name = match (&self.tag, &self.digest) {
+            (Some(tag), _) => format!("{place}:{tag}"),
+            (None, Some(digest)) => format!("{place}@{digest}"),
+            (None, None) => place.to_string(),
+        };
+        let error = Error::new(kind, "read manifest", name).because(cause);
+        let error = error.hint(
+            "bring it there again, or remove what lists it; without --referrers nobody asks for it",
+        );
+        Ok(Err(Lost {
+            naming: self,
+            error,
+        }))
+    }
+}
+
+/// What names a manifest as its subject.
+#[derive(Clone, Debug, Default)]
+pub struct Listed {
+    /// Each, as a list or the entry of a layout describes it.
+    pub entries: Vec<Descriptor>,
+    /// Lists that are lost, and what may have been a referrer.
+    pub lost: Vec<Lost>,
+}
+
+impl Listed {
+    /// Whether a list is lost, which may have had more.
+    #[must_use]
+    pub fn lacks_list(&self) -> bool {
+        self.lost.iter().any(|lost| lost.naming.tag.is_some())
+    }
+}
+
 /// What refers to one manifest of a place.
 #[derive(Debug, Default)]
 pub struct Attached {
@@ -25,13 +114,15 @@ pub struct Attached {
     pub referrers: Vec<Descriptor>,
     /// What cosign keeps for it, and under which tags.
     pub tagged: Vec<(String, Manifest)>,
+    /// What is listed as one of them, or lists them, and is lost.
+    pub lost: Vec<Lost>,
 }
 
 impl Attached {
     /// Whether nothing does.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.referrers.is_empty() && self.tagged.is_empty()
+        self.referrers.is_empty() && self.tagged.is_empty() && self.lost.is_empty()
     }
 
     /// Whether a signature is among it.
@@ -39,7 +130,10 @@ impl Attached {
     pub fn is_signed(&self) -> bool {
         let types = self.referrers.iter();
         let mut types = types.filter_map(|entry| entry.artifact_type.as_deref());
-        self.tagged.iter().any(|(tag, _)| is_signature_tag(tag)) || types.any(is_signature)
+        let tags = self.tagged.iter().map(|(tag, _)| tag.as_str());
+        let lost = self.lost.iter();
+        let lost = lost.filter_map(|lost| lost.naming.tag.as_deref());
+        tags.chain(lost).any(is_signature_tag) || types.any(is_signature)
     }
 }
 
@@ -52,14 +146,23 @@ impl Endpoint {
     pub async fn attached(&self, subject: &Digest, types: &Types) -> Result<Attached> {
         let tags = cosign_tags(subject);
         let tagged = try_join_all(tags.iter().map(|tag| self.digest_tagged(tag)));
-        let (referrers, tagged) = tokio::try_join!(self.referrers(subject, types), tagged)?;
-        let tagged = tags.into_iter().zip(tagged);
-        let tagged = tagged.filter_map(|(tag, manifest)| Some((tag, manifest?)));
-        let wanted = tagged.filter(|(_, manifest)| types.takes_tagged(manifest));
-        Ok(Attached {
-            referrers,
-            tagged: wanted.collect(),
-        })
+        let (listed, tagged) = tokio::try_join!(self.referrers(subject, types), tagged)?;
+        let mut attached = Attached {
+            referrers: listed.entries,
+            tagged: Vec::new(),
+            lost: listed.lost,
+        };
+        for (tag, had) in tags.into_iter().zip(tagged) {
+            match had {
+                Some(Ok(manifest)) if types.takes_tagged(&manifest) => {
+                    attached.tagged.push((tag, manifest));
+                }
+                // Of which type it was, nobody knows.
+                Some(Err(lost)) => attached.lost.push(lost),
+                Some(Ok(_)) | None => {}
+            }
+        }
+        Ok(attached)
     }
 
     /// Has what belongs to images be asked for one by one, instead of by a list of all tags, which may have
@@ -75,32 +178,32 @@ impl Endpoint {
     /// # Errors
     ///
     /// When it could not be found out.
-    pub async fn referrers(&self, subject: &Digest, types: &Types) -> Result<Vec<Descriptor>> {
+    pub async fn referrers(&self, subject: &Digest, types: &Types) -> Result<Listed> {
         let mut found = match self {
             Self::Registry(repository) => repository.referrers(subject, types).await?,
             Self::Layout(layout) => layout.referrers(subject)?,
             Self::OciArchive(archive) => archive.referrers(subject).await?,
-            Self::DockerArchive(_) => Vec::new(),
+            Self::DockerArchive(_) => Listed::default(),
         };
-        found.retain(|entry| {
+        found.entries.retain(|entry| {
             let named = entry.artifact_type.as_deref();
             named.is_none_or(|named| types.takes(named))
         });
         Ok(found)
     }
 
-    /// The manifest under a tag that is made of a digest.
+    /// What is under a tag that is made of a digest; `None` where there is no such tag.
     ///
     /// # Errors
     ///
-    /// When it could not be found out, or read.
-    async fn digest_tagged(&self, tag: &str) -> Result<Option<Manifest>> {
-        if let Self::Registry(repository) = self
-            && !repository.may_have(tag).await?
-        {
-            return Ok(None);
+    /// When it could not be found out.
+    async fn digest_tagged(&self, tag: &str) -> Result<Option<Had>> {
+        match self {
+            Self::Registry(repository) => repository.digest_tagged(tag).await,
+            Self::Layout(layout) => layout.digest_tagged(tag),
+            Self::OciArchive(archive) => archive.digest_tagged(tag).await,
+            Self::DockerArchive(_) => Ok(None),
         }
-        self.manifest(&Target::Tag(tag.to_owned())).await
     }
 
     /// Stores what refers to something, by its digest.

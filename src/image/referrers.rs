@@ -58,6 +58,12 @@ pub fn cosign_tags(subject: &Digest) -> Vec<String> {
     COSIGN.iter().map(|end| format!("{list}.{end}")).collect()
 }
 
+/// Whether a digest tag is that of a list of referrers, not one of cosign's.
+#[must_use]
+pub fn is_list_tag(tag: &str) -> bool {
+    !tag.contains('.')
+}
+
 /// Whether a tag of cosign's is the one for signatures.
 #[must_use]
 pub fn is_signature_tag(tag: &str) -> bool {

@@ -113,7 +113,10 @@ struct TagReport<'a> {
 #[derive(Serialize)]
 struct LackReport<'a> {
     part: &'static str,
-    digest: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<&'a str>,
     size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     platform: Option<&'a str>,
@@ -184,7 +187,8 @@ fn tag(finding: &Finding) -> TagReport<'_> {
 fn lack(lack: &Lack) -> LackReport<'_> {
     LackReport {
         part: lack.part.name(),
-        digest: lack.digest.as_str(),
+        digest: lack.digest.as_ref().map(Digest::as_str),
+        tag: lack.tag.as_deref(),
         size: lack.size,
         platform: lack.platform.as_deref(),
         kind: lack.error.kind().name(),
@@ -287,17 +291,17 @@ fn problems(told: &mut String, finding: &Finding) {
     let (tag, kind) = (clean(&finding.tag), error.kind().name());
     line(told, &format!("{tag}: {kind}: {}", text::error(error)));
     for lack in &finding.lacks {
-        let word = match lack.error.kind() {
-            Kind::NotFound => "missing",
-            Kind::LocalIo => "unreadable",
-            _ => "damaged",
-        };
-        let mut what = format!("{word} {} {}", lack.part.name(), lack.digest);
-        let size = DecimalBytes(lack.size);
-        let _ = match &lack.platform {
-            Some(platform) => write!(what, " ({}, {size})", clean(platform)),
-            None => write!(what, " ({size})"),
-        };
+        let mut what = format!("{} {}", lack.flaw().name(), lack.part.name());
+        let digest = lack.digest.as_ref().map(Digest::as_str);
+        for name in [lack.tag.as_deref(), digest].into_iter().flatten() {
+            let _ = write!(what, " {}", clean(name));
+        }
+        let size = (lack.size > 0).then(|| DecimalBytes(lack.size).to_string());
+        let about = [lack.platform.as_deref().map(clean), size];
+        let about: Vec<String> = about.into_iter().flatten().collect();
+        if !about.is_empty() {
+            let _ = write!(what, " ({})", about.join(", "));
+        }
         if lack.error.kind() != Kind::NotFound {
             let _ = write!(what, ": {}", clean(lack.error.cause()));
         }

@@ -27,15 +27,14 @@ use tokio::sync::{OnceCell, oneshot};
 use self::contents::{Contents, Span};
 use self::store::{Opening, Store};
 use super::backoff::Backoff;
-use super::layout::attached::{self, Lists, understood};
+use super::layout::attached::{Lists, understood};
 use super::layout::index_file::IndexFile;
 use super::layout::stored::Stored;
-use super::{BlobStream, Head, Labels, Lent, OnlyImage, Target};
+use super::{BlobStream, Had, Head, Labels, Lent, Listed, Naming, OnlyImage, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
-use crate::image::referrers::list_tag;
 use crate::inventory::difference::{self, Difference};
 use crate::reference::STANDARD;
 use crate::select::is_digest_tag;
@@ -44,6 +43,9 @@ use crate::select::is_digest_tag;
 const LONGEST_INDEX: u64 = 16 << 20;
 /// The longest list of what is left out that is read: hundreds of thousands of parts.
 const LONGEST_DIFFERENCE: u64 = 64 << 20;
+
+/// What came of reading a manifest.
+type MayBeRead = Result<Option<Manifest>>;
 
 /// An archive; opened when it is first asked for something.
 #[derive(Clone, Debug)]
@@ -102,20 +104,20 @@ impl OciArchive {
         let opened = self.present().await?;
         let read = self.belonging(opened).await?;
         let refers = |digest: &Digest| {
-            let manifest = read.get(digest).and_then(Option::as_ref);
+            let manifest = understood(read.get(digest).cloned().unwrap_or(Ok(None)))?;
             Ok(manifest.is_some_and(|manifest| manifest.subject().is_some()))
         };
         opened.index.only_image(self, refers)
     }
 
     /// The manifests of the entries that may belong to an image.
-    async fn belonging(&self, opened: &Opened) -> Result<BTreeMap<Digest, Option<Manifest>>> {
+    async fn belonging(&self, opened: &Opened) -> Result<BTreeMap<Digest, MayBeRead>> {
         let mut read = BTreeMap::new();
         for entry in opened.index.entries() {
             if entry.name.is_none_or(|name| is_digest_tag(&name)) {
                 let digest = entry.descriptor.digest;
                 let manifest = self.manifest(&Target::Digest(digest.clone())).await;
-                read.insert(digest, understood(manifest)?);
+                read.insert(digest, manifest);
             }
         }
         Ok(read)
@@ -161,17 +163,29 @@ impl OciArchive {
     /// # Errors
     ///
     /// When the archive cannot be read.
-    pub async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+    pub async fn referrers(&self, subject: &Digest) -> Result<Listed> {
         let Some(opened) = self.opened().await? else {
-            return Ok(Vec::new());
+            return Ok(Listed::default());
         };
         let known = self.lists.get_or_try_init(|| async {
             let read = self.belonging(opened).await?;
-            let read = |digest: &Digest| Ok(read.get(digest).cloned().flatten());
-            attached::lists(&opened.index, read).map(Arc::new)
+            let read = |digest: &Digest| read.get(digest).cloned().unwrap_or(Ok(None));
+            Lists::of(&opened.index, self, read).map(Arc::new)
         });
-        let found = known.await?.get(&list_tag(subject)).cloned();
-        Ok(found.unwrap_or_default())
+        Ok(known.await?.to(subject))
+    }
+
+    /// What is under a digest tag; `None` where there is no such entry.
+    pub(super) async fn digest_tagged(&self, tag: &str) -> Result<Option<Had>> {
+        let target = Target::Tag(tag.to_owned());
+        let Some(opened) = self.opened().await? else {
+            return Ok(None);
+        };
+        let Some(entry) = opened.index.find(&target, self)? else {
+            return Ok(None);
+        };
+        let naming = Naming::entry(&entry, Some(tag));
+        naming.had(self.manifest(&target).await, self).map(Some)
     }
 
     /// Whether the blob is there, in its right size.

@@ -2,18 +2,25 @@
 //! keeps, and entries without a name whose manifest has a `subject`, as oras writes them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use super::index_file::{self, Entry, IndexFile, Names};
 use super::{Layout, write_whole};
-use crate::endpoint::Target;
+use crate::endpoint::{Had, Listed, Lost, Naming, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, Manifest};
-use crate::image::referrers::{artifact_type, list_tag, merge};
+use crate::image::manifest::{Descriptor, Manifest, media_type};
+use crate::image::referrers::{artifact_type, is_list_tag, list_tag, merge};
 use crate::select::is_digest_tag;
 
-/// What refers to something, by the name of its list.
-pub(in crate::endpoint) type Lists = BTreeMap<String, Vec<Descriptor>>;
+/// What refers to what in a layout.
+#[derive(Clone, Debug, Default)]
+pub(in crate::endpoint) struct Lists {
+    /// By the name of its list.
+    by_name: BTreeMap<String, Listed>,
+    /// What has no name and cannot be read: it may refer to anything.
+    unknown: Vec<Lost>,
+}
 
 /// What is entered into a layout at once.
 #[derive(Debug, Default)]
@@ -26,50 +33,98 @@ pub struct Arrivals {
     pub referrers: Vec<(Digest, Vec<Manifest>)>,
 }
 
-/// What refers to what among the entries of `index`, whose manifests `read` gives.
-pub(in crate::endpoint) fn lists(
-    index: &IndexFile,
-    read: impl Fn(&Digest) -> Result<Option<Manifest>>,
-) -> Result<Lists> {
-    let mut lists = Lists::new();
-    for entry in index.entries() {
-        let (list, found) = match entry.name {
-            Some(name) if is_digest_tag(&name) && !name.contains('.') => {
-                let Some(list) = read(&entry.descriptor.digest)? else {
-                    continue;
-                };
-                (name, list.entries().to_vec())
-            }
-            Some(_) => continue,
-            None => {
-                let Some(manifest) = understood(read(&entry.descriptor.digest))? else {
-                    continue;
-                };
-                let Some(subject) = manifest.subject() else {
-                    continue;
-                };
-                let list = list_tag(&subject.digest);
-                let mut descriptor = entry.descriptor;
-                descriptor.artifact_type = Some(artifact_type(&manifest));
-                (list, vec![descriptor])
-            }
-        };
-        let known = lists.entry(list).or_default();
-        for descriptor in found {
-            if !known.iter().any(|known| known.digest == descriptor.digest) {
-                known.push(descriptor);
+impl Lists {
+    /// What refers to what among the entries of `index`, the one of `place`, whose manifests `read` gives.
+    pub(in crate::endpoint) fn of(
+        index: &IndexFile,
+        place: &dyn Display,
+        read: impl Fn(&Digest) -> Result<Option<Manifest>>,
+    ) -> Result<Self> {
+        let mut lists = Self::default();
+        for entry in index.entries() {
+            let naming = Naming::entry(&entry.descriptor, entry.name.as_deref());
+            let read = || read(&entry.descriptor.digest);
+            match &entry.name {
+                Some(name) if is_digest_tag(name) && is_list_tag(name) => {
+                    let list = naming.had(read(), place)?;
+                    lists.add_list(name, list);
+                }
+                Some(_) => {}
+                None if !entry.may_refer() => {}
+                None => match read() {
+                    Err(error) if is_no_manifest(&error) => {}
+                    read => match naming.had(read, place)? {
+                        Ok(manifest) => lists.add(entry.descriptor, &manifest),
+                        Err(lost) => lists.unknown.push(lost),
+                    },
+                },
             }
         }
+        let names = index.entries().filter(|entry| entry.name.is_some());
+        let mut known: BTreeSet<Digest> = names.map(|entry| entry.descriptor.digest).collect();
+        let listed = lists.by_name.values().flat_map(|listed| &listed.entries);
+        known.extend(listed.map(|entry| entry.digest.clone()));
+        let is_known = |lost: &Lost| {
+            let digest = lost.naming.digest.as_ref();
+            digest.is_some_and(|digest| known.contains(digest))
+        };
+        lists.unknown.retain(|lost| !is_known(lost));
+        Ok(lists)
     }
-    Ok(lists)
+
+    /// What refers to `subject`.
+    pub(in crate::endpoint) fn to(&self, subject: &Digest) -> Listed {
+        let listed = self.by_name.get(&list_tag(subject)).cloned();
+        let mut listed = listed.unwrap_or_default();
+        listed.lost.extend(self.unknown.iter().cloned());
+        listed
+    }
+
+    fn add_list(&mut self, name: &str, had: Had) {
+        let known = self.by_name.entry(name.to_owned()).or_default();
+        match had {
+            Ok(list) => list.entries().iter().for_each(|entry| known.add(entry)),
+            Err(lost) => known.lost.push(lost),
+        }
+    }
+
+    fn add(&mut self, mut entry: Descriptor, manifest: &Manifest) {
+        let Some(subject) = manifest.subject() else {
+            return;
+        };
+        entry.artifact_type = Some(artifact_type(manifest));
+        let known = self.by_name.entry(list_tag(&subject.digest)).or_default();
+        known.add(&entry);
+    }
+}
+
+impl Listed {
+    fn add(&mut self, entry: &Descriptor) {
+        let mut known = self.entries.iter();
+        if !known.any(|known| known.digest == entry.digest) {
+            self.entries.push(entry.clone());
+        }
+    }
+}
+
+impl Entry {
+    /// Whether it is a manifest, which may refer to another.
+    fn may_refer(&self) -> bool {
+        let named = self.descriptor.media_type.as_str();
+        named.is_empty() || media_type::is_image(named) || media_type::is_index(named)
+    }
 }
 
 /// Without a name there may be anything: what is no manifest refers to nothing.
 pub(in crate::endpoint) fn understood(read: Result<Option<Manifest>>) -> Result<Option<Manifest>> {
     match read {
-        Err(error) if matches!(error.kind(), Kind::Unsupported | Kind::InvalidManifest) => Ok(None),
+        Err(error) if is_no_manifest(&error) => Ok(None),
         other => other,
     }
+}
+
+fn is_no_manifest(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unsupported | Kind::InvalidManifest)
 }
 
 impl IndexFile {
@@ -128,16 +183,31 @@ impl Layout {
     /// # Errors
     ///
     /// When the layout cannot be read.
-    pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+    pub fn referrers(&self, subject: &Digest) -> Result<Listed> {
         let known = if let Some(known) = self.lists.get() {
             known
         } else {
             let read = |digest: &Digest| self.manifest(&Target::Digest(digest.clone()));
-            let index = self.index()?;
-            let found = index.map_or_else(|| Ok(Lists::new()), |index| lists(&index, read))?;
+            let found = match self.index()? {
+                Some(index) => Lists::of(&index, self, read)?,
+                None => Lists::default(),
+            };
             self.lists.get_or_init(|| found.into())
         };
-        Ok(known.get(&list_tag(subject)).cloned().unwrap_or_default())
+        Ok(known.to(subject))
+    }
+
+    /// What is under a digest tag; `None` where there is no such entry.
+    pub(in crate::endpoint) fn digest_tagged(&self, tag: &str) -> Result<Option<Had>> {
+        let target = Target::Tag(tag.to_owned());
+        let Some(entry) = self
+            .index()?
+            .and_then(|index| index.find(&target, self).transpose())
+        else {
+            return Ok(None);
+        };
+        let naming = Naming::entry(&entry?, Some(tag));
+        naming.had(self.manifest(&target), self).map(Some)
     }
 
     /// What the manifest with this digest refers to.

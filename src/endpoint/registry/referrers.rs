@@ -9,7 +9,7 @@ use reqwest::{Method, Url};
 use super::Repository;
 use super::request::Reply;
 use super::tags::next_page;
-use crate::endpoint::{Listing, Target};
+use crate::endpoint::{Had, Listed, Listing, Naming, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Side};
 use crate::image::digest::Digest;
@@ -36,9 +36,12 @@ impl Repository {
     /// # Errors
     ///
     /// When it could not be found out.
-    pub async fn referrers(&self, subject: &Digest, types: &Types) -> Result<Vec<Descriptor>> {
+    pub async fn referrers(&self, subject: &Digest, types: &Types) -> Result<Listed> {
         match self.asked(subject, types, self.side).await? {
-            Answer::Referrers(found) => Ok(found),
+            Answer::Referrers(entries) => Ok(Listed {
+                entries,
+                lost: Vec::new(),
+            }),
             Answer::Unknown | Answer::NoApi => self.listed(subject).await,
         }
     }
@@ -118,35 +121,47 @@ impl Repository {
     }
 
     /// What the list says that stands in for the API.
-    async fn listed(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+    async fn listed(&self, subject: &Digest) -> Result<Listed> {
         let tag = list_tag(subject);
-        if !self.may_have(&tag).await? {
-            return Ok(Vec::new());
-        }
-        let target = Target::Tag(tag);
-        match self.manifest(&target).await? {
-            None => Ok(Vec::new()),
-            Some(list) if list.is_index() => Ok(list.entries().to_vec()),
-            Some(_) => {
+        let mut listed = Listed::default();
+        match self.digest_tagged(&tag).await? {
+            None => {}
+            Some(Err(lost)) => listed.lost.push(lost),
+            Some(Ok(list)) if list.is_index() => listed.entries = list.entries().to_vec(),
+            Some(Ok(_)) => {
                 let warning = format!(
                     "{} is an image, not a list of referrers; it is left out",
-                    self.named(&target)
+                    self.named(&Target::Tag(tag))
                 );
                 self.backoff.events.send(Event::Warning(warning));
-                Ok(Vec::new())
             }
         }
+        Ok(listed)
     }
 
-    /// Whether a digest tag may be there. At a source one list of its tags tells of all of them; where it
-    /// does not list its tags, and at a destination, each has to be asked for.
+    /// What is under a digest tag; `None` where there is no such tag. One that the registry lists has to be
+    /// there.
     ///
     /// # Errors
     ///
-    /// When the registry could not be asked.
-    pub async fn may_have(&self, tag: &str) -> Result<bool> {
+    /// When it could not be found out.
+    pub(in crate::endpoint) async fn digest_tagged(&self, tag: &str) -> Result<Option<Had>> {
+        let is_listed = self.lists_tag(tag).await?;
+        if is_listed == Some(false) {
+            return Ok(None);
+        }
+        let read = self.manifest(&Target::Tag(tag.to_owned())).await;
+        if is_listed.is_none() && matches!(read, Ok(None)) {
+            return Ok(None);
+        }
+        Naming::tag(tag).had(read, self).map(Some)
+    }
+
+    /// Whether a digest tag is listed. At a source one list of its tags tells of all of them; where it does
+    /// not list its tags, and at a destination, each has to be asked for: `None`.
+    async fn lists_tag(&self, tag: &str) -> Result<Option<bool>> {
         if self.side == Side::Destination {
-            return Ok(true);
+            return Ok(None);
         }
         let known = self.digest_tags.get_or_try_init(|| async {
             match self.list_tags().await {
@@ -156,7 +171,7 @@ impl Repository {
             }
         });
         let known = known.await?;
-        Ok(known.as_ref().is_none_or(|known| known.contains(tag)))
+        Ok(known.as_ref().map(|known| known.contains(tag)))
     }
 
     /// Has each digest tag be asked for, although one list may tell of all: for who asks for few.

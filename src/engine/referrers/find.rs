@@ -57,7 +57,14 @@ impl Tag {
     pub(in super::super) async fn found(&self, subject: &Digest) -> Result<Arc<Attached>> {
         let every = Types::default();
         let types = self.shared.settings.referrers.as_ref().unwrap_or(&every);
-        let find = async { self.find(subject, types).await.map(Arc::new) };
+        let find = async {
+            let found = self.find(subject, types).await?;
+            // What is lost must not read as what never was.
+            match found.lost.first() {
+                Some(lost) => Err(lost.error.clone()),
+                None => Ok(Arc::new(found)),
+            }
+        };
         let found = self.shared.found.run(subject, Box::pin(find)).await?;
         Ok(found.into_inner())
     }

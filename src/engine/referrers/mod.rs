@@ -128,6 +128,12 @@ impl Tag {
         }
         let every = Types::default();
         let there = self.shared.destination.referrers(subject, &every).await?;
+        // A list that is lost is written anew, from all that comes.
+        let there = if there.lacks_list() {
+            Vec::new()
+        } else {
+            there.entries
+        };
         let there: BTreeSet<Digest> = there.into_iter().map(|entry| entry.digest).collect();
         let brought = listed
             .iter()

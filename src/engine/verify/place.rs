@@ -50,12 +50,8 @@ pub(super) struct Learnt {
 pub(super) fn part<T>(looked: Result<T>) -> Result<std::result::Result<T, Error>> {
     match looked {
         Ok(value) => Ok(Ok(value)),
-        Err(error) => match error.kind() {
-            Kind::NotFound | Kind::DigestMismatch | Kind::InvalidManifest | Kind::LocalIo => {
-                Ok(Err(error))
-            }
-            _ => Err(error),
-        },
+        Err(error) if error.is_of_content() => Ok(Err(error)),
+        Err(error) => Err(error),
     }
 }
 
@@ -97,17 +93,24 @@ impl Place {
         })
     }
 
-    /// The manifest that an entry of an index lists, in the size that it says.
-    pub(super) async fn child(&self, entry: &Descriptor) -> Result<Manifest> {
+    /// The manifest that an index or a list lists, whatever it says of it.
+    pub(super) async fn listed(&self, entry: &Descriptor) -> Result<Manifest> {
         let target = Target::Digest(entry.digest.clone());
-        let error = |kind| Error::new(kind, "read manifest", self.name(&target));
         let read = self.manifests.run(&entry.digest, async {
             let found = self.endpoint.manifest(&target).await?;
             found.ok_or_else(|| {
-                error(Kind::NotFound).because("the index lists it, but it is not there")
+                Error::new(Kind::NotFound, "read manifest", self.name(&target))
+                    .because("the index lists it, but it is not there")
             })
         });
-        let manifest = read.await?.into_inner();
+        Ok(read.await?.into_inner())
+    }
+
+    /// The manifest that an entry of an index lists, in the size that it says.
+    pub(super) async fn child(&self, entry: &Descriptor) -> Result<Manifest> {
+        let manifest = self.listed(entry).await?;
+        let target = Target::Digest(entry.digest.clone());
+        let error = |kind| Error::new(kind, "read manifest", self.name(&target));
         let size = manifest.bytes.len() as u64;
         if size != entry.size {
             let cause = format!("its index says {} bytes, it has {size}", entry.size);

@@ -5,15 +5,26 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::place::{Place, part};
-use super::tag::{Looked, Tag, look_at_blobs};
+use super::tag::{Looked, Tag, lack, look_at_blobs};
+use crate::endpoint::{Attached, Lost, Naming, Target};
 use crate::error::{Error, Kind, Result};
 use crate::finding::{Lack, Part};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
-use crate::image::referrers::{Types, Walk, artifact_type};
+use crate::image::referrers::{Types, Walk, artifact_type, is_list_tag, list_tag};
 
 /// Manifests of which it is asked together what refers to them.
 const AT_ONCE: usize = 16;
+
+/// What was found behind one manifest.
+#[derive(Default)]
+struct Behind {
+    /// What refers to it.
+    referrers: Vec<Digest>,
+    /// What those list that are indexes: something may refer to that too.
+    below: Vec<Digest>,
+    looked: Looked,
+}
 
 impl Tag<'_> {
     /// Looks at all that refers to what the tag leads to, and to that, and so on.
@@ -23,62 +34,77 @@ impl Tag<'_> {
         };
         let (mut walk, mut level) = Walk::from(std::mem::take(&mut self.subjects));
         let mut count = 0;
+        let mut known = BTreeSet::new();
         while !level.is_empty() {
             let looked: Vec<_> = level
                 .iter()
-                .map(|subject| self.look_at_those_of(subject, types))
+                .map(|subject| self.look_behind(subject, types))
                 .collect();
             let looked: Vec<_> = stream::iter(looked).buffered(AT_ONCE).try_collect().await?;
-            let mut found = Vec::new();
-            for (digests, looked) in looked {
-                found.extend(digests);
-                self.add(looked);
+            let (mut referrers, mut below) = (BTreeSet::new(), Vec::new());
+            for mut behind in looked {
+                referrers.extend(behind.referrers);
+                below.extend(behind.below);
+                // What may belong to several manifests is told once.
+                let mut lacks = std::mem::take(&mut behind.looked.lacks);
+                lacks.retain(|lack| !lack.part.refers() || known.insert(identity(lack)));
+                behind.looked.lacks = lacks;
+                self.add(behind.looked);
             }
+            let found = referrers.iter().cloned().chain(below);
             level = walk.next(found).map_err(|error| {
                 let name = self.shared.place.name(&self.job.target);
                 Error::new(error.kind(), "follow the referrers of", name).because(error.cause())
             })?;
-            count += level.len() as u64;
+            count += level.iter().filter(|new| referrers.contains(new)).count() as u64;
         }
         self.finding.referrers = Some(count);
         Ok(())
     }
 
     /// What refers to `subject`, and what is wrong with that.
-    async fn look_at_those_of(
-        &self,
-        subject: &Digest,
-        types: &Types,
-    ) -> Result<(Vec<Digest>, Looked)> {
+    async fn look_behind(&self, subject: &Digest, types: &Types) -> Result<Behind> {
         let place = &self.shared.place;
         let here = place.attached(subject, types).await?;
-        let mut digests = Vec::new();
-        let mut all = Looked::default();
+        let mut behind = Behind::default();
         for entry in &here.referrers {
-            let looked = match part(place.child(entry).await)? {
-                Ok(artifact) if !types.takes(&artifact_type(&artifact)) => continue,
-                Ok(artifact) => look_at_one(place, subject, (entry, &artifact)).await?,
-                Err(error) => lacking(entry.digest.clone(), (entry.size, error)),
-            };
-            digests.push(entry.digest.clone());
-            all.add(looked);
+            match part(place.listed(entry).await)? {
+                Ok(artifact) if !types.takes(&artifact_type(&artifact)) => {}
+                Ok(artifact) => {
+                    let wrong = misnamed(place, subject, (entry, &artifact));
+                    behind.looked.lacks.extend(wrong);
+                    if names(&artifact, subject) {
+                        behind.add(place, &artifact).await?;
+                    }
+                }
+                Err(error) => {
+                    behind.referrers.push(entry.digest.clone());
+                    let naming = Naming::entry(entry, None);
+                    behind.lose(&Lost { naming, error });
+                }
+            }
         }
         for (_, manifest) in &here.tagged {
-            digests.push(manifest.digest.clone());
-            all.add(look_at_blobs(place, manifest, None).await?);
+            behind.add(place, manifest).await?;
         }
-        for lack in self.missing(subject, types).await? {
-            all.lacks.push(lack);
+        for lost in &here.lost {
+            behind.lose(lost);
         }
-        Ok((digests, all))
+        for lost in self.missing(subject, (&here, types)).await? {
+            behind.lose(&lost);
+        }
+        Ok(behind)
     }
 
-    /// What refers to `subject` at the source, and not here.
-    async fn missing(&self, subject: &Digest, types: &Types) -> Result<Vec<Lack>> {
+    /// What refers to `subject` at the source, and is not among what is `here`.
+    async fn missing(
+        &self,
+        subject: &Digest,
+        (here, types): (&Attached, &Types),
+    ) -> Result<Vec<Lost>> {
         let Some(source) = &self.shared.source else {
             return Ok(Vec::new());
         };
-        let here = self.shared.place.attached(subject, types).await?;
         let there = source.attached(subject, types).await?;
         let referrers = here.referrers.iter().map(|entry| &entry.digest);
         let known: BTreeSet<&Digest> = referrers.collect();
@@ -91,21 +117,69 @@ impl Tag<'_> {
             // A copy leaves out what only a list says to refer to it.
             let artifact = source.child(entry).await?;
             if names(&artifact, subject) && types.takes(&artifact_type(&artifact)) {
-                missing.push((entry.digest.clone(), entry.size));
+                missing.push(Naming::entry(entry, None));
             }
         }
         for (tag, manifest) in &there.tagged {
-            let mut tagged = here.tagged.iter();
-            if !tagged.any(|(known, here)| known == tag && here.digest == manifest.digest) {
-                missing.push((manifest.digest.clone(), manifest.bytes.len() as u64));
+            let is_here =
+                |(known, here): &(String, Manifest)| known == tag && here.digest == manifest.digest;
+            let is_lost = |lost: &Lost| lost.naming.tag.as_ref() == Some(tag);
+            if !here.tagged.iter().any(is_here) && !here.lost.iter().any(is_lost) {
+                missing.push(Naming {
+                    tag: Some(tag.clone()),
+                    digest: Some(manifest.digest.clone()),
+                    size: manifest.bytes.len() as u64,
+                });
             }
         }
-        let lack = |(digest, size): (Digest, u64)| {
-            let error = Error::new(Kind::NotFound, "find the referrer", &digest)
+        let lost = |naming: Naming| {
+            let error = Error::new(Kind::NotFound, "find what refers to", subject)
                 .because("the source has it, but it is not there");
-            lacking(digest, (size, error)).lacks
+            Lost { naming, error }
         };
-        Ok(missing.into_iter().flat_map(lack).collect())
+        Ok(missing.into_iter().map(lost).collect())
+    }
+}
+
+impl Behind {
+    /// Looks at what refers to the manifest, and at all below it.
+    async fn add(&mut self, place: &Place, referrer: &Manifest) -> Result<()> {
+        self.referrers.push(referrer.digest.clone());
+        let mut seen = BTreeSet::new();
+        let mut waiting = vec![referrer.clone()];
+        while let Some(manifest) = waiting.pop() {
+            self.looked
+                .add(look_at_blobs(place, &manifest, None).await?);
+            for entry in manifest.entries() {
+                if !seen.insert(entry.digest.clone()) {
+                    continue;
+                }
+                match part(place.child(entry).await)? {
+                    Ok(child) => waiting.push(child),
+                    Err(error) => self.looked.lacks.push(lack(entry, error)),
+                }
+            }
+        }
+        self.below.extend(seen);
+        Ok(())
+    }
+
+    /// Adds what is not there, or not what it should be.
+    fn lose(&mut self, lost: &Lost) {
+        let Lost { naming, error } = lost;
+        let is_list = naming.tag.as_deref().is_some_and(is_list_tag);
+        self.looked.lacks.push(Lack {
+            part: if is_list {
+                Part::ReferrersList
+            } else {
+                Part::Referrer
+            },
+            digest: naming.digest.clone(),
+            tag: naming.tag.clone(),
+            size: naming.size,
+            platform: None,
+            error: error.clone(),
+        });
     }
 }
 
@@ -117,37 +191,53 @@ impl Looked {
     }
 }
 
+/// What tells one lack from another.
+fn identity(lack: &Lack) -> (Part, Option<Digest>, Option<String>, String) {
+    let cause = lack.error.cause().to_owned();
+    (lack.part, lack.digest.clone(), lack.tag.clone(), cause)
+}
+
 fn names(artifact: &Manifest, subject: &Digest) -> bool {
     artifact
         .subject()
         .is_some_and(|named| named.digest == *subject)
 }
 
-async fn look_at_one(
+/// What the list of what refers to `subject` says of an artifact that is there, and is not so. The artifact
+/// is no worse for it.
+fn misnamed(
     place: &Place,
     subject: &Digest,
     (entry, artifact): (&Descriptor, &Manifest),
-) -> Result<Looked> {
-    if names(artifact, subject) {
-        return look_at_blobs(place, artifact, None).await;
-    }
-    let error = Error::new(Kind::InvalidManifest, "look at the referrer", &entry.digest).because(
-        format!("it is listed as referring to {subject}, but does not name it"),
-    );
-    Ok(lacking(entry.digest.clone(), (entry.size, error)))
-}
-
-/// One that is not there, or not what it should be.
-fn lacking(digest: Digest, (size, error): (u64, Error)) -> Looked {
-    let lack = Lack {
-        part: Part::Referrer,
-        digest,
-        size,
-        platform: None,
-        error,
+) -> Option<Lack> {
+    let digest = &entry.digest;
+    let (size, kind) = (artifact.bytes.len() as u64, artifact_type(artifact));
+    let named = entry.artifact_type.as_deref();
+    let named = named.filter(|named| !named.is_empty()).unwrap_or(&kind);
+    let cause = if !names(artifact, subject) {
+        format!("it lists {digest}, which does not refer to that")
+    } else if entry.size != size {
+        format!("it says {} bytes of {digest}, which has {size}", entry.size)
+    } else if !entry.media_type.is_empty() && entry.media_type != artifact.media_type {
+        let (said, is) = (&entry.media_type, &artifact.media_type);
+        format!("it says {said} of {digest}, which is {is}")
+    } else if named != kind {
+        format!("it says that {digest} is of type {named}, but it is of type {kind}")
+    } else {
+        return None;
     };
-    Looked {
-        lacks: vec![lack],
-        ..Looked::default()
-    }
+    let name = place.name(&Target::Digest(subject.clone()));
+    let error = Error::new(
+        Kind::InvalidManifest,
+        "trust the list of referrers of",
+        name,
+    );
+    Some(Lack {
+        part: Part::ReferrersList,
+        digest: None,
+        tag: Some(list_tag(subject)),
+        size: 0,
+        platform: None,
+        error: error.because(cause),
+    })
 }

@@ -10,7 +10,7 @@ use super::place::{Learnt, Place, part};
 use super::{Shared, TagJob};
 use crate::endpoint::Target;
 use crate::error::{Error, Kind, Result};
-use crate::finding::{Finding, Lack, Part, Verdict};
+use crate::finding::{Finding, Flaw, Lack, Part, Verdict};
 use crate::image::digest::Digest;
 use crate::image::filter::{Filtered, Known};
 use crate::image::manifest::{Content, Descriptor, Manifest};
@@ -55,29 +55,39 @@ pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {
 /// The error of a tag of which this is missing or damaged.
 fn lacking(lacks: &[Lack], name: &str) -> Option<Error> {
     let first = lacks.first()?;
-    let missing = lacks
-        .iter()
-        .filter(|lack| lack.error.kind() == Kind::NotFound)
-        .count();
-    let (kind, hint) = if missing > 0 {
-        (
-            Kind::NotFound,
-            "copy it again with --recheck blobs, which brings what is missing",
-        )
+    let count = |flaw| lacks.iter().filter(|lack| lack.flaw() == flaw).count();
+    let missing = count(Flaw::Missing);
+    let damaged = count(Flaw::Damaged) + count(Flaw::Unreadable);
+    let wrong = count(Flaw::Wrong);
+    let flags = if lacks.iter().any(|lack| lack.part.refers()) {
+        "--referrers --recheck blobs"
     } else {
-        (
-            first.error.kind(),
-            "delete what is damaged, then copy it again with --recheck blobs",
-        )
+        "--recheck blobs"
     };
-    let cause = match (missing, lacks.len() - missing) {
-        (missing, 0) => format!("parts missing: {missing}"),
-        (0, damaged) => format!("parts damaged: {damaged}"),
-        (missing, damaged) => format!("parts missing: {missing}, damaged: {damaged}"),
+    let hint = if missing > 0 {
+        format!("copy it again with {flags}, which brings what is missing")
+    } else if damaged > 0 {
+        format!("delete what is damaged, then copy it again with {flags}")
+    } else {
+        "delete nothing that refers to it, all of that is whole: what has to be mended is the list, by whoever writes it".to_owned()
     };
+    let kind = if missing > 0 {
+        Kind::NotFound
+    } else {
+        first.error.kind()
+    };
+    let parts = [
+        (missing, "parts missing"),
+        (damaged, "parts damaged"),
+        (wrong, "wrong in lists of referrers"),
+    ];
+    let some = parts.iter().filter(|(count, _)| *count > 0);
+    let cause: Vec<String> = some
+        .map(|(count, what)| format!("{what}: {count}"))
+        .collect();
     Some(
         Error::new(kind, "find all of", name)
-            .because(cause)
+            .because(cause.join(", "))
             .hint(hint),
     )
 }
@@ -128,7 +138,8 @@ impl Tag<'_> {
         let finding = &mut self.finding;
         finding.left_out = difference.of_tag(&finding.tag).cloned().collect();
         finding.lacks.retain(|lack| {
-            let excuse = difference.part(&lack.digest);
+            let digest = lack.digest.as_ref();
+            let excuse = digest.and_then(|digest| difference.part(digest));
             lack.error.kind() != Kind::NotFound || excuse.is_none()
         });
         Ok(())
@@ -251,7 +262,10 @@ impl Tag<'_> {
 
     /// Lists what nobody asked for and the index lacks.
     async fn look_for_omitted(&mut self, filtered: &Filtered, lost: &[Lack]) -> Result<()> {
-        let lost: BTreeSet<&Digest> = lost.iter().map(|lack| &lack.digest).collect();
+        let lost: BTreeSet<&Digest> = lost
+            .iter()
+            .filter_map(|lack| lack.digest.as_ref())
+            .collect();
         let omitted = filtered.omitted.iter();
         let omitted =
             omitted.filter(|entry| !entry.is_attestation() && !lost.contains(&entry.digest));
@@ -330,7 +344,7 @@ fn platform_of(entry: &Descriptor, known: &Known) -> Option<String> {
 }
 
 /// An entry of an index that is not there, or not what it should be.
-fn lack(entry: &Descriptor, error: Error) -> Lack {
+pub(super) fn lack(entry: &Descriptor, error: Error) -> Lack {
     let part = if entry.is_index() {
         Part::Index
     } else if entry.is_attestation() {
@@ -340,7 +354,8 @@ fn lack(entry: &Descriptor, error: Error) -> Lack {
     };
     Lack {
         part,
-        digest: entry.digest.clone(),
+        digest: Some(entry.digest.clone()),
+        tag: None,
         size: entry.size,
         platform: entry.platform.as_ref().map(ToString::to_string),
         error,
@@ -365,7 +380,8 @@ pub(super) async fn look_at_blobs(
             } else {
                 Part::Layer
             },
-            digest: blob.digest.clone(),
+            digest: Some(blob.digest.clone()),
+            tag: None,
             size: blob.size,
             platform: platform.map(str::to_owned),
             error,

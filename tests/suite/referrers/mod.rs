@@ -3,6 +3,7 @@
 mod filtered;
 mod forms;
 mod hostile;
+mod lost;
 mod mended;
 mod rollback;
 mod shown;

@@ -7,7 +7,7 @@ use tempfile::tempdir;
 
 use super::{NOTARY, SBOM, index, sbom_and_signature, single, with};
 use crate::support::barge::{Output, copy, run};
-use crate::support::content::{OCI_INDEX, sha256};
+use crate::support::content::{Manifest, OCI_INDEX, sha256};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::image::{Artifact, Bundle, Layout, list_of, list_tag, push};
 use crate::support::registry::{FakeRegistry, Referrers};
@@ -38,7 +38,7 @@ fn registry(referrers: Referrers) -> (FakeRegistry, Bundle, Bundle) {
     (registry, signature, sbom)
 }
 
-fn inspect(options: &[&str], reference: &str) -> Output {
+pub(super) fn inspect(options: &[&str], reference: &str) -> Output {
     run(&[&["inspect"], options, &[reference]].concat())
 }
 
@@ -90,7 +90,7 @@ fn inspect_shows_the_rest_where_they_cannot_be_listed() {
     assert!(shown.stderr.contains("is not shown"), "{shown:#?}");
 }
 
-fn verify(options: &[&str], reference: &str) -> Output {
+pub(super) fn verify(options: &[&str], reference: &str) -> Output {
     run(&[
         &["verify", "-o", "json", "--referrers"],
         options,
@@ -100,7 +100,7 @@ fn verify(options: &[&str], reference: &str) -> Output {
 }
 
 /// What is missing of the tag: part and digest.
-fn missing(output: &Output) -> Vec<(Value, Value)> {
+pub(super) fn missing(output: &Output) -> Vec<(Value, Value)> {
     let lacks = output.tag("1")["missing"]
         .as_array()
         .cloned()
@@ -151,7 +151,7 @@ fn verify_finds_what_the_source_has_more() {
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// A layout with an image as `1`, a bill of materials that is signed, and a signature of cosign's.
-fn layout(directory: &Path) -> Layout {
+pub(super) fn layout(directory: &Path) -> Layout {
     let (source, image) = (with(Referrers::Served), single());
     image.push_to(&source, "x:1");
     let (sbom, signature) = sbom_and_signature(&image.manifest);
@@ -232,4 +232,66 @@ fn a_layout_of_oras_has_no_lists() {
         .exits(0)
         .json();
     assert_eq!(shown["referrers"][0]["type"], SBOM);
+}
+
+/// A list that names an artifact wrongly is no reason to delete the artifact.
+#[test]
+fn a_list_that_is_wrong_is_told_from_what_it_names() {
+    let image = single();
+    let (sbom, _) = sbom_and_signature(&image.manifest);
+    let other = Artifact::of(&index().root, SBOM, "of something else").build();
+    let wrongs = [
+        ("size", json!(7), &sbom),
+        ("mediaType", json!(OCI_INDEX), &sbom),
+        ("artifactType", json!(NOTARY), &sbom),
+        ("size", json!(other.root.bytes.len()), &other),
+    ];
+    for (field, value, artifact) in wrongs {
+        let mirror = with(Referrers::Absent);
+        image.push_to(&mirror, "y:1");
+        artifact.put_into(&mirror, "y");
+        let mut list = list_of(&[artifact]).json();
+        list["manifests"][0][field] = value;
+        let list = Manifest::new(OCI_INDEX, list.to_string());
+        let tag = list_tag(&image.digest());
+        mirror.store.put_manifest("y", &tag, list);
+        let output = verify(&[], &mirror.reference("y:1")).exits(1);
+        let found = output.tag("1");
+        assert_eq!(found["status"], "incomplete", "{field}: {found}");
+        let [wrong] = found["missing"].as_array().expect("a list").as_slice() else {
+            panic!("{field}: {found:#}");
+        };
+        let expected = (
+            json!("referrers-list"),
+            json!(tag),
+            json!("invalid-manifest"),
+        );
+        let named = (&wrong["part"], &wrong["tag"], &wrong["kind"]);
+        assert_eq!(named, (&expected.0, &expected.1, &expected.2), "{field}");
+        assert_eq!(
+            wrong.get("digest"),
+            None,
+            "nobody is to delete the artifact"
+        );
+        assert!(
+            wrong["message"]
+                .to_string()
+                .contains(&artifact.root.digest())
+        );
+        let hint = found["error"]["hint"].to_string();
+        assert!(hint.contains("delete nothing"), "{field}: {hint}");
+        let text = run(&["verify", "--referrers", &mirror.reference("y:1")]).exits(1);
+        let line = format!("wrong referrers-list {tag}: ");
+        assert!(text.stdout.contains(&line), "{}", text.stdout);
+        // What is missing beside it is told as that.
+        let layer = sha256(artifact.blobs.last().expect("a layer"));
+        mirror.store.remove_blob("y", &layer);
+        let output = verify(&[], &mirror.reference("y:1")).exits(1);
+        let is_its = artifact.root.digest() == sbom.root.digest();
+        assert_eq!(
+            missing(&output).len(),
+            1 + usize::from(is_its),
+            "{output:#?}"
+        );
+    }
 }
