@@ -24,9 +24,11 @@ impl Tag {
         while !level.is_empty() {
             let read = try_join_all(level.iter().map(|subject| self.read_referrers(subject)));
             let read = read.await?;
-            let mut digests = Vec::new();
+            let (mut digests, mut below) = (Vec::new(), Vec::new());
             for (artifacts, beside) in read {
                 digests.extend(artifacts);
+                let unnamed = beside.iter().filter(|beside| beside.entry.is_none());
+                below.extend(unnamed.map(|beside| beside.manifest.digest.clone()));
                 gathered.extend(beside);
             }
             for digest in &digests {
@@ -37,7 +39,7 @@ impl Tag {
                 }
             }
             level = walk
-                .next(digests)
+                .next(digests.into_iter().chain(below))
                 .map_err(|error| self.about_referrers(&error))?;
         }
         self.outcome.referrers = Some(counts);

@@ -19,15 +19,49 @@ use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::referrers::{Types, Walk};
 use crate::options::{Recheck, Run};
 
-/// What refers to one manifest, and whether it had to be brought.
-pub(super) type Came = Arc<Vec<(Digest, Changed)>>;
+/// What refers to one manifest.
+pub(super) type Came = Arc<Vec<Referrer>>;
 
-/// One that names its subject, at the destination now.
-struct Brought {
+/// What refers to something and is at the destination now.
+#[derive(Clone)]
+pub(super) struct Referrer {
     digest: Digest,
+    /// Whether it had to be brought.
     changed: Changed,
+    /// What it lists, where it is an index: something may refer to that too.
+    below: Vec<Digest>,
+}
+
+/// One that names its subject.
+struct Brought {
+    referrer: Referrer,
     /// Where the destination does not list it by itself.
     unlisted: Option<Manifest>,
+}
+
+impl Referrer {
+    fn new(digest: Digest, below: &[Manifest], changed: Changed) -> Self {
+        let below = below.iter().map(|manifest| manifest.digest.clone());
+        Self {
+            digest,
+            changed,
+            below: below.collect(),
+        }
+    }
+
+    /// All that may be referred to in turn.
+    fn subjects(&self) -> impl Iterator<Item = Digest> + use<'_> {
+        std::iter::once(&self.digest).chain(&self.below).cloned()
+    }
+}
+
+impl From<Referrer> for Brought {
+    fn from(referrer: Referrer) -> Self {
+        Self {
+            referrer,
+            unlisted: None,
+        }
+    }
 }
 
 impl Tag {
@@ -41,11 +75,13 @@ impl Tag {
         while !level.is_empty() {
             let attached = try_join_all(level.iter().map(|subject| self.attach_to(subject)));
             let attached = attached.await?.concat();
-            let digests = attached.iter().map(|(digest, _)| digest.clone());
             level = walk
-                .next(digests)
+                .next(attached.iter().flat_map(Referrer::subjects))
                 .map_err(|error| self.about_referrers(&error))?;
-            for (digest, changed) in attached {
+            for Referrer {
+                digest, changed, ..
+            } in attached
+            {
                 let known = all.entry(digest).or_insert(changed);
                 *known = changed.max(*known);
             }
@@ -62,13 +98,16 @@ impl Tag {
     }
 
     /// What refers to `subject`, once it is at the destination. Another tag of the run may have brought it.
-    async fn attach_to(&self, subject: &Digest) -> Result<Vec<(Digest, Changed)>> {
+    async fn attach_to(&self, subject: &Digest) -> Result<Vec<Referrer>> {
         let work = Box::pin(self.bring_referrers(subject));
         Ok(match self.shared.attached.run(subject, work).await? {
             Done::Now(attached) => attached.to_vec(),
             Done::Before(attached) => {
-                let digests = attached.iter().map(|(digest, _)| digest.clone());
-                digests.map(|digest| (digest, Changed::Nothing)).collect()
+                let mut attached = attached.to_vec();
+                for referrer in &mut attached {
+                    referrer.changed = Changed::Nothing;
+                }
+                attached
             }
         })
     }
@@ -83,7 +122,7 @@ impl Tag {
         let mut attached = tagged;
         let mut unlisted = Vec::new();
         for brought in listed {
-            attached.push((brought.digest, brought.changed));
+            attached.push(brought.referrer);
             unlisted.extend(brought.unlisted);
         }
         if !unlisted.is_empty() {
@@ -148,19 +187,20 @@ impl Tag {
         entry: &Descriptor,
         there: &BTreeSet<Digest>,
     ) -> Result<Option<Brought>> {
-        let mut brought = Brought {
-            digest: entry.digest.clone(),
-            changed: Changed::Nothing,
-            unlisted: None,
-        };
-        if there.contains(&entry.digest) && self.still_stands(&entry.digest).await? {
-            return Ok(Some(brought));
+        let referrer = |below, changed| Referrer::new(entry.digest.clone(), below, changed);
+        let stands = there.contains(&entry.digest) && self.still_stands(&entry.digest).await?;
+        if stands && !entry.is_index() {
+            return Ok(Some(referrer(&[], Changed::Nothing).into()));
         }
         let Some(artifact) = self.artifact(subject, entry).await? else {
             return Ok(None);
         };
-        self.bring_content(&artifact).await?;
-        brought.changed = Changed::Something;
+        let below = self.below(&artifact).await?;
+        if stands && self.all_stand(&below).await? {
+            return Ok(Some(referrer(&below, Changed::Nothing).into()));
+        }
+        self.bring_content(&artifact, &below).await?;
+        let mut brought: Brought = referrer(&below, Changed::Something).into();
         if self.shared.settings.run == Run::Real {
             if self.shared.showing == Showing::Later {
                 self.lacked(&artifact.digest).await?;
@@ -186,16 +226,26 @@ impl Tag {
         self.is_whole(&Target::Digest(digest.clone())).await
     }
 
+    /// Whether the destination has all that an index lists.
+    async fn all_stand(&self, below: &[Manifest]) -> Result<bool> {
+        let asked = below
+            .iter()
+            .map(|manifest| self.still_stands(&manifest.digest));
+        Ok(try_join_all(asked).await?.into_iter().all(|stands| stands))
+    }
+
     /// Brings what a tag of cosign's points at, and the tag.
-    async fn bring_tagged(&self, tag: &str, manifest: &Manifest) -> Result<(Digest, Changed)> {
+    async fn bring_tagged(&self, tag: &str, manifest: &Manifest) -> Result<Referrer> {
         let destination = &self.shared.destination;
         let digest = manifest.digest.clone();
         let there = destination.head(&Target::Tag(tag.to_owned())).await?;
         let same = there.is_some_and(|there| there.digest == digest);
-        if same && (self.is_believed() || self.still_stands(&digest).await?) {
-            return Ok((digest, Changed::Nothing));
+        let stands = same && (self.is_believed() || self.still_stands(&digest).await?);
+        let below = self.below(manifest).await?;
+        if stands && self.all_stand(&below).await? {
+            return Ok(Referrer::new(digest, &below, Changed::Nothing));
         }
-        self.bring_content(manifest).await?;
+        self.bring_content(manifest, &below).await?;
         if self.shared.settings.run == Run::Real {
             match self.shared.showing {
                 Showing::AtOnce => destination.put_digest_tagged(tag, manifest).await?,
@@ -207,13 +257,12 @@ impl Tag {
                 }
             }
         }
-        Ok((digest, Changed::Something))
+        Ok(Referrer::new(digest, &below, Changed::Something))
     }
 
-    /// Brings the blobs of `artifact`, and where it is an index all that is below it.
-    async fn bring_content(&self, artifact: &Manifest) -> Result<()> {
-        let below = self.below(artifact).await?;
-        let all = std::iter::once(artifact).chain(&below);
+    /// Brings the blobs of `artifact`, and where it is an index all that is `below` it.
+    async fn bring_content(&self, artifact: &Manifest, below: &[Manifest]) -> Result<()> {
+        let all = std::iter::once(artifact).chain(below);
         try_join_all(all.map(|manifest| self.bring_blobs(manifest, manifest))).await?;
         // What is listed comes behind what lists it.
         for manifest in below.iter().rev() {

@@ -5,6 +5,7 @@ mod forms;
 mod hostile;
 mod lost;
 mod mended;
+mod nested;
 mod rollback;
 mod shown;
 mod signatures;
