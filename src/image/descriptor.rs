@@ -11,6 +11,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::digest::Digest;
+use super::manifest::Manifest;
 use super::media_type;
 use super::platform::Platform;
 
@@ -39,6 +40,20 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// What refers to `manifest`, and says no more of it than has to be said.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Self {
+        Self {
+            media_type: manifest.media_type.clone(),
+            digest: manifest.digest.clone(),
+            size: manifest.bytes.len() as u64,
+            platform: None,
+            annotations: BTreeMap::new(),
+            urls: Vec::new(),
+            artifact_type: None,
+        }
+    }
+
     /// Whether the content is an index.
     #[must_use]
     pub fn is_index(&self) -> bool {

@@ -34,7 +34,7 @@ use super::{BlobStream, Had, Head, Labels, Lent, Listed, Naming, OnlyImage, Targ
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::inventory::difference::{self, Difference};
 use crate::reference::STANDARD;
 use crate::select::is_digest_tag;
@@ -168,9 +168,14 @@ impl OciArchive {
             return Ok(Listed::default());
         };
         let known = self.lists.get_or_try_init(|| async {
-            let read = self.belonging(opened).await?;
+            let mut read = self.belonging(opened).await?;
+            let without_entry = opened.without_entry();
+            for digest in &without_entry {
+                let manifest = self.manifest(&Target::Digest(digest.clone())).await;
+                read.insert(digest.clone(), manifest);
+            }
             let read = |digest: &Digest| read.get(digest).cloned().unwrap_or(Ok(None));
-            Lists::of(&opened.index, self, read).map(Arc::new)
+            Lists::of((&opened.index, self), &without_entry, read).map(Arc::new)
         });
         Ok(known.await?.to(subject))
     }
@@ -390,6 +395,22 @@ impl Opened {
             index,
             difference,
         }))
+    }
+
+    /// Blobs that may refer to something although they have no entry: in what `cosign save` wrote.
+    fn without_entry(&self) -> Vec<Digest> {
+        if !self.index.is_cosigns() {
+            return Vec::new();
+        }
+        let small = self.contents.files();
+        let small = small.filter(|(_, span)| span.size <= MAX_MANIFEST_BYTES as u64);
+        let digest = |name: &str| {
+            let hex = name.strip_prefix("blobs/sha256/")?;
+            format!("sha256:{hex}").parse().ok()
+        };
+        let mut found: Vec<Digest> = small.filter_map(|(name, _)| digest(name)).collect();
+        found.sort();
+        found
     }
 
     /// Where a blob or manifest is.

@@ -1,5 +1,6 @@
 //! What refers to something in a layout, or a layout in an archive: the lists under digest tags that regctl
-//! keeps, and entries without a name whose manifest has a `subject`, as oras writes them.
+//! keeps, and entries without a name whose manifest has a `subject`, as oras writes them. `cosign save` keeps
+//! no entries of those.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -9,7 +10,7 @@ use super::{Layout, write_whole};
 use crate::endpoint::{Had, Listed, Lost, Naming, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, Manifest, media_type};
+use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, media_type};
 use crate::image::referrers::{artifact_type, is_list_tag, list_tag, merge};
 use crate::select::is_digest_tag;
 
@@ -34,13 +35,20 @@ pub struct Arrivals {
 }
 
 impl Lists {
-    /// What refers to what among the entries of `index`, the one of `place`, whose manifests `read` gives.
+    /// What refers to what among the entries of `index`, the one of `place`, and the blobs `without_entry`,
+    /// whose manifests `read` gives.
     pub(in crate::endpoint) fn of(
-        index: &IndexFile,
-        place: &dyn Display,
+        (index, place): (&IndexFile, &dyn Display),
+        without_entry: &[Digest],
         read: impl Fn(&Digest) -> Result<Option<Manifest>>,
     ) -> Result<Self> {
         let mut lists = Self::default();
+        for digest in without_entry {
+            // Nothing says that a blob is more than bytes.
+            if let Ok(Some(manifest)) = read(digest) {
+                lists.add(Descriptor::of(&manifest), &manifest);
+            }
+        }
         for entry in index.entries() {
             let naming = Naming::entry(&entry.descriptor, entry.name.as_deref());
             let read = || read(&entry.descriptor.digest);
@@ -127,56 +135,6 @@ fn is_no_manifest(error: &Error) -> bool {
     matches!(error.kind(), Kind::Unsupported | Kind::InvalidManifest)
 }
 
-impl IndexFile {
-    /// Marks the image and its signatures for `cosign verify --local-image`, which takes a layout for one
-    /// image: where there are several, nothing is marked. Whether anything changed.
-    pub(in crate::endpoint) fn mark_signed(&mut self) -> serde_json::Result<bool> {
-        let is_image = |entry: &Entry| {
-            entry
-                .name
-                .as_deref()
-                .is_some_and(|name| !is_digest_tag(name))
-        };
-        let images: BTreeSet<Digest> = self
-            .entries()
-            .filter(is_image)
-            .map(|entry| entry.descriptor.digest)
-            .collect();
-        let mut images = images.iter();
-        let (Some(image), None) = (images.next(), images.next()) else {
-            return Ok(false);
-        };
-        let list = list_tag(image);
-        let end = |entry: &Entry| {
-            entry
-                .name
-                .as_deref()?
-                .strip_prefix(&list)
-                .map(str::to_owned)
-        };
-        let kinds = [
-            (".sig", "dev.cosignproject.cosign/sigs"),
-            (".att", "dev.cosignproject.cosign/atts"),
-        ];
-        let kind_of = |entry: &Entry| {
-            let end = end(entry)?;
-            kinds
-                .iter()
-                .find(|(known, _)| *known == end)
-                .map(|(_, kind)| *kind)
-        };
-        if !self.entries().any(|entry| kind_of(&entry).is_some()) {
-            return Ok(false);
-        }
-        self.mark(|entry| match kind_of(entry) {
-            None if !is_image(entry) => None,
-            None if entry.descriptor.is_index() => Some("dev.cosignproject.cosign/imageIndex"),
-            None => Some("dev.cosignproject.cosign/image"),
-            kind => kind,
-        })
-    }
-}
-
 impl Layout {
     /// What refers to `subject`.
     ///
@@ -189,12 +147,38 @@ impl Layout {
         } else {
             let read = |digest: &Digest| self.manifest(&Target::Digest(digest.clone()));
             let found = match self.index()? {
-                Some(index) => Lists::of(&index, self, read)?,
+                Some(index) => {
+                    let without_entry = self.without_entry(&index)?;
+                    Lists::of((&index, self), &without_entry, read)?
+                }
                 None => Lists::default(),
             };
             self.lists.get_or_init(|| found.into())
         };
         Ok(known.to(subject))
+    }
+
+    /// Blobs that may refer to something although they have no entry: in what `cosign save` wrote.
+    fn without_entry(&self, index: &IndexFile) -> Result<Vec<Digest>> {
+        if !index.is_cosigns() {
+            return Ok(Vec::new());
+        }
+        let directory = self.path.join("blobs/sha256");
+        let failed = |why: std::io::Error| self.error(Kind::LocalIo, "read").because(why);
+        let mut found = Vec::new();
+        for file in std::fs::read_dir(directory).map_err(failed)? {
+            let file = file.map_err(failed)?;
+            let name = file.file_name();
+            let digest = format!("sha256:{}", name.to_string_lossy()).parse();
+            let size = file.metadata().map_err(failed)?.len();
+            if let Ok(digest) = digest
+                && size <= MAX_MANIFEST_BYTES as u64
+            {
+                found.push(digest);
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 
     /// What is under a digest tag; `None` where there is no such entry.

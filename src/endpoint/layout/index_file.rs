@@ -10,6 +10,7 @@ use std::path::Path;
 use serde_json::value::RawValue;
 
 use super::super::{OnlyImage, Overwrite, Target};
+use super::cosign::{KIND, name_belonging};
 use super::{sync_directory, write_whole};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -19,11 +20,9 @@ use crate::select::is_digest_tag;
 
 const INDEX: &str = "index.json";
 const LOCK: &str = ".barge.lock";
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Repository and tag, by which containerd and podman know an image.
 const IMAGE_NAME: &str = "io.containerd.image.name";
-/// What an entry is to `cosign verify --local-image` (cosign, `pkg/oci/layout/index.go`).
-const KIND: &str = "kind";
 
 /// The file's fields in raw text, and its entries.
 #[derive(Clone, Debug)]
@@ -78,10 +77,9 @@ impl IndexFile {
             None => None,
         };
         let entries = raw.unwrap_or_default().into_iter().map(Entry::parse);
-        Ok(Self {
-            fields,
-            entries: entries.collect::<serde_json::Result<_>>()?,
-        })
+        let mut entries = entries.collect::<serde_json::Result<Vec<_>>>()?;
+        name_belonging(&mut entries);
+        Ok(Self { fields, entries })
     }
 
     /// An index without entries.
@@ -211,20 +209,26 @@ impl IndexFile {
         }
     }
 
-    /// Says of each entry what it is to cosign, where `kind` tells; whether anything changed.
+    /// Says of each entry what it is to cosign, or no longer, where `kind` tells; whether anything changed.
     pub(super) fn mark(
         &mut self,
-        kind: impl Fn(&Entry) -> Option<&'static str>,
+        kind: impl Fn(&Entry) -> Option<Option<&'static str>>,
     ) -> serde_json::Result<bool> {
         let mut changed = false;
         for entry in &mut self.entries {
             let Some(kind) = kind(entry) else { continue };
-            if entry.descriptor.annotations.get(KIND).map(String::as_str) == Some(kind) {
+            if entry.descriptor.annotations.get(KIND).map(String::as_str) == kind {
                 continue;
             }
             let mut fields: serde_json::Value = serde_json::from_str(entry.raw.get())?;
-            fields["annotations"][KIND] = kind.into();
+            match (kind, fields["annotations"].as_object_mut()) {
+                (None, Some(annotations)) => drop(annotations.remove(KIND)),
+                (None, None) => {}
+                (Some(kind), _) => fields["annotations"][KIND] = kind.into(),
+            }
+            let name = entry.name.take();
             *entry = Entry::parse(serde_json::value::to_raw_value(&fields)?)?;
+            entry.name = name;
             changed = true;
         }
         Ok(changed)

@@ -2,6 +2,7 @@
 //! and `blobs/`. Content arrives under a temporary name; `index.json` changes by one rename.
 
 pub(super) mod attached;
+mod cosign;
 pub(super) mod index_file;
 pub(super) mod stored;
 

@@ -1,0 +1,268 @@
+//! What cosign writes into a layout and reads there (`save`, `load`, `verify --local-image`): the annotation
+//! `kind` says what an entry is to the one image of the layout, and no entry has a name (cosign,
+//! `pkg/oci/layout/write.go` and `index.go`). hauler names them, by whole references.
+//!
+//! Read, such entries have the names that cosign gives them in a registry. Written, entries have both.
+
+use std::collections::BTreeSet;
+
+use super::index_file::{Entry, IndexFile, REF_NAME};
+use crate::image::digest::Digest;
+use crate::image::referrers::list_tag;
+use crate::select::is_digest_tag;
+
+/// The annotation.
+pub(super) const KIND: &str = "kind";
+/// What the image is, and what it is as an index.
+const IMAGE: &str = "dev.cosignproject.cosign/image";
+const INDEX: &str = "dev.cosignproject.cosign/imageIndex";
+/// What its tags end with; the last is hauler's, cosign itself does not look for it.
+const BELONGING: [(&str, &str); 3] = [
+    ("dev.cosignproject.cosign/sigs", ".sig"),
+    ("dev.cosignproject.cosign/atts", ".att"),
+    ("dev.cosignproject.cosign/sboms", ".sbom"),
+];
+/// How many of those cosign looks for.
+const LOOKED_FOR: usize = 2;
+
+impl Entry {
+    fn kind(&self) -> Option<&str> {
+        self.descriptor.annotations.get(KIND).map(String::as_str)
+    }
+
+    /// Whether it is the image of what cosign saved.
+    fn is_image(&self) -> bool {
+        matches!(self.kind(), Some(IMAGE | INDEX))
+    }
+
+    /// What the tag ends with under which cosign keeps it.
+    fn end(&self) -> Option<&'static str> {
+        let kind = self.kind()?;
+        let mut kinds = BELONGING.iter();
+        kinds.find(|(known, _)| *known == kind).map(|(_, end)| *end)
+    }
+}
+
+/// Gives what belongs to an image by its `kind` the name that it has in a registry, where no other has it.
+pub(super) fn name_belonging(entries: &mut [Entry]) {
+    let names = entries.iter().filter_map(|entry| entry.name.clone());
+    let names: BTreeSet<String> = names.collect();
+    let implied: Vec<Option<String>> = entries
+        .iter()
+        .map(|entry| implied_name(entry, entries).filter(|name| !names.contains(name)))
+        .collect();
+    for (entry, name) in entries.iter_mut().zip(implied) {
+        entry.name = name.or_else(|| entry.name.take());
+    }
+}
+
+fn implied_name(entry: &Entry, entries: &[Entry]) -> Option<String> {
+    let end = entry.end()?;
+    if let Some(name) = &entry.name {
+        let (_, tag) = name.rsplit_once(':').unwrap_or(("", name));
+        if is_digest_tag(tag) {
+            return Some(tag.to_owned());
+        }
+    }
+    let same = entries.iter();
+    let same = same.filter(|image| image.is_image() && image.name == entry.name);
+    let images: BTreeSet<&Digest> = same.map(|image| &image.descriptor.digest).collect();
+    let mut images = images.into_iter();
+    match (images.next(), images.next()) {
+        (Some(image), None) => Some(format!("{}{end}", list_tag(image))),
+        _ => None,
+    }
+}
+
+impl IndexFile {
+    /// Whether `cosign save` wrote it: then what refers to the image may have no entry.
+    pub(in crate::endpoint) fn is_cosigns(&self) -> bool {
+        let mut entries = self.entries();
+        entries.any(|entry| entry.is_image() && entry.name.is_none())
+    }
+
+    /// Marks the image and its signatures for cosign, which takes a layout for one image: where there are
+    /// several, nothing more is marked. A mark of what belongs to no marked image goes. Whether anything
+    /// changed.
+    pub(in crate::endpoint) fn mark_signed(&mut self) -> serde_json::Result<bool> {
+        let mut changed = false;
+        if let Some(image) = self.signed_image() {
+            changed = self.mark(|entry| {
+                if entry.descriptor.digest == image {
+                    let kind = if entry.descriptor.is_index() {
+                        INDEX
+                    } else {
+                        IMAGE
+                    };
+                    return Some(Some(kind));
+                }
+                let end = entry.name.as_deref()?.strip_prefix(&list_tag(&image))?;
+                let mut kinds = BELONGING.iter().take(LOOKED_FOR);
+                let (kind, _) = kinds.find(|(_, known)| *known == end)?;
+                Some(Some(*kind))
+            })?;
+        }
+        let images = self.entries().filter(Entry::is_image);
+        let lists: BTreeSet<String> = images
+            .map(|image| list_tag(&image.descriptor.digest))
+            .collect();
+        let dropped = self.mark(|entry| {
+            let name = entry.descriptor.annotations.get(REF_NAME)?;
+            let stem = name.strip_suffix(entry.end()?)?;
+            (is_digest_tag(stem) && !lists.contains(stem)).then_some(None)
+        })?;
+        Ok(changed | dropped)
+    }
+
+    /// The only image, where something belongs to it.
+    fn signed_image(&self) -> Option<Digest> {
+        let own = |entry: &Entry| {
+            let named = entry.name.as_deref();
+            entry.is_image() || named.is_some_and(|name| !is_digest_tag(name))
+        };
+        let images = self.entries().filter(own);
+        let images: BTreeSet<Digest> = images.map(|entry| entry.descriptor.digest).collect();
+        let mut images = images.into_iter();
+        let (Some(image), None) = (images.next(), images.next()) else {
+            return None;
+        };
+        let list = list_tag(&image);
+        let belongs = |name: String| name.starts_with(&list);
+        let mut names = self.entries().filter_map(|entry| entry.name);
+        names.any(belongs).then_some(image)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn entry(seed: &str, name: Option<&str>, kind: Option<&str>) -> Value {
+        let mut annotations = serde_json::Map::new();
+        for (key, value) in [(REF_NAME, name), (KIND, kind)] {
+            annotations.extend(value.map(|value| (key.to_owned(), json!(value))));
+        }
+        let digest = Digest::of(seed.as_bytes());
+        json!({"mediaType": "m", "digest": digest.as_str(), "size": 1, "annotations": annotations})
+    }
+
+    fn index(entries: &[Value]) -> IndexFile {
+        let text = json!({"schemaVersion": 2, "manifests": entries}).to_string();
+        IndexFile::of(text.as_bytes(), &"index.json").expect("an index")
+    }
+
+    fn tag(seed: &str, end: &str) -> String {
+        format!("{}{end}", list_tag(&Digest::of(seed.as_bytes())))
+    }
+
+    fn names(index: &IndexFile) -> Vec<Option<String>> {
+        index.entries().map(|entry| entry.name).collect()
+    }
+
+    fn kinds(index: &IndexFile) -> Vec<Option<String>> {
+        let entries = index.entries();
+        let kind = |entry: Entry| entry.descriptor.annotations.get(KIND).cloned();
+        entries.map(kind).collect()
+    }
+
+    const SIGS: &str = BELONGING[0].0;
+    const ATTS: &str = BELONGING[1].0;
+    const SBOMS: &str = BELONGING[2].0;
+
+    #[test]
+    fn what_cosign_saved_is_named() {
+        let saved = index(&[
+            entry("a", None, Some(INDEX)),
+            entry("s", None, Some(SIGS)),
+            entry("t", None, Some(ATTS)),
+            entry("b", None, Some(SBOMS)),
+            entry("x", None, Some("other")),
+        ]);
+        let named = [".sig", ".att", ".sbom"].map(|end| Some(tag("a", end)));
+        assert_eq!(names(&saved), [&[None], &named[..], &[None]].concat());
+        assert!(saved.is_cosigns());
+    }
+
+    #[test]
+    fn what_hauler_saved_is_named() {
+        let whole = format!("example.com/x:{}", tag("a", ".sig"));
+        let saved = index(&[
+            entry("a", Some("example.com/x:1"), Some(IMAGE)),
+            entry("s", Some(&whole), Some(SIGS)),
+            entry("b", Some("example.com/y:1"), Some(IMAGE)),
+            entry("t", Some("example.com/y:1"), Some(SIGS)),
+        ]);
+        let found = names(&saved);
+        assert_eq!(found[1], Some(tag("a", ".sig")));
+        assert_eq!(found[3], Some(tag("b", ".sig")));
+        assert_eq!(found[2].as_deref(), Some("example.com/y:1"));
+        assert!(!saved.is_cosigns());
+        let lost = format!("example.com/x:{}", tag("z", ".sig"));
+        let mut alone = index(&[entry("s", Some(&lost), Some(SIGS))]);
+        assert!(!alone.mark_signed().expect("marks"), "it is not ours");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_or_unclear_is_not_given() {
+        let sig = tag("a", ".sig");
+        let taken = index(&[
+            entry("a", None, Some(IMAGE)),
+            entry("s", None, Some(SIGS)),
+            entry("t", Some(&sig), None),
+        ]);
+        assert_eq!(names(&taken), [None, None, Some(sig)]);
+        let unclear = index(&[
+            entry("a", None, Some(IMAGE)),
+            entry("b", None, Some(IMAGE)),
+            entry("s", None, Some(SIGS)),
+        ]);
+        assert_eq!(names(&unclear), [None, None, None]);
+    }
+
+    #[test]
+    fn marks_follow_the_only_image() {
+        let (old, new) = (tag("a", ".sig"), tag("b", ".sig"));
+        let mut moved = index(&[
+            entry("b", Some("1"), None),
+            entry("s", Some(&old), Some(SIGS)),
+            entry("t", Some(&new), None),
+        ]);
+        assert!(moved.mark_signed().expect("marks"));
+        let marks = [Some(IMAGE.to_owned()), None, Some(SIGS.to_owned())];
+        assert_eq!(kinds(&moved), marks);
+        assert!(!moved.mark_signed().expect("marks"));
+        let mut several = index(&[
+            entry("a", Some("1"), Some(IMAGE)),
+            entry("s", Some(&old), Some(SIGS)),
+            entry("b", Some("2"), None),
+            entry("t", Some(&new), None),
+        ]);
+        assert!(!several.mark_signed().expect("marks"));
+    }
+
+    /// cosign takes the first image and the first signatures: those of two images never stand together.
+    #[test]
+    fn beside_what_cosign_saved_nothing_is_marked() {
+        let mut beside = index(&[
+            entry("a", None, Some(IMAGE)),
+            entry("b", Some("1"), None),
+            entry("t", Some(&tag("b", ".sig")), None),
+        ]);
+        assert!(!beside.mark_signed().expect("marks"));
+    }
+
+    /// cosign 3 looks at all that refers to the image that is marked.
+    #[test]
+    fn an_image_with_a_list_of_referrers_is_marked() {
+        let mut listed = index(&[
+            entry("a", Some("1"), None),
+            entry("l", Some(&tag("a", "")), None),
+        ]);
+        assert!(listed.mark_signed().expect("marks"));
+        assert_eq!(kinds(&listed), [Some(IMAGE.to_owned()), None]);
+        let mut bare = index(&[entry("a", Some("1"), None)]);
+        assert!(!bare.mark_signed().expect("marks"));
+    }
+}

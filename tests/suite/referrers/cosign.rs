@@ -1,0 +1,171 @@
+//! Layouts as `cosign save` writes them and `cosign load` reads them (cosign, `pkg/oci/layout/write.go`,
+//! `pkg/oci/layout/index.go`, `cmd/cosign/cli/save.go`): entries without a name, told apart by `kind`, and
+//! bundles that only lie among the blobs.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::tempdir;
+
+use super::shown::{inspect, verify};
+use super::{SBOM, counts, with};
+use crate::support::barge::copy;
+use crate::support::image::archive::pack;
+use crate::support::image::{
+    Artifact, Bundle, Image, ImageSpec, Layout, list_tag, push, write_layout,
+};
+use crate::support::registry::Referrers;
+use crate::support::signing::{Held, Signer};
+
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+
+fn kind(name: &str) -> Value {
+    json!({"kind": format!("dev.cosignproject.cosign/{name}")})
+}
+
+fn image(seed: u64) -> Image {
+    ImageSpec::new("linux", "amd64")
+        .seed(seed)
+        .layers(1, 600)
+        .build()
+}
+
+fn attestation() -> Bundle {
+    Artifact::new(SBOM, "attested").build()
+}
+
+/// What refers to the image by naming it.
+fn bundle() -> Bundle {
+    Artifact::of(&image(411).manifest, BUNDLE, "{}").build()
+}
+
+/// A signed image as `cosign save` writes it.
+fn saved(directory: &Path, signer: &Signer) -> Layout {
+    let image = image(411);
+    let signature = signer.sign(&image.digest());
+    let images = [
+        ("", Bundle::from(&image)),
+        ("", signature),
+        ("", attestation()),
+        ("", bundle()),
+    ];
+    let layout = write_layout(directory, &images);
+    let mut index = layout.index();
+    let entries = index["manifests"].as_array_mut().expect("entries");
+    // Each artifact is written with an index of its own, which the next one replaces.
+    entries.truncate(3);
+    for (entry, name) in entries.iter_mut().zip(["image", "sigs", "atts"]) {
+        entry["annotations"] = kind(name);
+    }
+    fs::write(directory.join("index.json"), index.to_string()).expect("a file");
+    layout
+}
+
+#[test]
+fn what_cosign_saved_is_copied_with_all_that_belongs_to_it() {
+    let (signer, directory) = (Signer::new(), tempdir().expect("a directory"));
+    let layout = saved(&directory.path().join("layout"), &signer);
+    let packed = pack(
+        &directory.path().join("layout"),
+        &directory.path().join("x"),
+    );
+    let digest = image(411).digest();
+    for place in [
+        layout.reference(""),
+        format!("{}@{digest}", layout.reference("")),
+        packed.reference(""),
+    ] {
+        let destination = with(Referrers::Served);
+        let to = destination.reference("y:1");
+        let output = copy(&["--referrers"], &place, &to).exits(0);
+        let found = output.json()["tags"][0]["referrers"].clone();
+        assert_eq!(found, json!({"copied": 3, "existing": 0}), "{place}");
+        assert_eq!(signer.verify(&Held::Fake(&destination, "y"), "1"), Ok(()));
+        let store = &destination.store;
+        let att = store.tag("y", &format!("{}.att", list_tag(&digest)));
+        assert_eq!(att, Some(attestation().root.digest()));
+        assert!(store.manifest("y", &bundle().root.digest()).is_some());
+        let shown = inspect(&["-o", "json"], &place).exits(0).json();
+        assert_eq!(shown["referrers"].as_array().map(Vec::len), Some(3));
+        let whole = verify(&[], &place).exits(0);
+        assert_eq!(whole.json()["tags"][0]["referrers"], 3, "{place}");
+    }
+}
+
+#[test]
+fn what_cosign_saved_and_was_lost_is_an_error() {
+    let (signer, directory) = (Signer::new(), tempdir().expect("a directory"));
+    let layout = saved(directory.path(), &signer);
+    let entries = layout.index();
+    let sigs = entries["manifests"][1]["digest"].as_str().expect("it");
+    fs::remove_file(layout.blob_path(sigs)).expect("a file");
+    let destination = with(Referrers::Served);
+    let to = destination.reference("y:1");
+    let output = copy(&["--referrers"], &layout.reference(""), &to).exits(1);
+    let error = output.json()["tags"][0]["error"].clone();
+    let tag = Signer::tag(&image(411).digest());
+    assert!(error["message"].to_string().contains(&tag), "{error}");
+}
+
+/// The entries that cosign takes: the first of their kind.
+fn taken(layout: &Layout, name: &str) -> Option<Value> {
+    let index = layout.index();
+    let entries = index["manifests"].as_array().cloned().unwrap_or_default();
+    let mut entries = entries.into_iter();
+    let entry = entries.find(|entry| entry["annotations"]["kind"] == kind(name)["kind"])?;
+    Some(entry["digest"].clone())
+}
+
+#[test]
+fn a_signature_replaces_the_one_that_cosign_saved() {
+    let (signer, directory) = (Signer::new(), tempdir().expect("a directory"));
+    let layout = saved(directory.path(), &signer);
+    let source = with(Referrers::Absent);
+    let (digest, tag) = (image(411).digest(), Signer::tag(&image(411).digest()));
+    image(411).push_to(&source, "x:1");
+    let newer = Signer::new().sign(&digest);
+    push(newer.clone(), &source, &format!("x:{tag}"));
+    let (from, to) = (source.reference("x:1"), layout.reference("1"));
+    let output = copy(&["--referrers"], &from, &to).exits(0);
+    assert_eq!(counts(&output, "1"), json!({"copied": 1, "existing": 0}));
+    assert_eq!(layout.references(), [tag, "1".to_owned()]);
+    assert_eq!(taken(&layout, "sigs"), Some(json!(newer.root.digest())));
+    assert_eq!(taken(&layout, "image"), Some(json!(digest)));
+    let again = copy(&["--referrers"], &from, &to).exits(0);
+    assert_eq!(again.tag("1")["status"], "current");
+}
+
+/// cosign would hold the signatures of the image that was there against the one that is there now.
+#[test]
+fn cosign_takes_the_signatures_of_the_image_that_it_takes() {
+    let (source, directory) = (with(Referrers::Absent), tempdir().expect("a directory"));
+    let layout = Layout::at(&directory.path().join("layout"));
+    for seed in [412, 413] {
+        let digest = image(seed).digest();
+        let signature = Signer::new().sign(&digest);
+        image(seed).push_to(&source, "x:1");
+        push(
+            signature.clone(),
+            &source,
+            &format!("x:{}", Signer::tag(&digest)),
+        );
+        let (from, to) = (source.reference("x:1"), layout.reference("1"));
+        copy(&["--referrers"], &from, &to).exits(0);
+        assert_eq!(taken(&layout, "image"), Some(json!(digest)));
+        assert_eq!(taken(&layout, "sigs"), Some(json!(signature.root.digest())));
+    }
+}
+
+/// cosign 3 looks for bundles of the image that is marked, signed in the older way or not.
+#[test]
+fn an_image_with_a_bundle_is_marked() {
+    let (source, directory) = (with(Referrers::Served), tempdir().expect("a directory"));
+    image(411).push_to(&source, "x:1");
+    bundle().put_into(&source, "x");
+    let layout = Layout::at(&directory.path().join("layout"));
+    let (from, to) = (source.reference("x:1"), layout.reference("1"));
+    copy(&["--referrers"], &from, &to).exits(0);
+    assert_eq!(taken(&layout, "image"), Some(json!(image(411).digest())));
+    assert!(layout.has_blob(&bundle().root.digest()));
+}
