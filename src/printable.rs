@@ -19,6 +19,24 @@ pub fn clean(text: &str) -> String {
     visible.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// So many of what `noun` names; one in -ry ends in -ries.
+///
+/// ```
+/// use barge::printable::plural;
+///
+/// assert_eq!(plural(1, "tag"), "1 tag");
+/// assert_eq!(plural(0, "tag"), "0 tags");
+/// assert_eq!(plural(2, "retry"), "2 retries");
+/// ```
+#[must_use]
+pub fn plural(count: u64, noun: &str) -> String {
+    match noun.strip_suffix("ry") {
+        _ if count == 1 => format!("{count} {noun}"),
+        Some(stem) => format!("{count} {stem}ries"),
+        None => format!("{count} {noun}s"),
+    }
+}
+
 /// `text`, cleaned and cut after so many letters.
 #[must_use]
 pub fn excerpt(text: &str, longest: usize) -> String {

@@ -17,6 +17,7 @@ use crate::image::platform::PlatformSelector;
 use crate::inventory::Inventory;
 use crate::inventory::difference::{Origin, Without};
 use crate::options;
+use crate::printable::plural;
 use crate::reference::Reference;
 use crate::report::summary::{Asked, AskedFor, DigestsOf, End, Summary};
 use crate::report::{self, json, text};
@@ -196,7 +197,10 @@ async fn start(
 
 pub(super) fn nothing_selected(source: &Reference, looked_at: usize) -> Error {
     Error::new(Kind::NotFound, "select tags of", source)
-        .because(format!("none of its {looked_at} tags is selected"))
+        .because(format!(
+            "it has {}, and none is selected",
+            plural(looked_at as u64, "tag")
+        ))
         .hint("`barge list-tags` with the same tag options shows what they select")
 }
 

@@ -20,7 +20,7 @@ use crate::image::manifest::{Content, Descriptor, Manifest};
 use crate::image::platform::Platform;
 use crate::image::{digest::Digest, media_type};
 use crate::inventory::difference::{Difference, LeftOut};
-use crate::printable::{self, clean};
+use crate::printable::{self, clean, plural};
 use crate::reference::Reference;
 use crate::report::progress::Style;
 use crate::request::{InspectRequest, Subjects};
@@ -375,7 +375,8 @@ fn text(inspected: &Inspected) -> anyhow::Result<String> {
         let (bytes, places) = (DecimalBytes(*bytes), clean(&places.join(", ")));
         writeln!(
             text,
-            "left out:     {parts} parts ({bytes}) by design, since {places} had them"
+            "left out:     {} ({bytes}) by design, held by {places}",
+            plural(*parts as u64, "part")
         )?;
     }
     if !inspected.referrers.is_empty() {

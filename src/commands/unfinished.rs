@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Undone};
 use crate::journal::{Journal, State};
 use crate::options::{self, Run};
+use crate::printable::plural;
 use crate::reference::Reference;
 use crate::report::summary::Tally;
 use crate::request::{Access, CopyRequest, homeless};
@@ -196,7 +197,7 @@ async fn foresee(job: UndoJob<'_>, tags: &mut [TagJob], events: &Events) -> Resu
     let uncertain = uncertain(job.journal, &undone);
     if !uncertain.is_empty() {
         let text = format!(
-            "a run deletes {} only where the registry deletes single tags, since their manifests were there before; where it does not, they are left",
+            "a run deletes {} only where the registry deletes single tags: to delete by digest would lose manifests that were there before",
             uncertain.join(", ")
         );
         events.send(Event::Warning(text));
@@ -287,13 +288,14 @@ fn bar(
     events: &Events,
 ) {
     let place = &journal.destination;
-    let (command, tags_held) = (options.undo(path), journal.tags.len());
+    let command = options.undo(path);
+    let held = plural(journal.tags.len() as u64, "tag");
     let text = match standing {
         Standing::AtWork => format!(
-            "a rollback run into {place} is at work on {tags_held} tags; until its end nothing else writes them"
+            "a rollback run into {place} is at work on {held}, and until its end nothing else writes there"
         ),
         Standing::Killed => format!(
-            "a rollback run into {place} ended with {tags_held} tags half-way; `{command}` puts them back, and until then nothing else writes them"
+            "a rollback run into {place} ended with {held} half-way; `{command}` puts back what they had, and until then nothing else writes there"
         ),
     };
     events.send(Event::Warning(text));

@@ -10,7 +10,7 @@ use crate::endpoint::{Endpoint, Lent, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
 use crate::inventory::difference::{Difference, LeftOut, Origin, Part};
-use crate::printable::word;
+use crate::printable::{plural, word};
 use crate::reference::{Reference, RegistryReference, Role, is_tag};
 
 /// Parts that are asked for together.
@@ -129,11 +129,11 @@ fn refused(
     };
     let bytes: u64 = lacking.iter().map(|part| part.size).sum();
     let cause = format!(
-        "the archive leaves out what {} had, but {destination} lacks {} of these {} parts, {bytes} bytes of {} tags: {}{more}; nothing was written",
+        "the archive leaves out what {} had, but {destination} lacks {} of {}, {bytes} bytes of {}: {}{more}; nothing was written",
         difference.places.join(", "),
         lacking.len(),
-        difference.parts.len(),
-        tags.len(),
+        plural(difference.parts.len() as u64, "part"),
+        plural(tags.len() as u64, "tag"),
         named.join(", "),
     );
     let command = whole_command(&difference.origin, &tags);

@@ -274,8 +274,9 @@ impl Tag {
         } else {
             names(&held)
         };
+        let them = if lost.len() == 1 { "it" } else { "them" };
         let cause = format!(
-            "the source is sparse: its index lists {}, but the source does not hold it; it holds {held}",
+            "the source is sparse: its index lists {}, but the source does not hold {them}; it holds {held}",
             names(&lost)
         );
         Error::new(Kind::NotFound, "read the children of", self.source_name())

@@ -12,6 +12,7 @@ use crate::event::{Event, Status, TagOutcome};
 use crate::image::digest::Digest;
 use crate::options::{Digests, Run};
 use crate::plan::{self, Choice, Verdict};
+use crate::printable::plural;
 use crate::reference::is_tag;
 
 /// How far a tag came by itself.
@@ -202,8 +203,9 @@ impl Tag {
         let (pulls, left) = (self.pulls.load(Ordering::Relaxed), source.pulls_left());
         let needed = self.shared.allowance.exceeded(pulls, more as u64, left);
         if let (Some(needed), Some(left)) = (needed, left) {
+            let left = plural(left, "more pull");
             let warning = format!(
-                "{source} allows {left} more pulls, and this run needs about {needed}: it will meet the limit; \
+                "{source} allows {left}, and this run needs about {needed}: it will meet the limit; \
                  log in for a higher one, copy fewer tags or platforms, or run again later (what arrived is reused)"
             );
             events.send(Event::Warning(warning));

@@ -9,7 +9,7 @@ use indicatif::{DecimalBytes, MultiProgress, ProgressBar, ProgressDrawTarget, Pr
 
 use crate::event::{Event, Status};
 use crate::image::digest::Digest;
-use crate::printable::clean;
+use crate::printable::{clean, plural};
 
 /// How long plain progress is quiet between two lines.
 pub const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -120,12 +120,12 @@ impl Progress {
             String::new()
         };
         format!(
-            "{} of {} tags{failed}, {} of {} sent, {rate}/s, {} blobs in flight",
+            "{} of {}{failed}, {} of {} sent, {rate}/s, {} in flight",
             state.done,
-            state.tags,
+            plural(state.tags, "tag"),
             DecimalBytes(state.sent),
             DecimalBytes(state.expected),
-            state.moving.len(),
+            plural(state.moving.len() as u64, "blob"),
         )
     }
 
@@ -166,7 +166,7 @@ impl State {
             bars.total.set_length(self.expected);
             bars.total.set_position(self.sent);
             bars.total
-                .set_message(format!("{}/{} tags", self.done, self.tags));
+                .set_message(format!("{}/{}", self.done, plural(self.tags, "tag")));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The summary for people: a line a tag, what failed and what to do about it, the totals.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use indicatif::DecimalBytes;
 
@@ -12,7 +13,7 @@ use crate::event::{LeftOutCounts, ReferrerCounts, Status, TagOutcome, Undone};
 use crate::image::digest::Digest;
 use crate::inventory::difference::LeftOut;
 use crate::options::{Policy, Run};
-use crate::printable::clean;
+use crate::printable::{clean, plural};
 
 /// How much of a digest is enough to tell it from others by eye.
 const SHORT_DIGEST: usize = "sha256:".len() + 12;
@@ -195,13 +196,10 @@ fn notes(text: &mut String, tags: &[TagOutcome]) {
             line(text, &format!("  hint: {KEEP_SIGNATURES}"));
         }
         if tag.blobs.foreign > 0 {
-            let count = tag.blobs.foreign;
+            let (name, count) = (clean(&tag.tag), plural(tag.blobs.foreign, "layer"));
             line(
                 text,
-                &format!(
-                    "note: {}: {count} layers that must not be distributed were not pushed",
-                    clean(&tag.tag)
-                ),
+                &format!("note: {name}: not pushed: {count} that must not be distributed"),
             );
         }
     }
@@ -227,9 +225,9 @@ fn problems(text: &mut String, summary: &Summary) {
         line(
             text,
             &format!(
-                "PARTIAL: {} of {} tags failed",
+                "PARTIAL: {} of {} failed",
                 failed.len(),
-                summary.tags.len()
+                plural(summary.tags.len() as u64, "tag")
             ),
         );
     }
@@ -297,7 +295,7 @@ fn standing(text: &mut String, summary: &Summary) {
             let names = summary.left();
             format!(
                 "ROLLBACK INCOMPLETE: {} of {place} may not be as before: {}; every other tag is",
-                plural(names.len(), "tag"),
+                plural(names.len() as u64, "tag"),
                 clean(&names.join(", "))
             )
         }
@@ -317,18 +315,13 @@ pub fn what_was_done(undone: &Undone) -> String {
     ];
     let some = counts.iter().filter(|(count, _)| *count > 0);
     let parts: Vec<String> = some
-        .map(|(count, what)| format!("{} {what}", plural(*count, "tag")))
+        .map(|(count, what)| format!("{} {what}", plural(*count as u64, "tag")))
         .collect();
     if parts.is_empty() {
         "every tag was as before".to_owned()
     } else {
         parts.join(", ")
     }
-}
-
-pub(super) fn plural(count: usize, noun: &str) -> String {
-    let end = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{end}")
 }
 
 fn closing(summary: &Summary) -> String {
@@ -346,34 +339,30 @@ fn closing(summary: &Summary) -> String {
     let sent = match summary.asked.run {
         Run::Real => format!("{bytes} sent"),
         Run::Dry => format!(
-            "{bytes} to send, {} source pulls; nothing was written",
-            totals.source_pulls
+            "{bytes} to send, {}; nothing was written",
+            plural(totals.source_pulls, "source pull")
         ),
     };
     let left_out = match totals.left_out {
         LeftOutCounts { blobs: 0, .. } => String::new(),
         LeftOutCounts { blobs, bytes } => {
-            let count = plural(usize::try_from(blobs).unwrap_or(usize::MAX), "blob");
+            let count = plural(blobs, "blob");
             format!(", {} left out ({count})", DecimalBytes(bytes))
         }
     };
-    let noun = if totals.tags == 1 { "tag" } else { "tags" };
-    let retries = if totals.retries > 0 {
-        format!(", {} retries", totals.retries)
-    } else {
-        String::new()
+    let (tags, counts) = (plural(totals.tags, "tag"), counts(totals));
+    let traffic = traffic((totals.requests, totals.retries), totals.elapsed);
+    format!("{said}{tags}{counts}; {sent}{left_out}, {traffic}")
+}
+
+/// `40 requests, 2 retries, 1.2s`.
+pub(super) fn traffic((requests, retries): (u64, u64), elapsed: Duration) -> String {
+    let retries = match retries {
+        0 => String::new(),
+        some => format!(", {}", plural(some, "retry")),
     };
-    let Totals {
-        tags,
-        requests,
-        elapsed,
-        ..
-    } = totals;
-    let counts = counts(totals);
-    format!(
-        "{said}{tags} {noun}{counts}; {sent}{left_out}, {requests} requests{retries}, {:.1}s",
-        elapsed.as_secs_f64()
-    )
+    let requests = plural(requests, "request");
+    format!("{requests}{retries}, {:.1}s", elapsed.as_secs_f64())
 }
 
 /// `: 3 copied, 1 failed`: the counts that are not zero.
@@ -401,6 +390,14 @@ fn counts(totals: &Totals) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_not_several() {
+        let said = |counts| traffic(counts, Duration::from_millis(1250));
+        assert_eq!(said((1, 1)), "1 request, 1 retry, 1.2s");
+        assert_eq!(said((2, 2)), "2 requests, 2 retries, 1.2s");
+        assert_eq!(said((0, 0)), "0 requests, 1.2s");
+    }
 
     #[test]
     fn an_operating_system_is_written_once() {

@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::json::{ErrorReport, LeftOutReport, rounded};
 use super::summary::{Outcome, Signal};
-use super::text::{self, aligned, line, or_dash, plural, short, short_name};
+use super::text::{self, aligned, line, or_dash, short, short_name, traffic};
 use crate::error::{Error, Kind};
 use crate::finding::{Finding, Lack, Verdict};
 use crate::image::digest::Digest;
 use crate::options::Depth;
-use crate::printable::{self, clean};
+use crate::printable::{self, clean, plural};
 
 /// All that there is to tell.
 #[derive(Debug)]
@@ -222,11 +222,8 @@ pub fn render(verification: &Verification) -> String {
     }
     if verification.outcome() == Outcome::Partial {
         let bad = findings.len() - verification.count(Verdict::Complete);
-        let all = findings.len();
-        line(
-            &mut told,
-            &format!("PARTIAL: {bad} of {all} tags are not complete"),
-        );
+        let all = plural(findings.len() as u64, "tag");
+        line(&mut told, &format!("PARTIAL: {bad} of {all} not complete"));
     }
     for finding in findings {
         problems(&mut told, finding);
@@ -252,10 +249,7 @@ fn notes(told: &mut String, finding: &Finding) {
     if let Some(count) = finding.referrers {
         line(
             told,
-            &format!(
-                "note: {tag} has {}",
-                plural(usize::try_from(count).unwrap_or(usize::MAX), "referrer")
-            ),
+            &format!("note: {tag} has {}", plural(count, "referrer")),
         );
     }
     for (names, words) in [
@@ -276,7 +270,7 @@ fn left_out(told: &mut String, finding: &Finding) {
     }
     let sizes = finding.left_out.iter().map(|part| part.size);
     let bytes = DecimalBytes(sizes.fold(0, u64::saturating_add));
-    let parts = plural(finding.left_out.len(), "part");
+    let parts = plural(finding.left_out.len() as u64, "part");
     let tag = clean(&finding.tag);
     line(
         told,
@@ -333,16 +327,12 @@ fn closing(verification: &Verification) -> String {
         Depth::Presence => "looked for",
         Depth::Content => "read",
     };
-    let retries = match retries {
-        0 => String::new(),
-        some => format!(", {some} retries"),
-    };
-    let noun = if blobs == 1 { "blob" } else { "blobs" };
     format!(
-        "{said}{}{colon}{}; {blobs} {noun} with {} {looked}, {requests} requests{retries}, {:.1}s",
-        plural(verification.findings.len(), "tag"),
+        "{said}{}{colon}{}; {} with {} {looked}, {}",
+        plural(verification.findings.len() as u64, "tag"),
         parts.join(", "),
+        plural(blobs, "blob"),
         DecimalBytes(bytes),
-        elapsed.as_secs_f64()
+        traffic((requests, retries), elapsed)
     )
 }

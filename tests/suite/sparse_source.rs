@@ -99,6 +99,18 @@ fn what_is_lost_fails_and_names_what_is_held() {
 }
 
 #[test]
+fn several_that_are_lost_are_told_as_several() {
+    let (source, destination) = (Source::new(), taker());
+    let to = destination.reference("x");
+    for (arch, word) in [("arm64,s390x", " them;"), ("arm64", " it;")] {
+        let failed = copy(&["--arch", arch], &source.reference(), &to).exits(1);
+        let (_, message) = failure(&failed.tag("1"));
+        let says = format!("does not hold{word}");
+        assert!(message.contains(&says), "{arch}: {message}");
+    }
+}
+
+#[test]
 fn a_lost_attestation_fails_too() {
     let source = Source::new();
     // The image itself comes back; what attests it stays lost.

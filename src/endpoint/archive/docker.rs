@@ -27,6 +27,7 @@ use crate::event::Side;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::media_type;
+use crate::printable::plural;
 
 /// The longest `manifest.json` that is read.
 const LONGEST_LIST: u64 = 16 << 20;
@@ -274,8 +275,8 @@ impl DockerArchive {
                 diff_ids.map_err(|why| self.failed(Kind::InvalidManifest).because(why))?;
             if diff_ids.len() != image.layers.len() {
                 let cause = format!(
-                    "manifest.json lists {} layers, the config {}",
-                    image.layers.len(),
+                    "manifest.json lists {}, the config {}",
+                    plural(image.layers.len() as u64, "layer"),
                     diff_ids.len()
                 );
                 return Err(self.failed(Kind::InvalidManifest).because(cause));

@@ -16,6 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::digest::{Algorithm, Digest};
 use crate::image::manifest::{Content, Descriptor, Manifest};
 use crate::image::media_type;
+use crate::printable::plural;
 
 /// The list of images.
 pub(super) const LIST: &str = "manifest.json";
@@ -113,8 +114,8 @@ impl Image {
         };
         let diff_ids = diff_ids(&bytes).map_err(refused)?;
         if diff_ids.len() != layers.len() {
-            let (listed, named) = (layers.len(), diff_ids.len());
-            let cause = format!("the manifest lists {listed} layers, the config {named}");
+            let (listed, named) = (plural(layers.len() as u64, "layer"), diff_ids.len());
+            let cause = format!("the manifest lists {listed}, the config {named}");
             return Err(refused(cause));
         }
         let other = |id: &&Digest| id.algorithm() != Algorithm::Sha256;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::Repository;
 use crate::error::{Kind, Result};
 use crate::event::Event;
+use crate::printable::plural;
 use crate::reference::is_tag;
 
 /// Tags asked for in one page. Registries cap it as they like; 0 breaks some.
@@ -98,8 +99,8 @@ impl Repository {
         let (tags, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|tag| is_tag(tag));
         if !others.is_empty() {
             let warning = format!(
-                "{self} lists {} names that cannot be tags; they are left out",
-                others.len()
+                "{self} lists {} that no tag can have; left out",
+                plural(others.len() as u64, "name")
             );
             self.backoff.events.send(Event::Warning(warning));
         }
