@@ -1,6 +1,7 @@
 //! What happens during a run: the one language between the engine, which never prints, and the
 //! report, which never asks a registry.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -192,6 +193,15 @@ pub struct ReferrerCounts {
     pub existing: u64,
 }
 
+/// What refers to an index of the source, and not to the one that a filter made of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// How many there are of each type that was asked for.
+    pub types: BTreeMap<String, u64>,
+    /// Whether there is a signature, of whatever type was asked for.
+    pub signed: bool,
+}
+
 /// The end of one tag.
 #[derive(Clone, Debug)]
 pub struct TagOutcome {
@@ -219,8 +229,8 @@ pub struct TagOutcome {
     pub blobs: BlobCounts,
     /// What refers to its images; `None` where nobody asked for that.
     pub referrers: Option<ReferrerCounts>,
-    /// Whether the source's index is signed, and the destination's is another one.
-    pub signatures_left: bool,
+    /// What refers to indexes of the source of which the destination has others.
+    pub left_behind: LeftBehind,
     /// Blob bytes sent to the destination for this tag.
     pub bytes: u64,
     /// Source pulls (manifest GETs), which count against a registry's rate limit; for dry runs.
@@ -248,7 +258,7 @@ impl TagOutcome {
             missing_platforms: Vec::new(),
             blobs: BlobCounts::default(),
             referrers: None,
-            signatures_left: false,
+            left_behind: LeftBehind::default(),
             bytes: 0,
             source_pulls: 0,
             elapsed: Duration::ZERO,

@@ -1,6 +1,6 @@
 //! What one tag needs, decided before anything moves. Pure: manifests in, work out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -22,7 +22,7 @@ impl Choice {
     /// Whether the destination's root is the source's own index, which may then lack children.
     #[must_use]
     pub fn is_own_index(&self) -> bool {
-        self.filtered.root.is_index() && !self.filtered.rewritten
+        self.filtered.root.is_index() && !self.filtered.is_rewritten()
     }
 
     /// Whether the destination gets an index without some of its children.
@@ -44,12 +44,14 @@ impl Choice {
             .cloned()
     }
 
-    /// The manifests whose referrers come along: all that the destination is to hold, but for an index that
-    /// is new there.
+    /// The manifests whose referrers come along: all that the destination is to hold, but for indexes that
+    /// are new there.
     #[must_use]
     pub fn subjects(&self) -> Vec<Digest> {
-        let own = (!self.filtered.rewritten).then(|| self.filtered.root.digest.clone());
-        own.into_iter().chain(self.children()).collect()
+        let Filtered { root, replaced, .. } = &self.filtered;
+        let new: BTreeSet<&Digest> = replaced.values().collect();
+        let all = std::iter::once(root.digest.clone()).chain(self.children());
+        all.filter(|digest| !new.contains(digest)).collect()
     }
 }
 
@@ -116,7 +118,7 @@ pub fn choose_image(
             omitted_platforms,
             missing: lacks(&mut wanted.selectors()),
             missing_required: lacks(&mut wanted.required.iter()),
-            rewritten: false,
+            replaced: BTreeMap::new(),
         },
     }
 }

@@ -9,7 +9,7 @@ use super::{Endpoint, Target, archive};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
-use crate::image::referrers::{Types, cosign_tags, is_signature, is_signature_tag};
+use crate::image::referrers::{Types, cosign_tags, is_signature, is_signature_tag, shown_type};
 
 /// Whether what was put is among the referrers of its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +123,18 @@ impl Attached {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.referrers.is_empty() && self.tagged.is_empty() && self.lost.is_empty()
+    }
+
+    /// The type of each that is one of these `types`, as people know it; `unknown` where no list tells it.
+    #[must_use]
+    pub fn types(&self, types: &Types) -> Vec<String> {
+        let listed = self.referrers.iter();
+        let listed = listed.map(|entry| entry.artifact_type.as_deref());
+        let listed = listed.filter(|named| named.is_none_or(|named| types.takes(named)));
+        let listed = listed.map(|named| named.unwrap_or("unknown").to_owned());
+        let tagged = self.tagged.iter().map(|(_, manifest)| manifest);
+        let tagged = tagged.filter(|manifest| types.takes_tagged(manifest));
+        listed.chain(tagged.map(shown_type)).collect()
     }
 
     /// Whether a signature is among it.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::summary::{KEEP_SIGNATURES, SIGNATURES_LEFT, Summary, Totals};
+use super::summary::{KEEP_INDEX, SIGNATURES_LEFT, Summary, Totals};
 use crate::error::Error;
 use crate::event::{BlobCounts, TagOutcome, Undone};
 use crate::image::digest::Digest;
@@ -151,6 +151,8 @@ struct TagReport<'a> {
     blobs: BlobsReport,
     #[serde(skip_serializing_if = "Option::is_none")]
     referrers: Option<ReferrersReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    referrers_left: Vec<LeftTypeReport<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signatures: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,6 +184,23 @@ struct BlobsReport {
 struct ReferrersReport {
     copied: u64,
     existing: u64,
+}
+
+/// Artifacts that refer to an index of the source, and not to the one that was made of it.
+#[derive(Serialize)]
+struct LeftTypeReport<'a> {
+    #[serde(rename = "type")]
+    artifact_type: &'a str,
+    count: u64,
+}
+
+impl<'a> LeftTypeReport<'a> {
+    fn new((artifact_type, count): (&'a String, &u64)) -> Self {
+        Self {
+            artifact_type,
+            count: *count,
+        }
+    }
 }
 
 #[expect(
@@ -260,6 +279,7 @@ fn tag(outcome: &TagOutcome, dry: bool) -> TagReport<'_> {
         foreign,
         left_out,
     } = outcome.blobs;
+    let left = &outcome.left_behind;
     TagReport {
         tag: &outcome.tag,
         destination_tag: outcome.destination_tag.as_deref(),
@@ -281,8 +301,9 @@ fn tag(outcome: &TagOutcome, dry: bool) -> TagReport<'_> {
             copied: counts.copied,
             existing: counts.existing,
         }),
-        signatures: outcome.signatures_left.then_some(SIGNATURES_LEFT),
-        hint: outcome.signatures_left.then_some(KEEP_SIGNATURES),
+        referrers_left: left.types.iter().map(LeftTypeReport::new).collect(),
+        signatures: left.signed.then_some(SIGNATURES_LEFT),
+        hint: (left.signed || !left.types.is_empty()).then_some(KEEP_INDEX),
         bytes: outcome.bytes,
         left_out_bytes: left_out.bytes,
         source_pulls: dry.then_some(outcome.source_pulls),

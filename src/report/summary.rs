@@ -9,10 +9,11 @@ use crate::event::{Event, LeftOutCounts, Status, TagOutcome, Undone};
 use crate::inventory::difference::LeftOut;
 use crate::options::{Mode, Policy, Run};
 
-/// Said of a tag whose index was signed before it was filtered.
+/// Said of a tag of which an index was signed before it was filtered.
 pub const SIGNATURES_LEFT: &str = "source index signed; not valid for the filtered index";
 /// What to do about that.
-pub const KEEP_SIGNATURES: &str = "--mode sparse-index keeps the index and its signatures";
+pub const KEEP_INDEX: &str =
+    "--mode sparse-index keeps the index, its signatures and all that refers to it";
 
 /// What was asked for, as the report repeats it.
 #[derive(Clone, Debug)]

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use indicatif::DecimalBytes;
 
-use super::summary::{
-    DigestsOf, KEEP_SIGNATURES, Outcome, SIGNATURES_LEFT, Signal, Summary, Totals,
-};
+use super::summary::{DigestsOf, KEEP_INDEX, Outcome, SIGNATURES_LEFT, Signal, Summary, Totals};
 use crate::error::Error;
-use crate::event::{LeftOutCounts, ReferrerCounts, Status, TagOutcome, Undone};
+use crate::event::{LeftBehind, LeftOutCounts, ReferrerCounts, Status, TagOutcome, Undone};
 use crate::image::digest::Digest;
 use crate::inventory::difference::LeftOut;
 use crate::options::{Policy, Run};
@@ -190,11 +188,7 @@ fn notes(text: &mut String, tags: &[TagOutcome]) {
                 &format!("note: {} has no {}", clean(&tag.tag), clean(&missing)),
             );
         }
-        if tag.signatures_left {
-            let name = clean(&tag.tag);
-            line(text, &format!("note: {name}: {SIGNATURES_LEFT}"));
-            line(text, &format!("  hint: {KEEP_SIGNATURES}"));
-        }
+        left_behind(text, tag);
         if tag.blobs.foreign > 0 {
             let (name, count) = (clean(&tag.tag), plural(tag.blobs.foreign, "layer"));
             line(
@@ -202,6 +196,31 @@ fn notes(text: &mut String, tags: &[TagOutcome]) {
                 &format!("note: {name}: not pushed: {count} that must not be distributed"),
             );
         }
+    }
+}
+
+/// What refers to an index, and could not come along with another one.
+fn left_behind(text: &mut String, tag: &TagOutcome) {
+    let LeftBehind { types, signed } = &tag.left_behind;
+    let name = clean(&tag.tag);
+    if *signed {
+        line(text, &format!("note: {name}: {SIGNATURES_LEFT}"));
+    }
+    if !types.is_empty() {
+        let count = types.values().sum();
+        let each = types.iter().map(|(name, count)| match count {
+            1 => name.clone(),
+            _ => format!("{count} of {name}"),
+        });
+        let each = clean(&each.collect::<Vec<_>>().join(", "));
+        let said = format!(
+            "left behind with the source's index: {}",
+            plural(count, "referrer")
+        );
+        line(text, &format!("note: {name}: {said} ({each})"));
+    }
+    if *signed || !types.is_empty() {
+        line(text, &format!("  hint: {KEEP_INDEX}"));
     }
 }
 

@@ -1,13 +1,13 @@
-//! Finding out what refers to something at the source, and whether an index is signed.
+//! Finding out what refers to something at the source, and what a filtered index cannot keep.
 
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 
 use super::super::Tag;
-use crate::endpoint::Attached;
+use crate::endpoint::{Attached, Endpoint};
 use crate::error::{Error, Kind, Result};
-use crate::event::Event;
+use crate::event::{Event, LeftBehind};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::referrers::{Types, artifact_type};
@@ -89,29 +89,62 @@ impl Tag {
 
     /// Whether something will refer to what this tag points at.
     pub(in super::super) async fn has_referrers(&self, choice: &Choice) -> Result<bool> {
-        if self.shared.settings.referrers.is_none() || choice.filtered.rewritten {
+        if self.shared.settings.referrers.is_none() || choice.filtered.is_rewritten() {
             return Ok(false);
         }
         let found = self.found(&choice.filtered.root.digest).await?;
         Ok(!found.is_empty())
     }
 
-    /// A signature of the source's index says nothing about another one: tells so, or fails.
+    /// What refers to an index says nothing about another one: tells what stays behind, or fails where an
+    /// index is signed and has to stay as it is.
     pub(in super::super) async fn mind_signatures(&mut self, choice: &Choice) -> Result<()> {
         let settings = &self.shared.settings;
         let must_stay = settings.signed_index == SignedIndex::MustStay;
-        if !choice.filtered.rewritten || !must_stay && settings.referrers.is_none() {
+        if !must_stay && settings.referrers.is_none() {
             return Ok(());
         }
-        let every = Types::default();
-        let signed = self.find(&choice.source, &every).await?.is_signed();
-        if signed && must_stay {
-            let cause = "the index is signed, and without some of its entries it has another digest, which nobody signed";
-            return Err(Error::new(Kind::Unsupported, "filter", self.source_name())
-                .because(cause)
-                .hint("--mode sparse-index keeps the index and its signature; or leave out --require-signature"));
+        let (every, replaced) = (Types::default(), choice.filtered.replaced.keys());
+        let found = replaced.map(async |index| Ok((index, self.find(index, &every).await?)));
+        let found = try_join_all(found).await?;
+        let signed = found.iter().find(|(_, found)| found.is_signed());
+        if let Some((index, _)) = signed.filter(|_| must_stay) {
+            return Err(self.must_stay(index, choice));
         }
-        self.outcome.signatures_left = signed && settings.referrers.is_some();
+        let Some(wanted) = &settings.referrers else {
+            return Ok(());
+        };
+        let mut left = LeftBehind {
+            signed: signed.is_some(),
+            ..LeftBehind::default()
+        };
+        for name in found.iter().flat_map(|(_, found)| found.types(wanted)) {
+            *left.types.entry(name).or_default() += 1;
+        }
+        self.outcome.left_behind = left;
         Ok(())
+    }
+
+    /// The error of a signed `index` that the filter would make another one of.
+    fn must_stay(&self, index: &Digest, choice: &Choice) -> Error {
+        let which = if *index == choice.source {
+            "the index".to_owned()
+        } else {
+            format!("the index {index} in it")
+        };
+        let cause = format!(
+            "{which} is signed, and without some of its entries it has another digest, which nobody signed"
+        );
+        let hint = match &self.shared.destination {
+            Endpoint::DockerArchive(_) => {
+                "a docker-archive holds no index: oci-archive:PATH with --mode sparse-index keeps it and its signature; or leave out --require-signature"
+            }
+            Endpoint::Registry(_) | Endpoint::Layout(_) | Endpoint::OciArchive(_) => {
+                "--mode sparse-index keeps the index and its signature; or leave out --require-signature"
+            }
+        };
+        Error::new(Kind::Unsupported, "filter", self.source_name())
+            .because(cause)
+            .hint(hint)
     }
 }

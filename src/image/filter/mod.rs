@@ -69,8 +69,16 @@ pub struct Filtered {
     pub missing: Vec<String>,
     /// The required ones among the missing.
     pub missing_required: Vec<String>,
+    /// The indexes that are new: the source's digest of each, and its own. The root is among them, where any is.
+    pub replaced: BTreeMap<Digest, Digest>,
+}
+
+impl Filtered {
     /// Whether the root's bytes differ from the source's.
-    pub rewritten: bool,
+    #[must_use]
+    pub fn is_rewritten(&self) -> bool {
+        !self.replaced.is_empty()
+    }
 }
 
 /// What has to be read before `index` can be filtered, beyond what is `known`; each digest once.
@@ -115,8 +123,7 @@ pub fn filter(index: &Manifest, wanted: &Wanted, known: &Known, form: Form) -> R
     let choice = Choice::of(&tree, wanted);
     let mut filtered = survey(&tree, &choice);
     if form == Form::Rewrite && !filtered.kept.is_empty() {
-        (filtered.root, filtered.nested) = rewrite(&tree, &choice)?;
-        filtered.rewritten = filtered.root.digest != index.digest;
+        rewrite(&tree, &choice, &mut filtered)?;
     }
     Ok(filtered)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::Filtered;
 use super::choice::Choice;
 use super::cut::{Edit, cut};
 use super::tree::Tree;
@@ -11,8 +12,8 @@ use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 
-/// The indexes to publish: the root, and before it those nested in it, the deepest first.
-pub(super) fn rewrite(tree: &Tree<'_>, choice: &Choice<'_>) -> Result<(Manifest, Vec<Manifest>)> {
+/// Puts the indexes to publish into `filtered`: the root, and those nested in it, the deepest first.
+pub(super) fn rewrite(tree: &Tree<'_>, choice: &Choice<'_>, filtered: &mut Filtered) -> Result<()> {
     let mut rewriter = Rewriter {
         tree,
         choice,
@@ -32,13 +33,21 @@ pub(super) fn rewrite(tree: &Tree<'_>, choice: &Choice<'_>) -> Result<(Manifest,
             nested.push(new);
         }
     }
-    Ok((rewriter.rewrite(tree.root)?, nested))
+    let root = rewriter.rewrite(tree.root)?;
+    if root.digest != tree.root.digest {
+        let old = tree.root.digest.clone();
+        rewriter.changed.insert(old, root.clone());
+    }
+    let changed = rewriter.changed.into_iter();
+    filtered.replaced = changed.map(|(old, new)| (old, new.digest)).collect();
+    (filtered.root, filtered.nested) = (root, nested);
+    Ok(())
 }
 
 struct Rewriter<'a> {
     tree: &'a Tree<'a>,
     choice: &'a Choice<'a>,
-    /// The nested indexes whose bytes changed, by the digest that they had.
+    /// The indexes whose bytes changed, by the digest that they had.
     changed: BTreeMap<Digest, Manifest>,
 }
 

@@ -1,6 +1,6 @@
 //! What is kept and what is left out, listed in the order in which the source lists it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Filtered;
 use super::choice::Choice;
@@ -47,7 +47,7 @@ pub(super) fn survey(tree: &Tree<'_>, choice: &Choice<'_>) -> Filtered {
             wanted.into_iter().flat_map(|wanted| &wanted.required),
             &found,
         ),
-        rewritten: false,
+        replaced: BTreeMap::new(),
     }
 }
 

@@ -115,7 +115,7 @@ fn one_platform_of_four_takes_its_attestation_along() {
     assert_eq!(filtered.platforms, ["linux/arm64/v8"]);
     let others = ["linux/amd64", "linux/ppc64le", "linux/s390x"];
     assert_eq!(filtered.omitted_platforms, others);
-    assert!(filtered.rewritten);
+    assert!(filtered.is_rewritten());
     assert_eq!(filtered.root.media_type, source.media_type);
     assert_eq!(filtered.root.digest, Digest::of(&filtered.root.bytes));
     let expected = index(&[
@@ -131,7 +131,7 @@ fn a_sparse_index_keeps_the_sources_bytes() {
     let sparse = filter(&source, &wanted(&["arm64"]), &Known::default(), Form::Keep).unwrap();
     let filtered = rewrite(&source, &["arm64"]);
     assert_eq!(sparse.root, source);
-    assert!(!sparse.rewritten);
+    assert!(!sparse.is_rewritten());
     assert_eq!(
         (sparse.kept, sparse.omitted),
         (filtered.kept, filtered.omitted)
@@ -143,12 +143,12 @@ fn where_nothing_is_dropped_the_bytes_stay() {
     let source = buildkit();
     let filtered = rewrite(&source, &["amd64", "arm64", "ppc64le", "s390x", "riscv64"]);
     assert_eq!(filtered.root, source);
-    assert!(!filtered.rewritten && filtered.omitted.is_empty());
+    assert!(!filtered.is_rewritten() && filtered.omitted.is_empty());
     assert_eq!(filtered.missing, ["riscv64"]);
     let all = everything(&source, &Known::default()).unwrap();
     assert_eq!(all.kept, filtered.kept);
     assert_eq!(all.platforms, filtered.platforms);
-    assert!(all.missing.is_empty() && !all.rewritten);
+    assert!(all.missing.is_empty() && !all.is_rewritten());
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_rewritten_index_keeps_its_media_type() {
         let source = Manifest::parse(body.clone(), Some(media_type)).unwrap();
         let filtered = rewrite(&source, &["s390x"]);
         assert_eq!(filtered.root.media_type, media_type);
-        assert!(filtered.rewritten);
+        assert!(filtered.is_rewritten());
     }
 }
 
@@ -233,6 +233,13 @@ fn an_entry_of_a_rewritten_index_changes_in_three_values() {
     let unread = format!("\"x\":\"{}\"", new_inner.bytes.len());
     let kept = format!("\"x\":\"{}\"", inner.bytes.len());
     let new_middle = parse(&text(&middle_with(&new_inner)).replace(&unread, &kept));
+    let replaced = [
+        (&inner, &new_inner),
+        (&middle, &new_middle),
+        (&root, &filtered.root),
+    ];
+    let replaced = replaced.map(|(old, new)| (old.digest.clone(), new.digest.clone()));
+    assert_eq!(filtered.replaced, BTreeMap::from(replaced));
     assert_eq!(filtered.nested, [new_inner, new_middle.clone()]);
     assert_eq!(text(&filtered.root), text(&index(&[nested(&new_middle)])));
     assert_eq!(
@@ -300,7 +307,7 @@ fn attestations_follow_across_indexes() {
     assert_eq!(digests(&filtered.kept), named(&kept));
     let filtered = filter(&root, &wanted(&["arm64", "amd64"]), &all, Form::Rewrite).unwrap();
     assert_eq!(digests(&filtered.omitted), named(&["of itself", "orphan"]));
-    assert!(filtered.rewritten, "an orphan is dropped");
+    assert!(filtered.is_rewritten(), "an orphan is dropped");
     assert_eq!(everything(&root, &all).unwrap().kept.len(), 8);
 }
 

@@ -4,11 +4,12 @@ use serde_json::json;
 
 use super::{SBOM, counts, index, single, with};
 use crate::support::barge::{copy, run};
-use crate::support::image::{Artifact, push};
+use crate::support::image::{Artifact, Form, IndexBuilder, push};
 use crate::support::registry::{FakeRegistry, Referrers};
 use crate::support::signing::{Held, Signer};
 use crate::support::wire::Request;
 
+const COSIGN: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const LEFT: &str = "source index signed; not valid for the filtered index";
 
 /// An index at `x:1` whose root is signed, and an image of it too.
@@ -55,6 +56,91 @@ fn the_report_is_honest() {
     for part in [LEFT, "hint: --mode sparse-index", "REFERRERS"] {
         assert!(again.stdout.contains(part), "{again:#?}");
     }
+}
+
+#[test]
+fn what_stays_behind_is_named() {
+    let signer = Signer::new();
+    let (source, destination) = (signed(&signer), with(Referrers::Served));
+    for content in ["one", "two"] {
+        let bill = Artifact::of(&index().root, SBOM, content).build();
+        bill.put_into(&source, "x");
+    }
+    let (from, to) = (source.reference("x:1"), destination.reference("y"));
+    let bills = json!({"type": SBOM, "count": 2});
+    let signature = json!({"type": COSIGN, "count": 1});
+    let of_type = format!("--referrers={SBOM}");
+    let every = json!([bills, signature]);
+    for (options, left) in [
+        (&["--referrers", "--dry-run"][..], &every),
+        (&["--referrers"], &every),
+        (&[&of_type], &json!([bills])),
+    ] {
+        let tag = copy(&[&["--arch", "amd64"], options].concat(), &from, &to)
+            .exits(0)
+            .tag("1");
+        assert_eq!(tag["referrers_left"], *left, "{options:?}");
+        assert_eq!(tag["signatures"], LEFT, "{options:?}");
+        assert!(tag["hint"].to_string().contains("sparse-index"), "{tag}");
+    }
+    let text = run(&["copy", "--arch", "amd64", "--referrers", &from, &to]).exits(0);
+    let says = format!(
+        "note: 1: left behind with the source's index: 3 referrers (2 of {SBOM}, {COSIGN})\n"
+    );
+    assert!(text.stdout.contains(&says), "{text:#?}");
+    // Without the flag nothing is asked, and where the index stays nothing is left behind.
+    let asked = source.count(|request| request.is("GET", "/referrers/"));
+    copy(&["--arch", "amd64"], &from, &to).exits(0);
+    let count = source.count(|request| request.is("GET", "/referrers/"));
+    assert_eq!(count, asked);
+    let sparse = ["--arch", "amd64", "--mode", "sparse-index", "--referrers"];
+    for options in [&sparse[..], &["--arch", "amd64,arm64", "--referrers"]] {
+        let tag = copy(options, &from, &to).exits(0).tag("1");
+        for field in ["referrers_left", "signatures", "hint"] {
+            assert_eq!(tag.get(field), None, "{options:?}");
+        }
+    }
+}
+
+/// The filter makes another index of each that it takes something from, however deep.
+#[test]
+fn a_nested_index_is_as_honest() {
+    let (inner, whole) = (index(), single());
+    let whole = IndexBuilder::new(Form::Oci).image(&whole).build();
+    let outer = IndexBuilder::new(Form::Oci)
+        .index(&inner)
+        .index(&whole)
+        .build();
+    let (source, destination) = (with(Referrers::Served), with(Referrers::Served));
+    let (from, to) = (source.reference("x:1"), destination.reference("y"));
+    outer.push_to(&source, "x:1");
+    let signer = Signer::new();
+    let sign = |digest: &str| {
+        let tag = format!("x:{}", Signer::tag(digest));
+        push(signer.sign(digest), &source, &tag);
+    };
+    sign(&whole.digest());
+    let filter = ["--arch", "arm64", "--require-signature"];
+    copy(&filter, &from, &to).exits(0);
+    sign(&inner.digest());
+    let failed = copy(&filter, &from, &to).exits(1).tag("1");
+    assert_eq!(failed["error"]["kind"], "unsupported", "{failed}");
+    let message = failed["error"]["message"].to_string();
+    assert!(message.contains(&inner.digest()), "{failed}");
+    let output = copy(&["--arch", "arm64", "--referrers"], &from, &to).exits(0);
+    let tag = output.tag("1");
+    assert_eq!(tag["signatures"], LEFT);
+    assert_eq!(tag["referrers_left"], json!([{"type": COSIGN, "count": 1}]));
+    // One of which nothing is left out keeps its own.
+    assert_eq!(counts(&output, "1"), json!({"copied": 1, "existing": 0}));
+    let held = Held::Fake(&destination, "y");
+    assert_eq!(signer.verify(&held, &whole.digest()), Ok(()));
+    // An index that is new is nothing that the source could have referrers of.
+    let strange = source.count(|request| {
+        let asked = request.path.split_once("/referrers/");
+        asked.is_some_and(|(_, digest)| source.store.manifest("x", digest).is_none())
+    });
+    assert_eq!(strange, 0);
 }
 
 #[test]
