@@ -34,7 +34,7 @@ use crate::error::{Error, Kind};
 use crate::event::{Event, Events, Status, TagOutcome};
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
-use crate::image::platform::Wanted;
+use crate::image::platform::{Platform, Wanted};
 use crate::image::referrers::Types;
 use crate::options::{Digests, MissingArch, Mode, Recheck, Run, SignedIndex};
 
@@ -162,6 +162,10 @@ struct Shared {
     blobs: Once<Arrival>,
     /// Images that are at the destination.
     images: Once<()>,
+    /// The platforms of single images, as far as their configs tell them, by the configs.
+    platforms: Once<Option<Platform>>,
+    /// The platforms of images that the run moves, as indexes write them, by the images.
+    listed: Once<Platform>,
     /// What refers to manifests at the source.
     found: Once<Arc<Attached>>,
     /// What refers to manifests and is at the destination.
@@ -212,6 +216,8 @@ impl Shared {
             manifests: Once::default(),
             blobs: Once::default(),
             images: Once::default(),
+            platforms: Once::default(),
+            listed: Once::default(),
             found: Once::default(),
             attached: Once::default(),
             companions: Mutex::default(),

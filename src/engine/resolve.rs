@@ -137,8 +137,18 @@ impl Tag {
                 return Err(self.lost(listed.iter(), &lost).await);
             }
         }
-        plan::choose_index(root, &known, settings.mode, &settings.wanted)
-            .map_err(|error| self.about_source(&error))
+        let choice = plan::choose_index(root, &known, settings.mode, &settings.wanted)
+            .map_err(|error| self.about_source(&error))?;
+        for entry in &choice.filtered.kept {
+            if let Some(platform) = entry.platform.clone().filter(Platform::is_named) {
+                let listed = self
+                    .shared
+                    .listed
+                    .run(&entry.digest, async { Ok(platform) });
+                listed.await?;
+            }
+        }
+        Ok(choice)
     }
 
     fn about_source(&self, error: &Error) -> Error {
@@ -173,7 +183,7 @@ impl Tag {
     }
 
     /// The platform of an image that is copied whatever it is: for the report, so it must cost no blob
-    /// that would not be moved anyway.
+    /// that would not be moved anyway. Every tag of the run tells the same, whichever comes first.
     async fn platform_of_moved(&self, image: &Manifest) -> Result<Option<Platform>> {
         let Content::Image { config, .. } = &image.content else {
             return Ok(None);
@@ -181,6 +191,18 @@ impl Tag {
         if config.size > MAX_MANIFEST_BYTES as u64 {
             return Ok(None);
         }
+        let read = Box::pin(self.read_before_it_moves(image, config));
+        let known = self.shared.platforms.run(&config.digest, read).await?;
+        Ok(known.into_inner())
+    }
+
+    /// The platform that `config` names, where it has not been at the destination before this run. What moved
+    /// for an index is not read again: that has told its platform.
+    async fn read_before_it_moves(
+        &self,
+        image: &Manifest,
+        config: &Descriptor,
+    ) -> Result<Option<Platform>> {
         let Shared {
             source,
             destination,
@@ -193,8 +215,13 @@ impl Tag {
                 let there = destination.has_blob(config).await?;
                 Ok(there.then_some(Arrival::Existing))
             };
-            if blobs.look(&config.digest, look).await?.is_some() {
-                return Ok(None);
+            match blobs.look(&config.digest, look).await? {
+                Some(Arrival::Existing) => return Ok(None),
+                Some(Arrival::Copied | Arrival::Mounted) => {
+                    let listed = &self.shared.listed;
+                    return listed.look(&image.digest, async { Ok(None) }).await;
+                }
+                None => {}
             }
         }
         self.platform(image).await

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tempfile::tempdir;
 
 use crate::support::barge::{copy, run};
+use crate::support::content::sha256;
 use crate::support::image::{Attestations, ImageSpec, Layout, MultiArch};
 use crate::support::registry::FakeRegistry;
 use crate::support::wire::Request;
@@ -373,4 +374,32 @@ fn a_single_image_names_its_platform_where_that_costs_nothing() {
     // Under another tag: every blob is there, and none is read for the report's sake.
     copy(&[], &source.reference("x:1"), &destination.reference("y:2")).exits(0);
     assert_eq!(source.count(Request::reads_blob), 0);
+}
+
+/// More tags than are worked on at once: the last begin when the config has moved.
+#[test]
+fn every_tag_of_an_image_names_its_platform() {
+    let image = MultiArch::standard(&["arm64"], Attestations::Without, 88);
+    let child = image.image("arm64");
+    for (index_first, options) in [(false, &[][..]), (false, &["--referrers"]), (true, &[])] {
+        let [source, destination] = [FakeRegistry::start(), FakeRegistry::start()];
+        for number in 10..40 {
+            let name = format!("x:{number}");
+            if index_first && number < 39 {
+                image.push_to(&source, &name);
+            } else {
+                child.push_to(&source, &name);
+            }
+        }
+        let (from, to) = (source.reference("x"), destination.reference("y"));
+        let output = copy(&[&["--all-tags"], options].concat(), &from, &to).exits(0);
+        for number in 10..40 {
+            let platforms = &output.tag(&number.to_string())["platforms"];
+            let named = json!(["linux/arm64"]);
+            assert_eq!(*platforms, named, "{number} {index_first} {options:?}");
+        }
+        let config = sha256(&child.config);
+        let reads = source.count(|request| request.is("GET", &format!("/blobs/{config}")));
+        assert_eq!(reads, 1, "{index_first} {options:?}");
+    }
 }
