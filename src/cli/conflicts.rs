@@ -1,6 +1,8 @@
 //! Which options switch off which variables: a flag that was typed wins over a variable that says
 //! something else about the same thing.
 
+use std::collections::BTreeSet;
+
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
@@ -68,6 +70,16 @@ pub(super) fn overridden(matches: &ArgMatches) -> Vec<String> {
             .filter(|id| from_variable(id)),
     );
     off.into_iter().map(|id| id.replace('_', "-")).collect()
+}
+
+/// The options whose values come from variables, by the names of their arguments.
+pub(super) fn from_variables(matches: &ArgMatches) -> BTreeSet<String> {
+    let Some((_, matches)) = matches.subcommand() else {
+        return BTreeSet::new();
+    };
+    let ids = matches.ids().map(clap::Id::as_str);
+    let set = ids.filter(|id| matches.value_source(id) == Some(ValueSource::EnvVariable));
+    set.map(str::to_owned).collect()
 }
 
 /// Whether the option holds for both sides of a copy.

@@ -11,6 +11,7 @@ mod referrers;
 mod undo;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -152,6 +153,9 @@ pub struct CopyArgs {
     /// What else to tell.
     #[command(flatten)]
     pub report: ReportArgs,
+    /// The arguments whose values come from variables.
+    #[arg(skip)]
+    pub from_variables: BTreeSet<String>,
 }
 
 /// Which platforms are copied.
@@ -429,14 +433,19 @@ pub fn parse(
 ) -> clap::error::Result<Cli> {
     let matches = with_environment(command(), &variable).try_get_matches_from(arguments.clone())?;
     let overridden = conflicts::overridden(&matches);
-    if overridden.is_empty() {
-        return Cli::from_arg_matches(&matches);
-    }
-    let kept = |name: &str| {
-        variable(name).filter(|_| !overridden.iter().any(|id| name == variable_name(id)))
+    let matches = if overridden.is_empty() {
+        matches
+    } else {
+        let kept = |name: &str| {
+            variable(name).filter(|_| !overridden.iter().any(|id| name == variable_name(id)))
+        };
+        with_environment(command(), &kept).try_get_matches_from(arguments)?
     };
-    let matches = with_environment(command(), &kept).try_get_matches_from(arguments)?;
-    Cli::from_arg_matches(&matches)
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let Verb::Copy(copy) = &mut cli.verb {
+        copy.from_variables = conflicts::from_variables(&matches);
+    }
+    Ok(cli)
 }
 
 /// Every long option of every verb reads its variable, where that is set and not empty.

@@ -12,7 +12,7 @@ use crate::cli::Form;
 use crate::endpoint::{Endpoint, Labels, Target};
 use crate::engine::{self, Earlier, Ended, Job, Settings, Stop, TagJob};
 use crate::error::{Error, Kind, Result};
-use crate::event::{Events, Side};
+use crate::event::{Event, Events, Side};
 use crate::image::platform::PlatformSelector;
 use crate::inventory::Inventory;
 use crate::inventory::difference::{Origin, Without};
@@ -37,6 +37,9 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
     let style = listener::style(request.progress, request.output.quiet, request.jobs);
     let listener = Listener::new(style);
     let events = listener.events();
+    for note in &request.notes {
+        events.send(Event::Warning(note.clone()));
+    }
     let end = tokio::select! {
         end = work(&request, &events, &signals.stop) => end,
         () = listener.narrate() => End::Complete,

@@ -94,6 +94,8 @@ pub struct CopyRequest {
     pub report: Option<PathBuf>,
     /// Where digests go.
     pub digestfile: Option<PathBuf>,
+    /// Variables that say what the destination can never hold.
+    pub notes: Vec<String>,
 }
 
 /// The images of which it is shown what refers to them.
@@ -139,9 +141,10 @@ impl CopyRequest {
     /// # Errors
     ///
     /// A usage error that says which words do not go together.
-    pub fn new(arguments: CopyArgs, environment: &Environment) -> Result<Self> {
+    pub fn new(mut arguments: CopyArgs, environment: &Environment) -> Result<Self> {
         let source = Reference::parse(&arguments.source, Role::Source)?;
         let destination = Reference::parse(&arguments.destination, Role::Destination)?;
+        let notes = saving::disregard(&mut arguments, &destination);
         let selection = Selection::compile(&patterns(&arguments.tags))?;
         let (mode, wanted) = platforms(&arguments.platforms)?;
         let digests = saving::digests(&arguments.transfer);
@@ -157,7 +160,7 @@ impl CopyRequest {
             return Err(Error::usage("--report and --digestfile name the same file"));
         }
         let have = arguments.transfer.have;
-        check_have(have.as_deref(), &destination)?;
+        saving::check_have(have.as_deref(), &destination)?;
         check_standard_input(&arguments.access, (&source, have.as_deref()))?;
         let access = sides(arguments.access);
         let network = &arguments.network;
@@ -195,6 +198,7 @@ impl CopyRequest {
             progress: arguments.report.progress,
             report: arguments.report.report,
             digestfile: arguments.report.digestfile,
+            notes,
         })
     }
 }
@@ -254,16 +258,6 @@ fn listed(arguments: &TagArgs) -> Result<Selection> {
     let excluding = !patterns.exclude_regex.is_empty() || !patterns.exclude_glob.is_empty();
     patterns.all |= !any && !excluding;
     Selection::compile(&patterns)?.ok_or_else(|| Error::usage("no tag can be selected"))
-}
-
-/// Only an archive can leave something out: what completes it is known where it arrives.
-fn check_have(have: Option<&Path>, destination: &Reference) -> Result<()> {
-    if have.is_some() && !matches!(destination, Reference::OciArchive(_)) {
-        return Err(Error::usage(
-            "--have leaves parts out of an archive: DESTINATION has to be oci-archive:PATH",
-        ));
-    }
-    Ok(())
 }
 
 fn is_standard(path: &Path) -> bool {

@@ -1,11 +1,66 @@
-//! What a copy to `docker-archive:` may ask for.
+//! What a copy may ask of its destination: a `docker-archive:` holds less than other places do, and only an
+//! `oci-archive:` leaves something out. A flag that cannot be kept is refused; a variable may be meant for
+//! other runs, so it is disregarded and told of.
 
-use crate::cli::TransferArgs;
+use std::path::Path;
+
+use super::referrers;
+use crate::cli::{CopyArgs, TransferArgs};
 use crate::error::{Error, Result};
 use crate::image::platform::Wanted;
 use crate::image::referrers::Types;
 use crate::options::{Digests, Mode};
 use crate::reference::{Reference, RegistryReference, STANDARD};
+
+/// Takes out of `arguments` what variables say and `destination` can never hold; a sentence for each.
+pub(super) fn disregard(arguments: &mut CopyArgs, destination: &Reference) -> Vec<String> {
+    let CopyArgs {
+        from_variables,
+        platforms,
+        transfer,
+        ..
+    } = arguments;
+    let wanted = &mut arguments.referrers.referrers;
+    let mut notes = Vec::new();
+    let mut note = |variable: &str, why: &str| {
+        notes.push(format!("{variable} is disregarded: {why}"));
+    };
+    if from_variables.contains("have") && check_have(transfer.have.as_deref(), destination).is_err()
+    {
+        transfer.have = None;
+        note("BARGE_HAVE", "only an oci-archive leaves parts out");
+    }
+    if !matches!(destination, Reference::DockerArchive(_)) {
+        return notes;
+    }
+    let has_types = !matches!(referrers::types(wanted), Ok(None));
+    if from_variables.contains("referrers") && has_types {
+        wanted.clear();
+        let why = "a docker-archive holds nothing that refers to an image; oci-archive:PATH does";
+        note("BARGE_REFERRERS", why);
+    }
+    if from_variables.contains("preserve_digests") && transfer.preserve_digests {
+        transfer.preserve_digests = false;
+        let why = "a docker-archive holds no manifests, so it has digests of its own; oci-archive:PATH keeps them";
+        note("BARGE_PRESERVE_DIGESTS", why);
+    }
+    if from_variables.contains("mode") && platforms.mode == Some(Mode::SparseIndex) {
+        platforms.mode = None;
+        let why = "a docker-archive holds no index; oci-archive:PATH does";
+        note("BARGE_MODE", why);
+    }
+    notes
+}
+
+/// Only an archive can leave something out: what completes it is known where it arrives.
+pub(super) fn check_have(have: Option<&Path>, destination: &Reference) -> Result<()> {
+    if have.is_some() && !matches!(destination, Reference::OciArchive(_)) {
+        return Err(Error::usage(
+            "--have leaves parts out of an archive: DESTINATION has to be oci-archive:PATH",
+        ));
+    }
+    Ok(())
+}
 
 /// Whether digests may change.
 pub(super) fn digests(arguments: &TransferArgs) -> Digests {

@@ -1,6 +1,7 @@
 //! Options from `BARGE_…` variables: set once for a CI job, and beaten by every flag.
 
 use serde_json::json;
+use tempfile::tempdir;
 
 use crate::support::barge::{Output, barge};
 use crate::support::image::{Attestations, MultiArch};
@@ -103,4 +104,59 @@ fn variables_are_checked_as_flags_are() {
         assert!(!output.stderr.is_empty(), "{variable:?}");
         assert_eq!(destination.log().len(), 0);
     }
+}
+
+/// What a variable says may be meant for other runs: it makes none fail, and is never followed in silence.
+#[test]
+fn what_the_destination_cannot_hold_is_told() {
+    let (source, directory) = (source(), tempdir().expect("a directory"));
+    let path = directory.path().join("docker.tar").display().to_string();
+    let (file, from) = (format!("docker-archive:{path}"), source.reference("x:a1"));
+    let run = |variable: &str, value: &str, options: &[&str], to: &str| {
+        let arguments = [
+            &["copy", "--arch", "amd64", "--force"],
+            options,
+            &[&from, to],
+        ]
+        .concat();
+        barge().args(&arguments).env(variable, value).run()
+    };
+    let registry = FakeRegistry::start();
+    for (variable, value, to) in [
+        ("BARGE_REFERRERS", "all", &file),
+        ("BARGE_PRESERVE_DIGESTS", "true", &file),
+        ("BARGE_MODE", "sparse-index", &file),
+        ("BARGE_HAVE", "have.json", &file),
+        ("BARGE_HAVE", "have.json", &registry.reference("y")),
+    ] {
+        let output = run(variable, value, &[], to).exits(0);
+        let says = format!("{variable} is disregarded: ");
+        assert!(output.stderr.contains(&says), "{output:#?}");
+        assert!(!output.stdout.contains("REFERRERS"), "{output:#?}");
+    }
+    for (variable, value) in [
+        ("BARGE_REFERRERS", "false"),
+        ("BARGE_PRESERVE_DIGESTS", "no"),
+        ("BARGE_MODE", "filtered-index"),
+    ] {
+        let output = run(variable, value, &[], &file).exits(0);
+        assert_eq!(output.stderr, "", "{variable}");
+    }
+    // A flag that cannot be kept is refused, whatever its variable says.
+    run("BARGE_REFERRERS", "all", &["--referrers"], &file).exits(2);
+    run(
+        "BARGE_PRESERVE_DIGESTS",
+        "true",
+        &["--preserve-digests"],
+        &file,
+    )
+    .exits(2);
+    // As a source such an archive has none, and that is what is told.
+    let output = barge()
+        .args(["copy", "-o", "json", &file, &registry.reference("z:1")])
+        .env("BARGE_REFERRERS", "all")
+        .run()
+        .exits(0);
+    let counts = &output.json()["tags"][0]["referrers"];
+    assert_eq!(*counts, json!({"copied": 0, "existing": 0}));
 }
