@@ -33,7 +33,9 @@ pub(super) struct Referrer {
 /// What refers to `subject`, sorted by type. Where that cannot be found out the rest is shown all the same.
 pub(super) async fn of(endpoint: &Endpoint, subject: &Digest, events: &Events) -> Vec<Referrer> {
     list(endpoint, subject).await.unwrap_or_else(|error| {
-        let warning = format!("what refers to {subject} is not shown: {error}");
+        let advice = error.advice().map(|advice| format!("; {advice}"));
+        let advice = advice.unwrap_or_default();
+        let warning = format!("what refers to {subject} is not shown: {error}{advice}");
         events.send(Event::Warning(warning));
         Vec::new()
     })

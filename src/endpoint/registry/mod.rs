@@ -13,6 +13,7 @@ mod ensure;
 pub(crate) mod failure;
 pub mod login;
 mod manifests;
+mod pages;
 mod pieces;
 mod proxies;
 mod referrers;

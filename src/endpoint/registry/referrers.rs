@@ -3,22 +3,26 @@
 
 use std::collections::BTreeSet;
 
-use reqwest::header::{ACCEPT, HeaderValue};
-use reqwest::{Method, Url};
+use reqwest::Method;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 
 use super::Repository;
-use super::request::Reply;
-use super::tags::next_page;
+use super::pages::Pages;
+use super::request::{Call, Reply};
 use crate::endpoint::{Had, Listed, Listing, Naming, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Side};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, media_type};
 use crate::image::referrers::{MOST, Types, list_tag, merge};
+use crate::printable::excerpt;
 use crate::select::is_digest_tag;
 
 /// How often a list is written before its other writers have won.
 const TRIES: usize = 5;
+
+/// How much of a media type goes into a message.
+const LONGEST_TYPE: usize = 100;
 
 /// What the API says.
 enum Answer {
@@ -87,37 +91,28 @@ impl Repository {
         if let Some(only) = types.only() {
             call.url.query_pairs_mut().append_pair("artifactType", only);
         }
-        let mut found = Vec::new();
-        let mut pages: BTreeSet<Url> = BTreeSet::new();
-        while pages.insert(call.url.clone()) {
+        let (mut found, mut pages) = (Vec::new(), Pages::default());
+        let first = call.url.clone();
+        loop {
             let reply = self.small(call.clone()).await?;
+            let is_first = call.url == first;
             match reply.status.as_u16() {
-                404 | 405 | 501 if pages.len() == 1 => return Ok(Answer::NoApi),
-                400 if pages.len() == 1 => return Ok(Answer::Unknown),
-                _ if pages.len() == 1 && reply.is_absent(side) => return Ok(Answer::Unknown),
+                404 | 405 | 501 if is_first => return Ok(Answer::NoApi),
+                400 if is_first => return Ok(Answer::Unknown),
+                _ if is_first && reply.is_absent(side) => return Ok(Answer::Unknown),
                 _ if !reply.status.is_success() => return Err(self.error_of(&reply, &call)),
                 _ => {}
             }
-            let page = Manifest::parse(reply.body.clone(), Some(media_type::OCI_INDEX));
-            let page = page.ok().filter(Manifest::is_index).ok_or_else(|| {
-                call.error(Kind::Protocol)
-                    .because("the answer is no index of referrers")
-            })?;
-            found.extend_from_slice(page.entries());
+            found.extend_from_slice(listed_by(&reply, &call)?.entries());
             if found.len() > MOST {
                 let cause = format!("there are more than {MOST}");
                 return Err(call.error(Kind::InvalidManifest).because(cause));
             }
-            let Some(next) = next_page(&reply.headers, &reply.url) else {
-                break;
-            };
-            if next.origin() != call.url.origin() {
-                let cause = "the next page is on another host";
-                return Err(call.error(Kind::Protocol).because(cause));
+            match pages.turn(&call, &reply)? {
+                Some(next) => call.url = next,
+                None => return Ok(Answer::Referrers(found)),
             }
-            call.url = next;
         }
-        Ok(Answer::Referrers(found))
     }
 
     /// What the list says that stands in for the API.
@@ -253,6 +248,25 @@ impl Repository {
 /// Whether the registry has entered what was put among the referrers of its subject.
 fn acknowledges(reply: &Reply) -> bool {
     reply.headers.contains_key("oci-subject")
+}
+
+/// The index of referrers that `reply` is.
+fn listed_by(reply: &Reply, call: &Call) -> Result<Manifest> {
+    let index = Manifest::parse(reply.body.clone(), Some(media_type::OCI_INDEX));
+    let why = match index {
+        Ok(index) if index.is_index() => return Ok(index),
+        Ok(other) => format!("it is of the type {}", other.media_type),
+        Err(error) => error.cause().to_owned(),
+    };
+    let kind = reply.headers.get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok());
+    let kind = excerpt(kind.unwrap_or("of no type"), LONGEST_TYPE);
+    let (status, path) = (reply.status.as_u16(), call.url.path());
+    let cause =
+        format!("the answer to GET {path} ({status}, {kind}) is no index of referrers: {why}");
+    Err(call.error(Kind::Protocol).because(cause).hint(
+        "a registry without the referrers API answers 404, and its sha256-<hex> tags are read then; whoever runs this one, or a proxy in front of it, has to mend that answer; without --referrers nothing is asked",
+    ))
 }
 
 fn digest_tags(tags: &[String]) -> BTreeSet<String> {

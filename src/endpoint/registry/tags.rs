@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use reqwest::header::{HeaderMap, LINK};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::Repository;
+use super::pages::Pages;
 use crate::error::{Kind, Result};
 use crate::event::Event;
 use crate::printable::plural;
@@ -48,10 +48,9 @@ impl Repository {
             .query_pairs_mut()
             .append_pair("n", &PAGE.to_string());
         let first = call.url.clone();
-        let mut found = BTreeSet::new();
-        let mut asked = BTreeSet::new();
+        let (mut found, mut pages) = (BTreeSet::new(), Pages::default());
         let mut linked = false;
-        while asked.insert(call.url.to_string()) {
+        loop {
             let reply = self.small(call.clone()).await?;
             // Behind the last tag some registries answer 404.
             if reply.status.as_u16() == 404 && !found.is_empty() {
@@ -68,20 +67,19 @@ impl Repository {
             let last = tags.last().cloned();
             let cut = tags.len() == PAGE;
             found.extend(tags);
-            if let Some(next) = next_page(&reply.headers, &reply.url) {
-                if next.origin() != first.origin() {
-                    return Err(call
-                        .error(Kind::Protocol)
-                        .because("the next page is on another host"));
-                }
+            if let Some(next) = pages.turn(&call, &reply)? {
                 linked = true;
                 call.url = next;
-            } else {
-                let Some(last) = last.filter(|_| !linked && cut) else {
-                    break;
-                };
-                call.url = first.clone();
-                call.url.query_pairs_mut().append_pair("last", &last);
+                continue;
+            }
+            let Some(last) = last.filter(|_| !linked && cut) else {
+                break;
+            };
+            call.url = first.clone();
+            call.url.query_pairs_mut().append_pair("last", &last);
+            // Who ignores `last` has said everything.
+            if pages.has(&call.url) {
+                break;
             }
         }
         Ok(self.usable(found))
@@ -105,83 +103,5 @@ impl Repository {
             self.backoff.events.send(Event::Warning(warning));
         }
         tags
-    }
-}
-
-/// The URL of `Link: <URL>; rel="next"` (RFC 8288), also with an unquoted `rel`.
-pub(super) fn next_page(headers: &HeaderMap, url: &Url) -> Option<Url> {
-    let values = headers
-        .get_all(LINK)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(links)
-        .find(|(_, is_next)| *is_next)
-        .and_then(|(target, _)| url.join(target).ok())
-}
-
-/// Each target of a `Link` header, and whether it is the next page.
-fn links(header: &str) -> Vec<(&str, bool)> {
-    let mut found = Vec::new();
-    let mut rest = header;
-    while let Some((_, after)) = rest.split_once('<') {
-        let Some((target, parameters)) = after.split_once('>') else {
-            break;
-        };
-        let end = parameters.find('<').unwrap_or(parameters.len());
-        let (own, next) = parameters.split_at(end);
-        let is_next = own.split([';', ',']).any(|parameter| {
-            parameter.split_once('=').is_some_and(|(name, value)| {
-                let value = value.trim().trim_matches('"');
-                name.trim().eq_ignore_ascii_case("rel")
-                    && value
-                        .split_whitespace()
-                        .any(|relation| relation.eq_ignore_ascii_case("next"))
-            })
-        });
-        found.push((target, is_next));
-        rest = next;
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_as_registries_write_them() {
-        let url = Url::parse("https://h.io/v2/a/tags/list?n=2").expect("url");
-        for (header, next) in [
-            (
-                r#"</v2/a/tags/list?last=b&n=2>; rel="next""#,
-                Some("https://h.io/v2/a/tags/list?last=b&n=2"),
-            ),
-            (
-                "</v2/a/tags/list?last=b>; rel=next",
-                Some("https://h.io/v2/a/tags/list?last=b"),
-            ),
-            (
-                r#"<?last=b>;rel="NEXT""#,
-                Some("https://h.io/v2/a/tags/list?last=b"),
-            ),
-            (r#"<https://o.io/x>; rel="next""#, Some("https://o.io/x")),
-            (
-                r#"<a>; rel="prev", <b>; rel="next""#,
-                Some("https://h.io/v2/a/tags/b"),
-            ),
-            (r#"<a>; rel="prev""#, None),
-            ("<a", None),
-            ("", None),
-        ] {
-            let headers = HeaderMap::from_iter([(LINK, header.parse().expect("header"))]);
-            assert_eq!(
-                next_page(&headers, &url)
-                    .map(|url| url.to_string())
-                    .as_deref(),
-                next,
-                "{header}"
-            );
-        }
     }
 }

@@ -1,12 +1,13 @@
 //! What refers to images as nobody should write it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{SBOM, copied, counts, listed, single, with};
+use crate::support::barge::copy;
 use crate::support::content::OCI_INDEX;
 use crate::support::image::{Artifact, Bundle, Image, list_of, list_tag, push};
 use crate::support::registry::{FakeRegistry, Referrers};
-use crate::support::wire::{Answer, Fault};
+use crate::support::wire::{Answer, Fault, Request};
 
 fn pair(api: Referrers) -> (FakeRegistry, FakeRegistry, Image) {
     let (source, destination, image) = (with(api), with(Referrers::Absent), single());
@@ -201,19 +202,87 @@ fn an_index_can_be_an_artifact() {
     }
 }
 
+/// The error of a copy whose source answers so where it is asked for referrers.
+fn refused(answer: &Answer) -> Value {
+    let (source, destination, _) = pair(Referrers::Served);
+    let asks = |request: &Request| request.is("GET", "/referrers/");
+    source.fail(9, asks, Fault::Status(answer.clone()));
+    let error = copied(&source, &destination).exits(1).tag("1")["error"].clone();
+    assert_eq!(error["kind"], "protocol", "{error}");
+    assert_eq!(destination.store.tag("y", "1"), None);
+    error
+}
+
 #[test]
 fn answers_that_are_no_lists_fail() {
-    let away = Answer::new(200)
-        .body(OCI_INDEX, r#"{"schemaVersion":2,"manifests":[]}"#)
-        .header("Link", "<http://127.0.0.1:1/v2/x>; rel=\"next\"");
-    for answer in [Answer::new(200).body("text/html", "<html>"), away] {
-        let (source, destination, _) = pair(Referrers::Served);
-        source.fail(
-            1,
-            |request| request.is("GET", "/referrers/"),
-            Fault::Status(answer),
-        );
-        let error = copied(&source, &destination).exits(1).tag("1")["error"].clone();
-        assert_eq!(error["kind"], "protocol", "{error}");
+    let image = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#;
+    for (kind, body) in [
+        ("text/html", "<html>"),
+        ("application/json", "{}"),
+        (OCI_INDEX, "{"),
+        (OCI_INDEX, ""),
+        (OCI_INDEX, "null"),
+        (OCI_INDEX, r#"{"schemaVersion":2,"manifests":{}}"#),
+        (OCI_INDEX, r#"{"schemaVersion":2,"manifests":[{}]}"#),
+        (OCI_INDEX, image),
+    ] {
+        let error = refused(&Answer::new(200).body(kind, body));
+        let path = format!("/v2/x/referrers/{}", single().digest());
+        for part in [&path, kind, "is no index of referrers"] {
+            let said = error["message"].to_string();
+            assert!(said.contains(part), "{body}: {error}");
+        }
+        assert!(error["hint"].to_string().contains("404"), "{body}: {error}");
     }
+}
+
+/// Go writes an empty list so.
+#[test]
+fn a_list_that_is_null_is_empty() {
+    let (source, destination, _) = pair(Referrers::Served);
+    let null = Answer::new(200).body(OCI_INDEX, r#"{"schemaVersion":2,"manifests":null}"#);
+    let asks = |request: &Request| request.is("GET", "/referrers/");
+    source.fail(9, asks, Fault::Status(null));
+    let output = copied(&source, &destination).exits(0);
+    assert_eq!(counts(&output, "1"), json!({"copied": 0, "existing": 0}));
+}
+
+#[test]
+fn pages_that_lead_nowhere_fail() {
+    let path = format!("/v2/x/referrers/{}", single().digest());
+    for (next, why) in [
+        ("http://127.0.0.1:1/v2/x", "is on another host"),
+        (path.as_str(), "is one that came before"),
+        ("http://[", "is no address"),
+    ] {
+        let list = Answer::new(200)
+            .body(OCI_INDEX, r#"{"schemaVersion":2,"manifests":[]}"#)
+            .header("Link", format!("<{next}>; rel=\"next\""));
+        let error = refused(&list);
+        assert!(error["message"].to_string().contains(why), "{error}");
+        assert!(error["hint"].to_string().contains("Link"), "{error}");
+        let (source, destination, _) = pair(Referrers::Served);
+        let tags = Answer::new(200)
+            .body("application/json", r#"{"name":"x","tags":["1"]}"#)
+            .header("Link", list_of_tags(next));
+        let asks = |request: &Request| request.is("GET", "/tags/list");
+        source.fail(9, asks, Fault::Status(tags));
+        let (from, to) = (source.reference("x"), destination.reference("y"));
+        let report = copy(&["--all-tags"], &from, &to).exits(1).json();
+        let error = &report["error"];
+        assert_eq!(error["kind"], "protocol", "{report}");
+        assert!(error["message"].to_string().contains(why), "{report}");
+        assert!(error["hint"].to_string().contains("Link"), "{report}");
+        assert!(source.count(asks) <= 2, "{next}");
+    }
+}
+
+/// The same link, of the list of tags where it leads back.
+fn list_of_tags(next: &str) -> String {
+    let next = if next.starts_with('/') {
+        "/v2/x/tags/list?n=1000"
+    } else {
+        next
+    };
+    format!("<{next}>; rel=next")
 }

@@ -1,0 +1,124 @@
+//! The pages of a list (distribution-spec, "Listing Tags", "Listing Referrers"): each leads to the next by a `Link`
+//! (RFC 8288). A list whose end cannot be found is an error: what is behind would be lost in silence.
+
+use std::collections::BTreeSet;
+
+use reqwest::Url;
+use reqwest::header::{HeaderMap, LINK};
+
+use super::request::{Call, Reply};
+use crate::error::{Kind, Result};
+
+/// More pages have no end.
+const MOST: usize = 10_000;
+
+/// The pages of one list that were read.
+#[derive(Debug, Default)]
+pub(super) struct Pages(BTreeSet<Url>);
+
+impl Pages {
+    /// Whether `page` was read.
+    pub(super) fn has(&self, page: &Url) -> bool {
+        self.0.contains(page)
+    }
+
+    /// The page behind the one that `reply` answered `call` with; `None`: that was the last.
+    ///
+    /// # Errors
+    ///
+    /// `protocol` where the next page is one that was read, or none that can be asked for.
+    pub(super) fn turn(&mut self, call: &Call, reply: &Reply) -> Result<Option<Url>> {
+        self.0.insert(call.url.clone());
+        let Some(target) = next_target(&reply.headers) else {
+            return Ok(None);
+        };
+        let cause = match reply.url.join(target) {
+            Err(why) => format!("is no address ({why})"),
+            Ok(next) if next.origin() != call.url.origin() => "is on another host".to_owned(),
+            Ok(next) if self.has(&next) => "is one that came before".to_owned(),
+            Ok(_) if self.0.len() >= MOST => format!("comes behind {MOST} others"),
+            Ok(next) => return Ok(Some(next)),
+        };
+        Err(call
+            .error(Kind::Protocol)
+            .because(format!("the next page {cause}, so the list has no end"))
+            .hint(
+                "its registry, or a proxy in front of it, has to mend the Link header of its lists",
+            ))
+    }
+}
+
+/// The target of `Link: <TARGET>; rel="next"`, also with an unquoted `rel`.
+fn next_target(headers: &HeaderMap) -> Option<&str> {
+    let values = headers.get_all(LINK).iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    let mut links = values.flat_map(links);
+    let next = links.find(|(_, is_next)| *is_next);
+    next.map(|(target, _)| target)
+}
+
+/// Each target of a `Link` header, and whether it is the next page.
+fn links(header: &str) -> Vec<(&str, bool)> {
+    let mut found = Vec::new();
+    let mut rest = header;
+    while let Some((_, after)) = rest.split_once('<') {
+        let Some((target, parameters)) = after.split_once('>') else {
+            break;
+        };
+        let end = parameters.find('<').unwrap_or(parameters.len());
+        let (own, next) = parameters.split_at(end);
+        let is_next = own.split([';', ',']).any(|parameter| {
+            parameter.split_once('=').is_some_and(|(name, value)| {
+                let value = value.trim().trim_matches('"');
+                name.trim().eq_ignore_ascii_case("rel")
+                    && value
+                        .split_whitespace()
+                        .any(|relation| relation.eq_ignore_ascii_case("next"))
+            })
+        });
+        found.push((target, is_next));
+        rest = next;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_as_registries_write_them() {
+        let url = Url::parse("https://h.io/v2/a/tags/list?n=2").expect("url");
+        for (header, next) in [
+            (
+                r#"</v2/a/tags/list?last=b&n=2>; rel="next""#,
+                Some("https://h.io/v2/a/tags/list?last=b&n=2"),
+            ),
+            (
+                "</v2/a/tags/list?last=b>; rel=next",
+                Some("https://h.io/v2/a/tags/list?last=b"),
+            ),
+            (
+                r#"<?last=b>;rel="NEXT""#,
+                Some("https://h.io/v2/a/tags/list?last=b"),
+            ),
+            (r#"<https://o.io/x>; rel="next""#, Some("https://o.io/x")),
+            (
+                r#"<a>; rel="prev", <b>; rel="next""#,
+                Some("https://h.io/v2/a/tags/b"),
+            ),
+            (r#"<a>; rel="prev""#, None),
+            ("<a", None),
+            ("<http://[>; rel=next", None),
+            ("", None),
+        ] {
+            let headers = HeaderMap::from_iter([(LINK, header.parse().expect("header"))]);
+            let target = next_target(&headers).and_then(|target| url.join(target).ok());
+            assert_eq!(
+                target.map(|url| url.to_string()).as_deref(),
+                next,
+                "{header}"
+            );
+        }
+    }
+}
