@@ -155,7 +155,7 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -l recheck -d 'How far
 children\t'Its wanted children, where the index is the source\'s own'
 blobs\t'Every blob of them too: repairs a damaged mirror'"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l have -d 'Leave out of the oci-archive what barge inventory lists; - is stdin' -r -F
-complete -c barge -n "__fish_barge_using_subcommand copy" -l referrers -d 'What refers to images too: signatures, SBOMs; of some types: =TYPE[,TYPE...]' -r
+complete -c barge -n "__fish_barge_using_subcommand copy" -l referrers -d 'Include what refers to images: signatures, SBOMs; =TYPE[,TYPE...]: only such' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-creds -d 'User and password for the source' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-creds-file -d 'A file with USER:PASS for the source; - is standard input' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-registry-token -d 'A bearer token for the source' -r
@@ -204,7 +204,7 @@ complete -c barge -n "__fish_barge_using_subcommand verify" -l against -d 'Compa
 complete -c barge -n "__fish_barge_using_subcommand verify" -s j -l jobs -d 'Blobs that --deep reads at once' -r
 complete -c barge -n "__fish_barge_using_subcommand verify" -l arch -l platform -d 'Platforms that have to be whole: arm64, linux/arm64, arm/v7' -r
 complete -c barge -n "__fish_barge_using_subcommand verify" -l require-arch -d 'A platform that every tag has to have' -r
-complete -c barge -n "__fish_barge_using_subcommand verify" -l referrers -d 'What refers to images too: signatures, SBOMs; of some types: =TYPE[,TYPE...]' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l referrers -d 'Include what refers to images: signatures, SBOMs; =TYPE[,TYPE...]: only such' -r
 complete -c barge -n "__fish_barge_using_subcommand verify" -l tags -d 'Tags that match as a whole' -r
 complete -c barge -n "__fish_barge_using_subcommand verify" -l exclude-tags -d 'Tags to leave out' -r
 complete -c barge -n "__fish_barge_using_subcommand verify" -l tag-glob -d 'Tags that match: latest,3.[789].?,*-slim' -r

@@ -6,7 +6,7 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Signatures")]
 pub struct ReferrerArgs {
-    /// What refers to images too: signatures, SBOMs; of some types: =TYPE[,TYPE...]
+    /// Include what refers to images: signatures, SBOMs; =TYPE[,TYPE...]: only such
     #[arg(
         long,
         value_name = "TYPES",
