@@ -18,13 +18,14 @@ impl Signals {
     pub(super) fn listen() -> Self {
         let (stop, first) = (Stop::default(), Arc::new(OnceLock::new()));
         let (cancel, came) = (stop.clone(), Arc::clone(&first));
-        let task = tokio::spawn(hear(move |signal| {
+        let heard = move |signal| {
             if came.set(signal).is_ok() {
                 cancel.soon.cancel();
             } else {
                 cancel.now.cancel();
             }
-        }));
+        };
+        let task = tokio::spawn(hear(heard));
         Self { stop, first, task }
     }
 
@@ -40,21 +41,25 @@ impl Drop for Signals {
     }
 }
 
+/// Hears signals as soon as this returns, and tells them as long as it is polled.
 #[cfg(unix)]
-async fn hear(heard: impl Fn(Signal)) {
+fn hear(heard: impl Fn(Signal)) -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
+    let streams = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
-    ) else {
+    );
+    async move {
         // Without handlers a signal ends the process, which is what it would do by itself.
-        return;
-    };
-    loop {
-        heard(tokio::select! {
-            _ = interrupt.recv() => Signal::Interrupt,
-            _ = terminate.recv() => Signal::Terminate,
-        });
+        let (Ok(mut interrupt), Ok(mut terminate)) = streams else {
+            return;
+        };
+        loop {
+            heard(tokio::select! {
+                _ = interrupt.recv() => Signal::Interrupt,
+                _ = terminate.recv() => Signal::Terminate,
+            });
+        }
     }
 }
 
