@@ -90,6 +90,7 @@ impl Opening<'_> {
             };
             self.error(kind).because(error)
         };
+        tracing::info!("opening {}", self.name);
         let mut file = open(self.path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {

@@ -1,6 +1,5 @@
 //! Writing an archive: every blob has its place before it comes, so several come at once, each to its own.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +17,6 @@ use crate::endpoint::transfer::{self, Start, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
 use crate::image::manifest::Descriptor;
-use crate::reference::STANDARD;
 
 /// An archive that is being written; dropped before it is finished, it never was.
 #[derive(Debug)]
@@ -51,12 +49,8 @@ impl OciArchive {
         let name = self.to_string();
         let failed = |error: io::Error| failed(&name, &error);
         let sink = if self.is_stream() {
-            let file = if self.path.as_os_str() == STANDARD {
-                standard_output()
-            } else {
-                File::options().write(true).open(&self.path)
-            };
-            Sink::Pipe(Arc::new(Pipe::new(file.map_err(failed)?)))
+            let pipe = Pipe::open(&self.path).await;
+            Sink::Pipe(Arc::new(pipe.map_err(failed)?))
         } else {
             let (path, length) = (self.path.clone(), places.length);
             let partial = tokio::task::spawn_blocking(move || Partial::create(&path, length));
@@ -223,16 +217,4 @@ pub(super) fn failed(name: &str, error: &io::Error) -> Error {
     Error::new(Kind::LocalIo, "write", name)
         .because(error)
         .hitting_all()
-}
-
-#[cfg(unix)]
-fn standard_output() -> io::Result<File> {
-    use std::os::fd::AsFd as _;
-    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
-}
-
-#[cfg(windows)]
-fn standard_output() -> io::Result<File> {
-    use std::os::windows::io::AsHandle as _;
-    Ok(io::stdout().as_handle().try_clone_to_owned()?.into())
 }

@@ -40,9 +40,17 @@ impl Ready {
 impl Export<'_, OciArchive> {
     /// Writes the archive; an error is every tag's.
     pub(super) async fn write(&mut self, cancelled: &CancellationToken) -> Result<()> {
-        if cancelled.is_cancelled() {
-            return Err(interrupted());
+        // A pipe that nobody reads is never open, and never takes what is written.
+        let filled = cancelled.run_until_cancelled(self.fill()).await;
+        match filled.unwrap_or_else(|| Err(interrupted()))? {
+            Some(writer) => writer.finish().await,
+            None => Ok(()),
         }
+    }
+
+    /// All but the end of the archive; nothing where nothing is to be written, and where a stream had its
+    /// end.
+    async fn fill(&mut self) -> Result<Option<Writer>> {
         for (ready, failed) in self.ready.iter().zip(&mut self.failed) {
             *failed = self.archive.check_owner(&ready.incoming()).await.err();
         }
@@ -50,28 +58,30 @@ impl Export<'_, OciArchive> {
         let changes = |(ready, failed): (&Ready, &Option<Error>)| failed.is_none() && ready.changes;
         let any = self.ready.iter().zip(&self.failed).any(changes);
         if !any || self.shared.settings.run == Run::Dry || self.is_off() {
-            return Ok(());
+            return Ok(None);
         }
         let listing = self.listing().await?;
         let writer = self.archive.write(&listing, self.shared.settings.jobs);
         let mut writer = Arc::new(writer.await?);
         let tags = self.alive();
         let all: Vec<usize> = (0..listing.blobs.len()).collect();
-        let moved = cancelled.run_until_cancelled(self.bring(&writer, &listing, &all));
-        moved.await.unwrap_or_else(|| Err(interrupted()))?;
+        self.bring(&writer, &listing, &all).await?;
         if self.alive() == 0 || self.is_off() {
-            return Ok(());
+            return Ok(None);
         }
         if self.alive() < tags {
             self.count().await?;
             let kept = self.listing().await?;
             let sole = Arc::get_mut(&mut writer).ok_or_else(still_written)?;
             let missing = sole.keep(&kept).await?;
-            let moved = cancelled.run_until_cancelled(self.bring(&writer, &kept, &missing));
-            moved.await.unwrap_or_else(|| Err(interrupted()))?;
+            self.bring(&writer, &kept, &missing).await?;
         }
         let writer = Arc::into_inner(writer).ok_or_else(still_written)?;
-        writer.finish().await
+        if writer.is_stream() {
+            writer.finish().await?;
+            return Ok(None);
+        }
+        Ok(Some(writer))
     }
 
     /// What the archive holds with every tag that has not failed.
