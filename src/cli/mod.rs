@@ -77,7 +77,8 @@ Examples:
 References:
   docker://HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]   a registry
   oci:PATH[:REF], oci:PATH@DIGEST                  an OCI image layout
-  oci-archive:PATH[:REF]                           the same in one tar file
+  oci-archive:PATH[:REF]                           the same in one tar file;
+                  PATH - is a stream, all or nothing: a blob that fails ends it
   docker-archive:PATH[:NAME[:TAG]]                 what docker save writes, and
                   docker load and podman load read; it has one platform of an
                   image, and digests of its own: the summary has the image ID

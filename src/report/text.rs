@@ -259,6 +259,17 @@ fn problems(text: &mut String, summary: &Summary) {
             );
         }
     }
+    undone(text, &summary.tags);
+}
+
+/// Why tags are undone where they have a reason of their own, which is the same for all.
+fn undone(text: &mut String, tags: &[TagOutcome]) {
+    let undone = tags.iter().filter(|tag| tag.status == Status::RolledBack);
+    let mut reasons = undone.filter_map(|tag| tag.error.as_ref());
+    if let Some(reason) = reasons.next() {
+        let count = plural(reasons.count() + 1, "other tag");
+        line(text, &format!("{count}: {}", error(reason)));
+    }
 }
 
 /// `  missing blob sha256:… (12 MB) of v1, v2`.

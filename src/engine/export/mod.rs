@@ -117,6 +117,8 @@ struct Export<'a, A> {
     failed: Vec<Option<Error>>,
     /// Whether a tag failed before it was ready.
     others_failed: bool,
+    /// Whether what went out cannot become an archive any more.
+    is_abandoned: bool,
 }
 
 impl<'a, A> Export<'a, A> {
@@ -127,13 +129,14 @@ impl<'a, A> Export<'a, A> {
             failed: ready.iter().map(|_| None).collect(),
             ready,
             others_failed: failed,
+            is_abandoned: false,
         }
     }
 
     /// Whether nothing is written, since not everything can be.
     fn is_off(&self) -> bool {
         let failed = self.others_failed || self.alive() < self.ready.len();
-        self.shared.showing == Showing::Later && failed
+        self.is_abandoned || (self.shared.showing == Showing::Later && failed)
     }
 
     /// How many tags have not failed.
@@ -169,6 +172,8 @@ impl<'a, A> Export<'a, A> {
         if let Err(error) = written {
             self.fail_all(&error, cancelled);
         }
+        let abandoned = self.abandoned();
+        let is_off = self.is_off();
         let (run, showing) = (self.shared.settings.run, self.shared.showing);
         let ended = |(mut ready, failed): (Ready, Option<Error>)| {
             let changes = ready.changes;
@@ -176,9 +181,13 @@ impl<'a, A> Export<'a, A> {
                 let before = ready.tag.there.as_ref().map(|head| head.digest.clone());
                 ready.tag.outcome.previous_digest = before;
             }
-            if failed.is_some() {
+            if failed.is_some() || (is_off && run == Run::Real) {
                 // Nothing of it is in the archive.
                 *ready.tag.tally() = Tally::default();
+            }
+            if failed.is_none() && abandoned.is_some() {
+                ready.tag.outcome.error.clone_from(&abandoned);
+                return ready.tag.end(Ok(Status::RolledBack));
             }
             ready.tag.end(match (failed, changes, run) {
                 (Some(error), _, _) => Err(error),
@@ -188,6 +197,23 @@ impl<'a, A> Export<'a, A> {
             })
         };
         self.ready.into_iter().zip(self.failed).map(ended).collect()
+    }
+
+    /// Why tags that did not fail themselves are not in a stream.
+    fn abandoned(&self) -> Option<Error> {
+        if !self.is_abandoned {
+            return None;
+        }
+        let tags = self.ready.iter().zip(&self.failed);
+        let failed = tags.filter(|(_, failed)| failed.is_some());
+        let names: Vec<&str> = failed.map(|(ready, _)| &*ready.tag.job.name).collect();
+        let names = names.join(", ");
+        let cause = format!("the stream was abandoned because {names} failed");
+        let hint = format!(
+            "a stream is all or nothing: leave {names} out (--exclude-tags), or write to a file, where the others are kept"
+        );
+        let error = Error::new(Kind::Unsupported, "write", &self.shared.destination);
+        Some(error.because(cause).hint(hint))
     }
 }
 

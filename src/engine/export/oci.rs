@@ -145,8 +145,8 @@ impl Export<'_, OciArchive> {
         Ok(())
     }
 
-    /// Brings the blobs of these places. One that fails fails the tags that need it; where its bytes are
-    /// out already, or nothing but the archive itself needs it, all.
+    /// Brings the blobs of these places. One that fails fails the tags that need it, or all where nothing
+    /// but the archive itself needs it. A stream, from which it cannot be left out, ends there.
     async fn bring(
         &mut self,
         writer: &Arc<Writer>,
@@ -187,10 +187,12 @@ impl Export<'_, OciArchive> {
             })?;
             if let Err((digest, error)) = ended {
                 match users.get(&digest) {
-                    Some(users) if !writer.is_stream() && !error.hits_all() => {
-                        self.fail(users, &error);
-                    }
+                    Some(users) if !error.hits_all() => self.fail(users, &error),
                     _ => return Err(error),
+                }
+                if writer.is_stream() {
+                    self.is_abandoned = true;
+                    return Ok(());
                 }
             }
         }

@@ -6,6 +6,7 @@ mod existing;
 mod hostile;
 mod memory;
 mod peers;
+mod pipes;
 mod read;
 mod save;
 mod trouble;

@@ -360,6 +360,7 @@ fn under_rollback_all_tags_come_into_it_or_none() {
         let of = |tag: usize| report["tags"][tag]["status"].clone();
         let expected = ["rolled-back", "failed", "rolled-back"];
         assert_eq!([of(0), of(1), of(2)], expected);
+        assert_eq!(report["totals"]["bytes"], json!(0), "nothing is kept");
         assert!(names(directory.path()).is_empty());
         source.behave();
     }
