@@ -82,6 +82,7 @@ References:
   docker-archive:PATH[:NAME[:TAG]]                 what docker save writes, and
                   docker load and podman load read; it has one platform of an
                   image, and digests of its own: the summary has the image ID
+With tag options, a SOURCE file may name one repository: PATH:localhost/app
 
 Exit codes: 0 all tags copied or current, 1 none, 2 usage error, 3 some failed,
 4 rolled back, 5 rolled back but for tags that are named, 130 and 143

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::files;
 use super::inventory;
 use super::listener::{self, Listener};
+use super::names;
 use super::signals::Signals;
 use super::{Code, print, unfinished};
 use crate::cli::Form;
@@ -18,7 +19,7 @@ use crate::inventory::Inventory;
 use crate::inventory::difference::{Origin, Without};
 use crate::options;
 use crate::printable::plural;
-use crate::reference::Reference;
+use crate::reference::{Reference, tag_of};
 use crate::report::summary::{Asked, AskedFor, DigestsOf, End, Summary};
 use crate::report::{self, json, text};
 use crate::request::CopyRequest;
@@ -130,12 +131,12 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
     let tags = match &request.selection {
         None => vec![one_tag(request, &source).await?],
         Some(selection) => {
-            let all = source.tags().await?;
+            let all = names::all(&source, &request.source).await?;
             let selected = selection.select(&all);
             if selected.is_empty() {
                 return Err(nothing_selected(&request.source, all.len()));
             }
-            selected.into_iter().map(|name| same_tag(name)).collect()
+            names::jobs(&selected, (&request.source, &request.destination))?
         }
     };
     let open = |reference: &Reference| {
@@ -207,16 +208,6 @@ pub(super) fn nothing_selected(source: &Reference, looked_at: usize) -> Error {
         .hint("`barge list-tags` with the same tag options shows what they select")
 }
 
-fn same_tag(name: &str) -> TagJob {
-    TagJob {
-        source: Target::Tag(name.to_owned()),
-        destination: Target::Tag(name.to_owned()),
-        name: name.to_owned(),
-        destination_tag: None,
-        earlier: Earlier::Nothing,
-    }
-}
-
 /// The one image that the references name.
 async fn one_tag(request: &CopyRequest, source: &Endpoint) -> Result<TagJob> {
     let (target, name) = match (
@@ -225,12 +216,8 @@ async fn one_tag(request: &CopyRequest, source: &Endpoint) -> Result<TagJob> {
         request.source.digest(),
     ) {
         (_, tag, Some(digest)) => (Target::Digest(digest.clone()), tag.map(str::to_owned)),
-        (Reference::DockerArchive(_), Some(name), None) => {
-            // What an archive of docker has is NAME:TAG; elsewhere the tag alone is its name.
-            let tag = name.rsplit_once(':').map_or(name, |(_, tag)| tag);
-            (Target::Tag(name.to_owned()), Some(tag.to_owned()))
-        }
-        (_, Some(tag), None) => (Target::Tag(tag.to_owned()), Some(tag.to_owned())),
+        // In a file it may be a whole name.
+        (_, Some(name), None) => (Target::Tag(name.to_owned()), Some(tag_of(name).to_owned())),
         (Reference::Registry(_), None, None) => {
             (Target::Tag(DEFAULT_TAG.into()), Some(DEFAULT_TAG.into()))
         }
@@ -273,7 +260,10 @@ async fn only_image(
         return Err(Error::usage("the source names no image"));
     };
     Ok(match image.name {
-        Some(name) => (Target::Tag(name.clone()), Some(name)),
+        Some(name) => {
+            let tag = tag_of(&name).to_owned();
+            (Target::Tag(name), Some(tag))
+        }
         None if matches!(destination, Reference::Registry(_)) => {
             (Target::Digest(image.digest), Some(DEFAULT_TAG.into()))
         }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::listener::Listener;
+use super::names;
 use super::{Code, failed, print};
 use crate::cli::Form;
 use crate::endpoint::Endpoint;
@@ -48,7 +49,7 @@ async fn list(request: &ListTagsRequest, events: &Events) -> Result<Listed> {
         &request.repository,
         request.access.options(Side::Source, events),
     )?;
-    let all = endpoint.tags().await?;
+    let all = names::all(&endpoint, &request.repository).await?;
     let tags = request
         .selection
         .select(&all)

@@ -8,6 +8,7 @@ pub mod list_tags;
 mod listener;
 pub mod login;
 pub mod logout;
+mod names;
 mod prompt;
 mod referrers;
 mod signals;

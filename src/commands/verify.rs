@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::copy::{DEFAULT_TAG, nothing_selected};
 use super::listener::Listener;
+use super::names;
 use super::signals::Signals;
 use super::{Code, print};
 use crate::cli::Form;
@@ -12,7 +13,7 @@ use crate::engine::Stop;
 use crate::engine::verify::{self, Job, TagJob, Verified};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side};
-use crate::reference::Reference;
+use crate::reference::{Reference, tag_of};
 use crate::report::progress::Style;
 use crate::report::verify::{Effort, Verification, json, render};
 use crate::request::VerifyRequest;
@@ -92,16 +93,26 @@ async fn prepare(request: &VerifyRequest, events: &Events) -> Result<Job> {
         None => vec![one_tag(request, &place, source.as_ref()).await?],
         Some(selection) => {
             // A tag that the source has and the place lacks is what a comparison is to find.
-            let all = source.as_ref().unwrap_or(&place).tags().await?;
+            let looked_at = request.against.as_ref().unwrap_or(&request.reference);
+            let all = names::all(source.as_ref().unwrap_or(&place), looked_at).await?;
             let selected = selection.select(&all);
             if selected.is_empty() {
-                let looked_at = request.against.as_ref().unwrap_or(&request.reference);
                 return Err(nothing_selected(looked_at, all.len()));
             }
-            let job = |name: &String| TagJob {
-                name: name.clone(),
-                target: Target::Tag(name.clone()),
-                source: source.is_some().then(|| Target::Tag(name.clone())),
+            let held = if source.is_some() && place.is_local() {
+                place.tags().await?
+            } else {
+                Vec::new()
+            };
+            let job = |name: &String| {
+                // What a file calls by a whole name a copy has called by its tag.
+                let is_brought = source.is_some() && !held.contains(name);
+                let called = if is_brought { tag_of(name) } else { name };
+                TagJob {
+                    name: name.clone(),
+                    target: Target::Tag(called.to_owned()),
+                    source: source.is_some().then(|| Target::Tag(name.clone())),
+                }
             };
             selected.into_iter().map(job).collect()
         }

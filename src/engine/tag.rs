@@ -220,7 +220,10 @@ impl Tag {
             {
                 Err(Error::new(Kind::Unsupported, "copy", name)
                     .because("this REF cannot be a tag")
-                    .hint("copy it by itself and name its tag: oci:PATH:REF DESTINATION:TAG"))
+                    .hint(format!(
+                        "copy it by itself and name its tag: {} DESTINATION:TAG",
+                        self.source_name()
+                    )))
             }
             _ => Ok(()),
         }

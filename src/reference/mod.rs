@@ -7,11 +7,13 @@ mod misplaced;
 mod name;
 mod scope;
 mod typo;
+mod whole;
 
 use std::fmt;
 use std::path::PathBuf;
 
 pub use self::scope::RegistryScope;
+pub use self::whole::{repository_of, tag_of};
 use crate::error::{Error, Result};
 use crate::image::digest::Digest;
 

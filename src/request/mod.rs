@@ -243,7 +243,8 @@ impl ListTagsRequest {
 /// A reference that names no image, for `verb`.
 fn repository(text: &str, verb: &str) -> Result<Reference> {
     let repository = Reference::parse(text, Role::Source)?;
-    if repository.tag().is_some() || repository.digest().is_some() {
+    let is_repository = verb == "list-tags" && repository.repository_in_file().is_some();
+    if !is_repository && (repository.tag().is_some() || repository.digest().is_some()) {
         return Err(Error::usage(format!(
             "`{text}` names one image; {verb} takes a repository"
         )));
@@ -354,8 +355,10 @@ fn check_names(
         return Ok(());
     }
     let digest = source.digest().map(Digest::as_str);
+    let is_repository = source.repository_in_file().is_some();
+    let named = source.tag().filter(|_| !is_repository);
     for (role, place, name) in [
-        ("SOURCE", source, source.tag().or(digest)),
+        ("SOURCE", source, named.or(digest)),
         ("DESTINATION", destination, tag),
     ] {
         if let Some(name) = name {

@@ -84,7 +84,9 @@ fn refuse_names(references: [(&str, Option<&Reference>); 2]) -> Result<()> {
     for (role, reference) in references {
         let Some(reference) = reference else { continue };
         let digest = reference.digest().map(ToString::to_string);
-        if let Some(name) = reference.tag().map(str::to_owned).or(digest) {
+        let is_repository = reference.repository_in_file().is_some();
+        let named = reference.tag().filter(|_| !is_repository);
+        if let Some(name) = named.map(str::to_owned).or(digest) {
             return Err(Error::usage(format!(
                 "{role} names `{name}`, and the tag options select tags; leave one of them out"
             )));

@@ -12,6 +12,7 @@ use regex::Regex;
 
 use self::globs::split;
 use crate::error::{Error, Result};
+use crate::reference::tag_of;
 
 pub use self::globs::split_globs;
 
@@ -83,14 +84,17 @@ impl Selection {
         distinct.into_iter().collect()
     }
 
-    fn selects(&self, tag: &str) -> bool {
+    /// Whether it selects `name` by its tag, or, where it is a whole name, by that.
+    fn selects(&self, name: &str) -> bool {
+        let tag = tag_of(name);
+        let fits = |pattern: &Pattern| pattern.is_match(tag) || pattern.is_match(name);
         let ordinary = self.digest_tags || !is_digest_tag(tag);
         let included = self.all && ordinary
             || self
                 .include
                 .iter()
-                .any(|pattern| (ordinary || pattern.names_digest_tags) && pattern.is_match(tag));
-        included && !self.exclude.iter().any(|pattern| pattern.is_match(tag))
+                .any(|pattern| (ordinary || pattern.names_digest_tags) && fits(pattern));
+        included && !self.exclude.iter().any(fits)
     }
 }
 

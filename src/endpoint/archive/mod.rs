@@ -243,8 +243,7 @@ impl OciArchive {
     /// When the archive cannot be read.
     pub async fn repository(&self, target: &Target) -> Result<Option<String>> {
         let opened = self.opened().await?;
-        let repository = opened.and_then(|opened| opened.index.repository(target));
-        Ok(repository.map(str::to_owned))
+        Ok(opened.and_then(|opened| opened.index.repository(target)))
     }
 
     /// What the archive was made without, if anything.

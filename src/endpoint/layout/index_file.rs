@@ -15,7 +15,7 @@ use super::{sync_directory, write_whole};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
-use crate::reference::is_tag;
+use crate::reference::{is_tag, repository_of};
 use crate::select::is_digest_tag;
 
 const INDEX: &str = "index.json";
@@ -178,7 +178,7 @@ impl IndexFile {
     }
 
     /// The repository of the image that `target` names, where its entry tells.
-    pub(in crate::endpoint) fn repository(&self, target: &Target) -> Option<&str> {
+    pub(in crate::endpoint) fn repository(&self, target: &Target) -> Option<String> {
         let names = |entry: &&Entry| match target {
             Target::Tag(tag) => entry.name.as_ref() == Some(tag),
             Target::Digest(digest) => entry.descriptor.digest == *digest,
@@ -297,10 +297,13 @@ impl IndexFile {
 }
 
 impl Entry {
-    fn repository(&self) -> Option<&str> {
-        let name = self.descriptor.annotations.get(IMAGE_NAME)?;
-        let (repository, tag) = name.rsplit_once(':')?;
-        is_tag(tag).then_some(repository)
+    /// As containerd's name has it, else as its REF does where that is a whole name.
+    fn repository(&self) -> Option<String> {
+        let name = self.descriptor.annotations.get(IMAGE_NAME);
+        let Some((repository, tag)) = name.and_then(|name| name.rsplit_once(':')) else {
+            return repository_of(self.name.as_ref()?);
+        };
+        is_tag(tag).then(|| repository.to_owned())
     }
 
     fn parse(raw: Box<RawValue>) -> serde_json::Result<Self> {

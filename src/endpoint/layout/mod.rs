@@ -269,7 +269,7 @@ impl Layout {
     /// When the layout cannot be read.
     pub fn repository(&self, target: &Target) -> Result<Option<String>> {
         let index = self.index()?;
-        Ok(index.and_then(|index| index.repository(target).map(str::to_owned)))
+        Ok(index.and_then(|index| index.repository(target)))
     }
 
     fn index(&self) -> Result<Option<IndexFile>> {

@@ -11,6 +11,7 @@ mod read;
 mod save;
 mod trouble;
 mod unsaved;
+mod whole;
 mod write;
 
 use std::collections::BTreeSet;

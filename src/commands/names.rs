@@ -1,0 +1,82 @@
+//! What images of files are called where they go: REFs and names of `docker save` may be whole names, and a
+//! registry has tags.
+
+use std::collections::BTreeMap;
+
+use crate::endpoint::{Endpoint, Target};
+use crate::engine::{Earlier, TagJob};
+use crate::error::{Error, Kind, Result};
+use crate::reference::{Reference, repository_of, tag_of};
+
+/// The names that `reference` has at `place`; of one repository, where it names that.
+pub(super) async fn all(place: &Endpoint, reference: &Reference) -> Result<Vec<String>> {
+    let names = place.tags().await?;
+    let Some(wanted) = reference.repository_in_file() else {
+        return Ok(names);
+    };
+    let mut found = Vec::new();
+    for name in names {
+        let repository = place.repository(&Target::Tag(name.clone())).await?;
+        if repository.as_ref() == Some(&wanted) {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}
+
+/// The jobs that bring the images of these names from `source` to `destination`, each under its tag. Files
+/// can hold several of one tag by their whole names.
+///
+/// # Errors
+///
+/// `conflict` where several have the same tag and the destination can hold one.
+pub(super) fn jobs(
+    names: &[&String],
+    (source, destination): (&Reference, &Reference),
+) -> Result<Vec<TagJob>> {
+    let mut of_tag: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in names {
+        of_tag.entry(tag_of(name)).or_default().push(name);
+    }
+    let takes_whole = matches!(destination, Reference::Layout(_) | Reference::OciArchive(_));
+    let mut jobs = Vec::new();
+    for (tag, names) in of_tag {
+        match names.as_slice() {
+            [name] => jobs.push(job(name, tag)),
+            names if takes_whole => jobs.extend(names.iter().map(|name| job(name, name))),
+            names => return Err(same_tag(names, tag, source)),
+        }
+    }
+    Ok(jobs)
+}
+
+fn job(name: &str, tag: &str) -> TagJob {
+    TagJob {
+        source: Target::Tag(name.to_owned()),
+        destination: Target::Tag(tag.to_owned()),
+        name: name.to_owned(),
+        destination_tag: (tag != name).then(|| tag.to_owned()),
+        earlier: Earlier::Nothing,
+    }
+}
+
+fn same_tag(names: &[&str], tag: &str, source: &Reference) -> Error {
+    let place = source.place();
+    let repositories = names.iter().filter_map(|name| repository_of(name));
+    let choices: Vec<String> = repositories.map(|name| format!("{place}:{name}")).collect();
+    let cause = format!(
+        "{} of the selected images have the tag {tag}: {}",
+        names.len(),
+        names.join(", ")
+    );
+    let hint = match choices.as_slice() {
+        [] | [_] => "copy each by itself, to a tag of its own".to_owned(),
+        choices => format!(
+            "with the same tag options copy one repository at a time, each to its own: {}",
+            choices.join(" or ")
+        ),
+    };
+    Error::new(Kind::Conflict, "select tags of", source)
+        .because(cause)
+        .hint(hint)
+}
