@@ -244,7 +244,8 @@ pub struct TransferArgs {
     #[arg(long, value_name = "FILE")]
     pub have: Option<PathBuf>,
     /// Replace another repository's image of the same REF (layouts, OCI
-    /// archives); replace the whole file (docker-archive)
+    /// archives); write a compressed OCI archive plain; replace the whole
+    /// file (docker-archive)
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub force: bool,
 }

@@ -1,6 +1,8 @@
-//! What a copy may ask of its destination: a `docker-archive:` holds less than other places do, and only an
-//! `oci-archive:` leaves something out. A flag that cannot be kept is refused; a variable may be meant for
-//! other runs, so it is disregarded and told of.
+//! What a copy may ask of its destination, and what that can be called: a `docker-archive:` holds less than
+//! other places do, and only an `oci-archive:` leaves something out. A flag that cannot be kept is refused; a
+//! variable may be meant for other runs, so it is disregarded and told of.
+
+use std::ffi::OsStr;
 
 use std::path::Path;
 
@@ -71,21 +73,39 @@ pub(super) fn digests(arguments: &TransferArgs) -> Digests {
     }
 }
 
+/// Whether the name of a file says that it is compressed.
+fn says_packed(path: &Path) -> bool {
+    const ENDS: [&str; 10] = [
+        "gz", "tgz", "zst", "tzst", "zstd", "bz2", "tbz", "tbz2", "xz", "txz",
+    ];
+    let end = path.extension().and_then(OsStr::to_str);
+    end.is_some_and(|end| ENDS.iter().any(|known| known.eq_ignore_ascii_case(end)))
+}
+
 /// What the images are to be called in the archive, where `destination` is one and says so.
 ///
 /// # Errors
 ///
-/// A usage error for what such an archive can never hold.
+/// A usage error for what such an archive can never hold, or be.
 pub(super) fn check(
     destination: &Reference,
     (mode, wanted): (Mode, &Wanted),
     digests: Digests,
     referrers: Option<&Types>,
 ) -> Result<Option<RegistryReference>> {
+    let refused = |why: &str| Err(Error::usage(format!("`{destination}`: {why}")));
+    let file = match destination {
+        Reference::OciArchive(file) | Reference::DockerArchive(file) => file,
+        Reference::Registry(_) | Reference::Layout(_) => return Ok(None),
+    };
+    if says_packed(&file.path) {
+        return refused(
+            "archives are written as plain tar files, not compressed as this name says; end it in .tar, or compress the stream: barge copy … oci-archive:- | zstd > FILE",
+        );
+    }
     let Reference::DockerArchive(file) = destination else {
         return Ok(None);
     };
-    let refused = |why: &str| Err(Error::usage(format!("`{destination}`: {why}")));
     if file.path.as_os_str() == STANDARD {
         return refused(
             "the size of a layer is known when it is unpacked and stands before it, so this is no stream; name a file, or write oci-archive:-",

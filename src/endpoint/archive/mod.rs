@@ -25,12 +25,12 @@ use std::sync::Arc;
 use tokio::sync::{OnceCell, oneshot};
 
 use self::contents::{Contents, Span};
-use self::store::{Opening, Store};
+use self::store::{Opening, Packing, Store};
 use super::backoff::Backoff;
 use super::layout::attached::{Lists, understood};
 use super::layout::index_file::IndexFile;
 use super::layout::stored::Stored;
-use super::{BlobStream, Had, Head, Labels, Lent, Listed, Naming, OnlyImage, Target};
+use super::{BlobStream, Had, Head, Labels, Lent, Listed, Naming, OnlyImage, Overwrite, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
@@ -272,14 +272,21 @@ impl OciArchive {
         let Some(opened) = self.opened().await? else {
             return Ok(());
         };
+        let conflict = |why| Error::new(Kind::Conflict, "add to", self).because(why);
         let why = match (&opened.difference, &self.labels.without) {
             (Some(_), _) => "the archive there leaves out parts of its images",
             (None, Some(_)) => "there is an archive, and --have makes a new one",
-            (None, None) => return Ok(()),
+            (None, None) => {
+                let is_plain = opened.store.packing == Packing::None;
+                if is_plain || self.labels.overwrite == Overwrite::Always {
+                    return Ok(());
+                }
+                let why = "the archive there is compressed, and would become a plain tar file";
+                let hint = "name another file; --force writes this one plain, with what it holds";
+                return Err(conflict(why).hint(hint));
+            }
         };
-        Err(Error::new(Kind::Conflict, "add to", self)
-            .because(why)
-            .hint("name another file, or remove this one first"))
+        Err(conflict(why).hint("name another file, or remove this one first"))
     }
 
     /// Whether it is written from its beginning to its end, and nothing of it can be changed or read.

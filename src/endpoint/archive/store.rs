@@ -37,6 +37,8 @@ pub(in crate::endpoint) struct Store {
     length: u64,
     /// What was opened.
     pub(super) stamp: Stamp,
+    /// How that is compressed.
+    pub(super) packing: Packing,
     /// For errors.
     name: String,
 }
@@ -118,6 +120,7 @@ impl Opening<'_> {
             file,
             length,
             stamp: Stamp::of(&metadata),
+            packing,
             name: self.name.to_owned(),
         })
     }

@@ -85,6 +85,40 @@ fn a_file_that_is_no_archive_is_left_alone() {
 }
 
 #[test]
+fn a_compressed_archive_becomes_a_plain_one_only_by_force() {
+    let source = tagged([1, 2]);
+    let from = |seed: u64| source.reference(&format!("x:{seed}"));
+    let (_directory, archive) = place();
+    copy(&[], &from(1), &archive.reference("")).exits(0);
+    let plain = archive.bytes();
+    let packed = zstd::encode_all(&plain[..], 1).expect("packed");
+    std::fs::write(archive.path(), &packed).expect("written");
+    let output = copy(&[], &from(2), &archive.reference("")).exits(1);
+    let error = &output.json()["error"];
+    assert_eq!(error["kind"], "conflict", "{output:#?}");
+    assert!(output.stdout.contains("compressed"), "{output:#?}");
+    assert_eq!(archive.bytes(), packed);
+    copy(&["--force"], &from(2), &archive.reference("")).exits(0);
+    assert_eq!(archive.references(), ["1", "2"]);
+}
+
+#[test]
+fn a_name_that_says_compressed_is_refused() {
+    let source = tagged([1]);
+    let (directory, _) = place();
+    for name in ["a.tgz", "a.tar.gz", "a.tar.ZST", "a.tar.xz"] {
+        for transport in ["oci-archive", "docker-archive"] {
+            let path = directory.path().join(name);
+            let to = format!("{transport}:{}", path.display());
+            let output = copy(&[], &source.reference("x:1"), &to).exits(2);
+            assert!(output.stderr.contains("plain tar"), "{output:#?}");
+        }
+    }
+    assert!(names(directory.path()).is_empty());
+    assert_eq!(source.count(|_| true), 0);
+}
+
+#[test]
 fn another_repositorys_image_is_replaced_only_by_force() {
     let source = FakeRegistry::start();
     single(1).push_to(&source, "ours/a:1");
