@@ -18,6 +18,9 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Events;
 use crate::image::manifest::Descriptor;
 
+/// What to do where no file may be so large.
+const TOO_LARGE: &str = "FAT takes 4 GB a file, and `ulimit -f` may set less: write to another file system, or cut the stream, oci-archive:- | split -b 3G - app.tar.";
+
 /// An archive that is being written; dropped before it is finished, it never was.
 #[derive(Debug)]
 pub struct Writer {
@@ -214,7 +217,10 @@ pub(super) fn check_unchanged((path, name): (&Path, &str), before: Option<&Stamp
 
 /// An archive that cannot be written is no image more than another's.
 pub(super) fn failed(name: &str, error: &io::Error) -> Error {
-    Error::new(Kind::LocalIo, "write", name)
-        .because(error)
-        .hitting_all()
+    let failed = Error::new(Kind::LocalIo, "write", name).because(error);
+    let failed = match error.kind() {
+        io::ErrorKind::FileTooLarge => failed.hint(TOO_LARGE),
+        _ => failed,
+    };
+    failed.hitting_all()
 }

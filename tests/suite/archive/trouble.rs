@@ -102,6 +102,8 @@ fn a_disk_that_is_too_small_is_found_out_before_anything_is_fetched() {
     assert_eq!(output.json()["totals"]["bytes"], json!(0), "{output:#?}");
     for tag in output.json()["tags"].as_array().expect("tags") {
         assert_eq!(tag["error"]["kind"], "local-io", "{tag:#}");
+        let hint = tag["error"]["hint"].as_str().expect("a hint");
+        assert!(hint.contains("oci-archive:- | split"), "{tag:#}");
     }
     assert!(names(directory.path()).is_empty());
     assert_eq!(
