@@ -9,7 +9,7 @@ use crate::support::content::sha256;
 use crate::support::image::archive::Archive;
 use crate::support::image::{Attestations, Image, ImageSpec, Layer, MultiArch};
 use crate::support::registry::FakeRegistry;
-use crate::support::wire::{Fault, Request, times};
+use crate::support::wire::{Answer, Fault, Request, times};
 
 /// Three tags.
 fn source() -> FakeRegistry {
@@ -209,6 +209,25 @@ fn damaged_bytes_are_fetched_once_more_and_never_kept() {
     let output = save(&source, &archive).run().exits(3);
     assert_eq!(refusal(&output, "2").0, "digest-mismatch", "{output:#?}");
     assert_eq!(tags(&archive), "1\n3\n");
+}
+
+/// More than may wait to be unpacked, and wrong from its first byte: that it is damaged shows at its end.
+#[test]
+fn damage_that_cannot_be_unpacked_is_fetched_once_more() {
+    let source = FakeRegistry::start();
+    let layer = Layer::random(4, 6_000_000);
+    let spec = ImageSpec::new("linux", "arm64").layer(layer.clone());
+    spec.build().push_to(&source, "x:1");
+    let mut damaged = layer.bytes.to_vec();
+    damaged[..4].copy_from_slice(b"BZh9");
+    let digest = layer.digest();
+    let answer = Answer::new(200).body("application/octet-stream", damaged);
+    let is_it = move |request: &Request| request.is("GET", &digest);
+    source.on(times(1, is_it, Fault::Status(answer)));
+    let (_directory, archive) = place();
+    save(&source, &archive).args(["-j", "64"]).run().exits(0);
+    let reads = source.count(|request| request.is("GET", &layer.digest()));
+    assert_eq!(reads, 2);
 }
 
 #[test]
