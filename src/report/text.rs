@@ -267,7 +267,7 @@ fn undone(text: &mut String, tags: &[TagOutcome]) {
     let undone = tags.iter().filter(|tag| tag.status == Status::RolledBack);
     let mut reasons = undone.filter_map(|tag| tag.error.as_ref());
     if let Some(reason) = reasons.next() {
-        let count = plural(reasons.count() + 1, "other tag");
+        let count = plural(reasons.count() as u64 + 1, "other tag");
         line(text, &format!("{count}: {}", error(reason)));
     }
 }

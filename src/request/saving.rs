@@ -3,7 +3,6 @@
 //! variable may be meant for other runs, so it is disregarded and told of.
 
 use std::ffi::OsStr;
-
 use std::path::Path;
 
 use super::referrers;
