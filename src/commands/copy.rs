@@ -194,6 +194,7 @@ async fn start(
             signed_index: request.signed_index,
             jobs: request.jobs,
             run: request.run,
+            state: request.state.clone(),
         },
         events: events.clone(),
     })

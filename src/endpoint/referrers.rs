@@ -9,7 +9,9 @@ use super::{Endpoint, Target, archive};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
-use crate::image::referrers::{Types, cosign_tags, is_signature, is_signature_tag, shown_type};
+use crate::image::referrers::{
+    Additions, Types, cosign_tags, is_signature, is_signature_tag, merge, shown_type,
+};
 
 /// Whether what was put is among the referrers of its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,16 +236,31 @@ impl Endpoint {
         }
     }
 
-    /// Enters what has been stored into the list of what refers to `subject`.
+    /// The list under `tag` with `added` in it; `None` where they are in it.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` when its tag holds an image, or when it could not be read.
+    pub async fn grown_list(&self, tag: &str, added: &Additions) -> Result<Option<Manifest>> {
+        match self {
+            Self::Registry(repository) => repository.grown_list(tag, added).await,
+            Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => {
+                let list = self.manifest(&Target::Tag(tag.to_owned())).await?;
+                merge(list.as_ref(), added)
+            }
+        }
+    }
+
+    /// Enters what has been stored into the list under `tag`.
     ///
     /// # Errors
     ///
     /// `conflict` when others change the list again and again, or when it cannot be written.
-    pub async fn list_referrers(&self, subject: &Digest, added: Vec<Manifest>) -> Result<()> {
+    pub async fn list_referrers(&self, tag: &str, added: Additions) -> Result<()> {
         match self {
-            Self::Registry(repository) => repository.add_to_list(subject, &added).await,
+            Self::Registry(repository) => repository.add_to_list(tag, &added).await,
             Self::Layout(layout) => {
-                let referrers = vec![(subject.clone(), added)];
+                let referrers = vec![(tag.to_owned(), added)];
                 layout
                     .enter(Arrivals {
                         referrers,

@@ -8,6 +8,7 @@ mod check;
 pub mod difference;
 mod export;
 pub mod inventory;
+mod lists;
 mod once;
 mod publish;
 mod referrers;
@@ -16,13 +17,14 @@ pub mod rollback;
 mod tag;
 pub mod verify;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::allowance::Allowance;
+use self::lists::Lists;
 use self::once::Once;
 use self::referrers::Came;
 use self::rollback::companions::Companions;
@@ -37,6 +39,7 @@ use crate::image::manifest::Manifest;
 use crate::image::platform::{Platform, Wanted};
 use crate::image::referrers::Types;
 use crate::options::{Digests, MissingArch, Mode, Recheck, Run, SignedIndex};
+use crate::state::StateDirectory;
 
 /// Tags that are worked on at once.
 const TAGS_AT_ONCE: usize = 24;
@@ -88,6 +91,8 @@ pub struct Settings {
     pub jobs: usize,
     /// Whether anything is written.
     pub run: Run,
+    /// Where the runs of this machine take turns; `None`: nowhere.
+    pub state: Option<StateDirectory>,
 }
 
 impl Policy {
@@ -170,6 +175,10 @@ struct Shared {
     found: Once<Arc<Attached>>,
     /// What refers to manifests and is at the destination.
     attached: Once<Came>,
+    /// Lists of referrers that are written before tags are shown.
+    lists: Lists,
+    /// Whether it was told that other runs are not kept off.
+    warned: OnceLock<()>,
     /// Tags that belong to images and are shown with theirs.
     companions: Mutex<Companions>,
     /// Roots that are staged: whether the destination lacked them before.
@@ -220,6 +229,8 @@ impl Shared {
             listed: Once::default(),
             found: Once::default(),
             attached: Once::default(),
+            lists: Lists::default(),
+            warned: OnceLock::new(),
             companions: Mutex::default(),
             lacked: Once::default(),
             transfers: TaskTracker::new(),

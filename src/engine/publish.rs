@@ -14,6 +14,9 @@ impl Tag {
     /// Puts the indexes of `choice`, whose images are there, and what refers to all of them; `brought` is what
     /// the images took. The tag comes last: nobody sees an image without its signatures.
     pub(super) async fn publish(&mut self, choice: &Choice, brought: Changed) -> Result<Changed> {
+        if let Some(list) = self.copied_list(&choice.filtered.root) {
+            return self.publish_list(choice, (list, brought)).await;
+        }
         if brought == Changed::Nothing && self.was_complete(choice).await? {
             return self.attach(choice.subjects()).await;
         }
@@ -45,7 +48,7 @@ impl Tag {
         let root = &choice.filtered.root;
         match self.shared.showing {
             Showing::Later => self.stage(root).await,
-            Showing::AtOnce if self.refers(root) || self.has_referrers(choice).await? => {
+            Showing::AtOnce if root.subject().is_some() || self.has_referrers(choice).await? => {
                 self.put(root).await
             }
             Showing::AtOnce => Ok(()),
@@ -77,8 +80,9 @@ impl Tag {
             }
             self.store(manifest).await
         });
-        let done = self.shared.images.run(&manifest.digest, work);
-        done.await.map(|_| ())
+        let done = self.shared.images.run(&manifest.digest, work).await;
+        self.note_subject(manifest);
+        done.map(|_| ())
     }
 
     /// A refusal of an index is judged by what was pushed as well as by what the registry says: not all say

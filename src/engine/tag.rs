@@ -1,5 +1,6 @@
 //! One tag: what it is, what is to become of it, and its outcome.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -32,6 +33,7 @@ pub(super) async fn one_tag(shared: Arc<Shared>, job: TagJob, place: usize) -> S
         staged: None,
         tally: Mutex::default(),
         pulls: AtomicU64::new(0),
+        lists: Mutex::default(),
         shared,
         job,
         place,
@@ -77,6 +79,8 @@ pub(super) struct Tag {
     pub(super) tally: Mutex<bring::Tally>,
     /// Manifests read from the source.
     pub(super) pulls: AtomicU64,
+    /// The lists of referrers that have to be written before it is shown.
+    pub(super) lists: Mutex<BTreeSet<String>>,
 }
 
 impl Tag {

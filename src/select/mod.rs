@@ -124,6 +124,12 @@ pub fn is_digest_tag(tag: &str) -> bool {
             .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// Whether `tag` is where the list of what refers to a digest is (distribution-spec 1.1, "Referrers Tag Schema").
+#[must_use]
+pub fn is_list_tag(tag: &str) -> bool {
+    is_digest_tag(tag) && !tag.contains('.')
+}
+
 /// One include or exclude.
 #[derive(Clone, Debug)]
 struct Pattern {

@@ -1,6 +1,7 @@
 //! What barge keeps on this machine between runs: the journals of rollback runs, a file each, and a
 //! lock for each repository. It writes and reads them, and decides nothing.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -34,8 +35,8 @@ pub struct Stored {
     pub journal: Result<Journal>,
 }
 
-/// The right to be the one rollback run into a repository; given back when it is dropped, or the
-/// process ends however it ends.
+/// The right to be the one rollback run into a repository, or to write some of its lists of referrers; given
+/// back when it is dropped, or the process ends however it ends.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "an open file is what holds the lock")] File);
 
@@ -184,13 +185,39 @@ impl StateDirectory {
     ///
     /// `local-io` when the directory cannot be made or written.
     pub fn lock(&self, destination: &str) -> Result<Option<Lock>> {
+        self.take(&self.lock_file(destination))
+    }
+
+    /// The files whose locks keep others from the lists of referrers under `tags` of `destination`, in the
+    /// order in which everybody takes several. Lists share them, so that there are few.
+    pub fn list_locks<'a>(
+        &self,
+        destination: &str,
+        tags: impl IntoIterator<Item = &'a str>,
+    ) -> BTreeSet<PathBuf> {
+        let stem = file_name(destination);
+        let file = |tag: &str| {
+            let digest = Digest::of(tag.as_bytes());
+            let digit: String = digest.hex().chars().take(1).collect();
+            self.journals.join(format!("{stem}.lists-{digit}.lock"))
+        };
+        tags.into_iter().map(file).collect()
+    }
+
+    /// The right that `file` stands for, such as one of [`StateDirectory::list_locks`]; `None` while another
+    /// has it.
+    ///
+    /// # Errors
+    ///
+    /// `local-io` when the directory cannot be made or written.
+    pub fn take(&self, file: &Path) -> Result<Option<Lock>> {
         let failed = |error: &io::Error| self.failed("write", error);
         fs::create_dir_all(&self.journals).map_err(|error| failed(&error))?;
         let file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
-            .open(self.lock_file(destination))
+            .open(file)
             .map_err(|error| failed(&error))?;
         self.try_lock(file)
     }

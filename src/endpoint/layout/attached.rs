@@ -11,8 +11,8 @@ use crate::endpoint::{Had, Listed, Lost, Naming, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, media_type};
-use crate::image::referrers::{artifact_type, is_list_tag, list_tag, merge};
-use crate::select::is_digest_tag;
+use crate::image::referrers::{Additions, artifact_type, list_tag, merge};
+use crate::select::is_list_tag;
 
 /// What refers to what in a layout.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +30,8 @@ pub struct Arrivals {
     pub images: Vec<(Manifest, Target)>,
     /// What belongs to an image and has a tag made of its digest.
     pub tags: Vec<(String, Manifest)>,
-    /// What refers to something.
-    pub referrers: Vec<(Digest, Vec<Manifest>)>,
+    /// What is to be in each list of referrers, by its tag; they are stored.
+    pub referrers: Vec<(String, Additions)>,
 }
 
 impl Lists {
@@ -53,7 +53,7 @@ impl Lists {
             let naming = Naming::entry(&entry.descriptor, entry.name.as_deref());
             let read = || read(&entry.descriptor.digest);
             match &entry.name {
-                Some(name) if is_digest_tag(name) && is_list_tag(name) => {
+                Some(name) if is_list_tag(name) => {
                     let list = naming.had(read(), place)?;
                     lists.add_list(name, list);
                 }
@@ -230,8 +230,8 @@ impl Layout {
             index.check_owner(names, self.labels.overwrite, self)?;
             changed |= self.entered(index, manifest, names)?;
         }
-        for (subject, added) in &arrivals.referrers {
-            changed |= self.enter_referrers(index, subject, added)?;
+        for (tag, added) in &arrivals.referrers {
+            changed |= self.enter_referrers(index, tag, added)?;
         }
         for (tag, manifest) in &arrivals.tags {
             changed |= self.entered(index, manifest, tagged(tag))?;
@@ -241,25 +241,22 @@ impl Layout {
         Ok(changed | marked)
     }
 
-    /// Enters what refers to `subject` in both forms: in its list, and each by itself.
-    fn enter_referrers(
-        &self,
-        index: &mut IndexFile,
-        subject: &Digest,
-        added: &[Manifest],
-    ) -> Result<bool> {
-        let tag = list_tag(subject);
-        let list = self.manifest(&Target::Tag(tag.clone()))?;
+    /// Enters what refers to something in both forms: in the list under `tag`, and each by itself.
+    fn enter_referrers(&self, index: &mut IndexFile, tag: &str, added: &Additions) -> Result<bool> {
+        let list = self.manifest(&Target::Tag(tag.to_owned()))?;
         let mut changed = false;
         if let Some(list) = merge(list.as_ref(), added)? {
             let failed =
                 |error: &std::io::Error| self.blob_error("write manifest", &list.digest, error);
             write_whole(&self.blob_path(&list.digest), &list.bytes)
                 .map_err(|error| failed(&error))?;
-            changed |= self.entered(index, &list, tagged(&tag))?;
+            changed |= self.entered(index, &list, tagged(tag))?;
         }
-        for manifest in added {
-            changed |= self.entered(index, manifest, Names::default())?;
+        for digest in added.digests() {
+            let stored = self.manifest(&Target::Digest(digest.clone()))?;
+            if let Some(manifest) = stored {
+                changed |= self.entered(index, &manifest, Names::default())?;
+            }
         }
         Ok(changed)
     }

@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Side};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, media_type};
-use crate::image::referrers::{MOST, Types, list_tag, merge};
+use crate::image::referrers::{Additions, MOST, Types, is_itself, list_tag, merge};
 use crate::printable::excerpt;
 use crate::select::is_digest_tag;
 
@@ -122,6 +122,7 @@ impl Repository {
         match self.digest_tagged(&tag).await? {
             None => {}
             Some(Err(lost)) => listed.lost.push(lost),
+            Some(Ok(list)) if is_itself(&tag, &list.digest) => {}
             Some(Ok(list)) if list.is_index() => listed.entries = list.entries().to_vec(),
             Some(Ok(_)) => {
                 let warning = format!(
@@ -132,6 +133,12 @@ impl Repository {
             }
         }
         Ok(listed)
+    }
+
+    /// What is under the tag of a list.
+    async fn list(&self, tag: &str) -> Result<Option<Manifest>> {
+        let found = self.manifest(&Target::Tag(tag.to_owned())).await?;
+        Ok(found.filter(|found| !is_itself(tag, &found.digest)))
     }
 
     /// What is under a digest tag; `None` where there is no such tag. One that the registry lists has to be
@@ -196,39 +203,35 @@ impl Repository {
         })
     }
 
-    /// Enters `added` into the list of what refers to `subject`. Registries cannot compare and swap, so the
+    /// Enters `added` into the list under `tag`. Registries cannot compare and swap, so the
     /// list is read again after it was written; another writer may still win after that.
     ///
     /// # Errors
     ///
     /// `conflict` when others write it again and again, or its tag holds an image.
-    pub async fn add_to_list(&self, subject: &Digest, added: &[Manifest]) -> Result<()> {
-        let target = Target::Tag(list_tag(subject));
+    pub async fn add_to_list(&self, tag: &str, added: &Additions) -> Result<()> {
+        let target = Target::Tag(tag.to_owned());
         for _ in 0..TRIES {
-            let Some(list) = self.grown_list(subject, added).await? else {
+            let Some(list) = self.grown_list(tag, added).await? else {
                 return Ok(());
             };
             self.put_manifest(&list, &target).await?;
         }
-        match self.grown_list(subject, added).await? {
+        match self.grown_list(tag, added).await? {
             None => Ok(()),
-            Some(_) => Err(self.lost_race(subject)),
+            Some(_) => Err(self.lost_race(tag)),
         }
     }
 
-    /// The list of what refers to `subject` with `added` in it; `None` where they are in it.
+    /// The list under `tag` with `added` in it; `None` where they are in it.
     ///
     /// # Errors
     ///
     /// `conflict` when its tag holds an image, or when it could not be read.
-    pub async fn grown_list(
-        &self,
-        subject: &Digest,
-        added: &[Manifest],
-    ) -> Result<Option<Manifest>> {
-        let target = Target::Tag(list_tag(subject));
-        let list = self.manifest(&target).await?;
+    pub async fn grown_list(&self, tag: &str, added: &Additions) -> Result<Option<Manifest>> {
+        let list = self.list(tag).await?;
         merge(list.as_ref(), added).map_err(|error| {
+            let target = Target::Tag(tag.to_owned());
             let named = Error::new(error.kind(), "write", self.named(&target));
             named
                 .because(error.cause())
@@ -237,8 +240,8 @@ impl Repository {
     }
 
     /// The error of a list that others write at the same time.
-    pub fn lost_race(&self, subject: &Digest) -> Error {
-        let target = Target::Tag(list_tag(subject));
+    pub fn lost_race(&self, tag: &str) -> Error {
+        let target = Target::Tag(tag.to_owned());
         Error::new(Kind::Conflict, "write", self.named(&target))
             .because("somebody else keeps writing it, and what was added is lost each time")
             .hint("run the same command again when nobody else signs or copies to this repository")

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::event::ReferrerCounts;
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
-use crate::image::referrers::{Walk, list_tag, merge};
+use crate::image::referrers::{Additions, Walk, list_tag};
 
 impl Tag {
     /// Reads all that refers to `subjects`, and to that, and so on, for an archive, which is planned as a
@@ -55,9 +55,9 @@ impl Tag {
             .map(|entry| self.artifact(subject, entry));
         let artifacts = try_join_all(artifacts).await?.into_iter().flatten();
         let artifacts: Vec<Manifest> = artifacts.collect();
-        let target = Target::Tag(list_tag(subject));
-        let list = self.shared.destination.manifest(&target).await?;
-        let list = merge(list.as_ref(), &artifacts)?;
+        let tag = list_tag(subject);
+        let listed = Additions::of(&artifacts);
+        let list = self.shared.destination.grown_list(&tag, &listed).await?;
         let tagged = found.tagged.iter();
         let tagged = tagged.map(|(tag, manifest)| (Target::Tag(tag.clone()), manifest.clone()));
         let bare = artifacts.into_iter();
@@ -73,7 +73,7 @@ impl Tag {
             let entry = Some(entry);
             beside.push(Beside { manifest, entry });
         }
-        let entry = Some(target);
+        let entry = Some(Target::Tag(tag));
         beside.extend(list.map(|manifest| Beside { manifest, entry }));
         Ok((digests, beside))
     }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::event::ReferrerCounts;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
-use crate::image::referrers::{Types, Walk};
+use crate::image::referrers::{Additions, Types, Walk, list_tag};
 use crate::options::{Recheck, Run};
 
 /// What refers to one manifest.
@@ -66,10 +66,17 @@ impl From<Referrer> for Brought {
 
 impl Tag {
     /// Brings all that refers to `subjects`, and to that, and so on; they are at the destination.
+    /// Then the lists are right that the tag needs.
     pub(super) async fn attach(&mut self, subjects: Vec<Digest>) -> Result<Changed> {
-        if self.shared.settings.referrers.is_none() {
-            return Ok(Changed::Nothing);
+        let mut changed = Changed::Nothing;
+        if self.shared.settings.referrers.is_some() {
+            changed = self.attach_all(subjects).await?;
         }
+        self.write_lists().await?;
+        Ok(changed)
+    }
+
+    async fn attach_all(&mut self, subjects: Vec<Digest>) -> Result<Changed> {
         let mut all: BTreeMap<Digest, Changed> = BTreeMap::new();
         let (mut walk, mut level) = Walk::from(subjects);
         while !level.is_empty() {
@@ -126,38 +133,11 @@ impl Tag {
             unlisted.extend(brought.unlisted);
         }
         if !unlisted.is_empty() {
-            self.list(subject, unlisted).await?;
+            let tag = list_tag(subject);
+            self.want_listed(&tag, Additions::of(&unlisted)).await;
+            self.shared.write_list(&tag).await?;
         }
         Ok(Arc::new(attached))
-    }
-
-    /// Enters what was stored into the list of what refers to `subject`, when that is to be shown.
-    async fn list(&self, subject: &Digest, added: Vec<Manifest>) -> Result<()> {
-        match self.shared.showing {
-            Showing::AtOnce => {
-                let destination = &self.shared.destination;
-                destination.list_referrers(subject, added).await?;
-            }
-            Showing::Later => self.companions().list(subject, (&self.job.name, added)),
-        }
-        Ok(())
-    }
-
-    /// Whether an image refers to something itself, and that matters to the run.
-    pub(super) fn refers(&self, manifest: &Manifest) -> bool {
-        self.shared.settings.referrers.is_some() && manifest.subject().is_some()
-    }
-
-    /// Stores an image or index; one that has a subject itself is listed as referring to that.
-    pub(super) async fn store(&self, manifest: &Manifest) -> Result<()> {
-        let destination = &self.shared.destination;
-        let Some(subject) = manifest.subject().filter(|_| self.refers(manifest)) else {
-            return destination.put_manifest(manifest).await;
-        };
-        if destination.put_referrer(manifest).await? == Listing::Wanted {
-            self.list(&subject.digest, vec![manifest.clone()]).await?;
-        }
-        Ok(())
     }
 
     /// Brings what names `subject` as its own.

@@ -14,17 +14,16 @@ use crate::endpoint::Target;
 use crate::endpoint::layout::Arrivals;
 use crate::endpoint::registry::Repository;
 use crate::error::Result;
-use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
-use crate::image::referrers::{list_tag, merge};
+use crate::image::referrers::{Additions, is_itself, merge};
 
 /// What is staged of them.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Companions {
     /// Under each tag of cosign's: the manifest, and whether the destination lacked it.
     tags: BTreeMap<String, (Manifest, bool)>,
-    /// What is to be in the list of what refers to each subject.
-    lists: BTreeMap<Digest, Vec<Manifest>>,
+    /// What is to be in each list of referrers, by the tag of the list.
+    lists: BTreeMap<String, Additions>,
     /// For which of the run's tags each of their tags was staged first.
     owners: BTreeMap<String, String>,
 }
@@ -36,14 +35,10 @@ impl Companions {
         self.tags.insert(tag.to_owned(), staged);
     }
 
-    /// Stages what is to be listed as referring to `subject`.
-    pub(in super::super) fn list(
-        &mut self,
-        subject: &Digest,
-        (owner, added): (&str, Vec<Manifest>),
-    ) {
-        self.own(&list_tag(subject), owner);
-        self.lists.entry(subject.clone()).or_default().extend(added);
+    /// Stages what is to be in the list under `tag`.
+    pub(in super::super) fn list(&mut self, tag: &str, (owner, added): (&str, Additions)) {
+        self.own(tag, owner);
+        self.lists.entry(tag.to_owned()).or_default().add(added);
     }
 
     fn own(&mut self, tag: &str, owner: &str) {
@@ -58,8 +53,14 @@ impl Companions {
 
     /// Takes in what was staged again.
     pub(super) fn absorb(&mut self, again: Self) {
-        self.tags.extend(again.tags);
-        self.lists.extend(again.lists);
+        for (tag, (manifest, pushed)) in again.tags {
+            let first = self.tags.get(&tag);
+            let first = first.is_some_and(|(known, pushed)| *pushed && *known == manifest);
+            self.tags.insert(tag, (manifest, pushed || first));
+        }
+        for (tag, listed) in again.lists {
+            self.lists.entry(tag).or_default().add(listed);
+        }
         for (tag, owner) in again.owners {
             self.own(&tag, &owner);
         }
@@ -71,11 +72,11 @@ impl Companions {
 
     /// The same for a layout.
     pub(super) fn arrivals(self) -> Arrivals {
-        let tags = self.tags.into_iter();
+        let (tags, lists) = (self.tags.into_iter(), self.lists.into_iter());
         Arrivals {
             images: Vec::new(),
             tags: tags.map(|(tag, (manifest, _))| (tag, manifest)).collect(),
-            referrers: self.lists.into_iter().collect(),
+            referrers: lists.collect(),
         }
     }
 }
@@ -101,6 +102,8 @@ impl Rollback<'_> {
         recorded: &mut Recorded,
     ) -> Option<()> {
         let Companions { tags, lists, .. } = self.shared.staged_companions().clone();
+        let lists_there = lists.keys().map(String::as_str);
+        recorded.turns = self.shared.turns(lists_there).await;
         let tags = tags.into_iter().map(|(tag, (root, pushed))| Wish::Tag {
             tag,
             root: Box::new(root),
@@ -108,7 +111,7 @@ impl Rollback<'_> {
         });
         let lists = lists
             .into_iter()
-            .map(|(subject, added)| Wish::List { subject, added });
+            .map(|(tag, added)| Wish::List { tag, added });
         let reads = stream::iter(tags.chain(lists)).map(|wish| async move {
             let tag = wish.tag();
             (tag, wish.read(repository).await)
@@ -139,16 +142,15 @@ enum Wish {
         pushed: bool,
     },
     List {
-        subject: Digest,
-        added: Vec<Manifest>,
+        tag: String,
+        added: Additions,
     },
 }
 
 impl Wish {
     fn tag(&self) -> String {
         match self {
-            Self::Tag { tag, .. } => tag.clone(),
-            Self::List { subject, .. } => list_tag(subject),
+            Self::Tag { tag, .. } | Self::List { tag, .. } => tag.clone(),
         }
     }
 
@@ -162,10 +164,11 @@ impl Wish {
                 let moving = Moving::new((tag, found), *root, pushed);
                 (before, moving)
             }
-            Self::List { subject, added } => {
+            Self::List { added, .. } => {
                 // What an old list names is in the new one too: nothing loses a tag that keeps it.
                 let target = Target::Tag(tag.clone());
                 let before = repository.manifest_for_certain(&target).await?;
+                let before = before.filter(|before| !is_itself(&tag, &before.digest));
                 let Some(list) = merge(before.as_ref(), &added)? else {
                     return Ok(None);
                 };
@@ -173,7 +176,7 @@ impl Wish {
                 let pushed = repository.head_for_certain(&target).await?.is_none();
                 let found = before.as_ref().map(|before| before.digest.clone());
                 let mut moving = Moving::new((tag, found), list, pushed);
-                moving.listed = Some((subject, added));
+                moving.listed = Some(added);
                 (before.into_iter().collect(), moving)
             }
         };

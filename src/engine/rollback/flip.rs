@@ -15,6 +15,7 @@ use crate::endpoint::registry::Repository;
 use crate::error::Error;
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
+use crate::image::referrers::Additions;
 use crate::journal::Move;
 use crate::select::is_digest_tag;
 
@@ -24,8 +25,8 @@ pub(super) struct Moving {
     pub(super) before: Option<Digest>,
     pub(super) root: Manifest,
     pub(super) pushed: bool,
-    /// For a list of referrers: of what, and which have to be in it.
-    pub(super) listed: Option<(Digest, Vec<Manifest>)>,
+    /// For a list of referrers: which have to be in it.
+    pub(super) listed: Option<Additions>,
 }
 
 impl Moving {
@@ -191,12 +192,12 @@ async fn put(repository: &Repository, moving: &Moving, halt: &CancellationToken)
 
 /// Reads a list of referrers again that was written: another writer may have been at it.
 async fn still_lists(repository: &Repository, moving: &Moving) -> Result<(), Error> {
-    let Some((subject, added)) = &moving.listed else {
+    let Some(added) = &moving.listed else {
         return Ok(());
     };
-    match repository.grown_list(subject, added).await? {
+    match repository.grown_list(&moving.tag, added).await? {
         None => Ok(()),
-        Some(_) => Err(repository.lost_race(subject)),
+        Some(_) => Err(repository.lost_race(&moving.tag)),
     }
 }
 

@@ -220,10 +220,11 @@ impl Rollback<'_> {
         repository: &Repository,
         (directory, options): (&StateDirectory, &Options),
     ) -> Result<Ended> {
-        let Some(recorded) = self.prepare(repository).await else {
+        let Some(mut recorded) = self.prepare(repository).await else {
             self.roll_back();
             return Ok(Ended::Tags);
         };
+        let _turns = std::mem::take(&mut recorded.turns);
         let (moving, journal) = self.journal(recorded);
         if moving.is_empty() {
             self.overtake(directory);
@@ -264,19 +265,24 @@ impl Rollback<'_> {
     /// What has to be known right before the flip. `None`: a tag failed, or a signal came.
     async fn prepare(&mut self, repository: &Repository) -> Option<Recorded> {
         let stop = self.stop;
-        let recorded = tokio::select! {
-            biased;
-            () = stop.soon.cancelled() => None,
-            recorded = self.record(repository) => recorded,
-        };
-        let recorded = recorded?;
+        let recorded = self.record(repository);
+        let mut recorded = stop.soon.run_until_cancelled(recorded).await??;
         self.refresh(repository).await?;
+        // Behind what may stage them again.
+        let companions = self.record_companions(repository, &mut recorded);
+        stop.soon.run_until_cancelled(companions).await??;
         Some(recorded)
     }
 
     /// The tags that have to move, and the journal of that.
     fn journal(&mut self, recorded: Recorded) -> (Vec<Moving>, Journal) {
         let mut moving = recorded.companions;
+        for list in &moving {
+            if let Some(end) = self.ends.iter_mut().find(|end| end.writes(&list.tag)) {
+                end.outcome.previous_digest.clone_from(&list.before);
+                end.outcome.digest = Some(list.root.digest.clone());
+            }
+        }
         for end in &mut self.ends {
             let (Some(tag), Some(staged)) = (end.tag(), end.staged.take()) else {
                 continue;

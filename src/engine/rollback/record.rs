@@ -14,6 +14,7 @@ use crate::endpoint::registry::Repository;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
+use crate::state::Lock;
 
 /// What was there.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub(super) struct Recorded {
     pub(super) manifests: Vec<Manifest>,
     /// Where tags move that belong to images.
     pub(super) companions: Vec<Moving>,
+    /// What keeps other runs from the lists among those.
+    pub(super) turns: Vec<Lock>,
 }
 
 impl Rollback<'_> {
@@ -53,7 +56,6 @@ impl Rollback<'_> {
             }
         }
         recorded.manifests = manifests.into_values().collect();
-        self.record_companions(repository, &mut recorded).await?;
         self.is_good().then_some(recorded)
     }
 }

@@ -11,7 +11,8 @@ use crate::error::{Error, Kind, Result};
 use crate::finding::{Lack, Part};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
-use crate::image::referrers::{Types, Walk, artifact_type, is_list_tag, list_tag};
+use crate::image::referrers::{Types, Walk, artifact_type, list_tag};
+use crate::select::is_list_tag;
 
 /// Manifests of which it is asked together what refers to them.
 const AT_ONCE: usize = 16;

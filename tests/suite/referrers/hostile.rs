@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{SBOM, copied, counts, listed, single, with};
 use crate::support::barge::copy;
 use crate::support::content::OCI_INDEX;
-use crate::support::image::{Artifact, Bundle, Image, list_of, list_tag, push};
+use crate::support::image::{Artifact, Bundle, Image, ImageSpec, list_of, list_tag, push};
 use crate::support::registry::{FakeRegistry, Referrers};
 use crate::support::wire::{Answer, Fault, Request};
 
@@ -13,6 +13,10 @@ fn pair(api: Referrers) -> (FakeRegistry, FakeRegistry, Image) {
     let (source, destination, image) = (with(api), with(Referrers::Absent), single());
     image.push_to(&source, "x:1");
     (source, destination, image)
+}
+
+fn other() -> Image {
+    ImageSpec::new("linux", "arm64").seed(403).build()
 }
 
 /// A chain of so many artifacts, each of which refers to the one before.
@@ -163,8 +167,8 @@ fn an_artifact_that_is_listed_and_not_there_fails_its_tag() {
 fn a_list_tag_that_holds_an_image() {
     // At the source it lists nothing.
     let (source, destination, image) = pair(Referrers::Absent);
-    let tag = list_tag(&image.digest());
-    single().push_to(&source, &format!("x:{tag}"));
+    let (tag, other) = (list_tag(&image.digest()), other());
+    other.push_to(&source, &format!("x:{tag}"));
     let output = copied(&source, &destination).exits(0);
     assert_eq!(counts(&output, "1"), json!({"copied": 0, "existing": 0}));
     assert!(output.stderr.contains(&tag), "{output:#?}");
@@ -172,13 +176,13 @@ fn a_list_tag_that_holds_an_image() {
     let (source, destination, image) = pair(Referrers::Served);
     let artifact = Artifact::of(&image.manifest, SBOM, "x").build();
     artifact.put_into(&source, "x");
-    image.push_to(&destination, &format!("y:{tag}"));
+    other.push_to(&destination, &format!("y:{tag}"));
     let error = copied(&source, &destination).exits(1).tag("1")["error"].clone();
     assert_eq!(error["kind"], "conflict", "{error}");
     assert!(error["message"].to_string().contains(&tag), "{error}");
     assert_eq!(
         destination.store.tag("y", &tag),
-        Some(image.digest()),
+        Some(other.digest()),
         "it is left alone"
     );
     assert_eq!(destination.store.tag("y", "1"), None);

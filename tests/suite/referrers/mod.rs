@@ -4,6 +4,7 @@ mod cosign;
 mod filtered;
 mod forms;
 mod hostile;
+mod lists;
 mod lost;
 mod mended;
 mod nested;

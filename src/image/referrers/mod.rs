@@ -4,13 +4,16 @@
 //! Pure: which tags those are, which types are wanted, the list that stands in for the referrers API, and
 //! the walk over everything that refers to something.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod list;
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub use self::list::{Additions, merge};
 use super::digest::{Algorithm, Digest};
-use super::manifest::{Content, MAX_MANIFEST_BYTES, Manifest};
+use super::manifest::{Content, Manifest};
 use super::media_type;
 use crate::error::{Error, Kind, Result};
 
@@ -47,6 +50,13 @@ pub fn list_tag(subject: &Digest) -> String {
     format!("{}-{hex}", subject.algorithm_name())
 }
 
+/// Whether what is under the tag of a list is what the tag is made of: GitLab's registry takes
+/// `sha256-<hex>` for a digest (<https://github.com/oras-project/oras-go/issues/1396>).
+#[must_use]
+pub fn is_itself(tag: &str, found: &Digest) -> bool {
+    list_tag(found) == tag
+}
+
 /// The tags under which cosign keeps what belongs to `subject` (cosign, "Signature Specifications",
 /// Tag-based Discovery): `sha256-<hex>.sig`, `.att`, `.sbom`. With SHA-512 they would be too long for a tag.
 #[must_use]
@@ -56,12 +66,6 @@ pub fn cosign_tags(subject: &Digest) -> Vec<String> {
     }
     let list = list_tag(subject);
     COSIGN.iter().map(|end| format!("{list}.{end}")).collect()
-}
-
-/// Whether a digest tag is that of a list of referrers, not one of cosign's.
-#[must_use]
-pub fn is_list_tag(tag: &str) -> bool {
-    !tag.contains('.')
 }
 
 /// Whether a tag of cosign's is the one for signatures.
@@ -154,88 +158,6 @@ pub fn shown_type(manifest: &Manifest) -> String {
     }
 }
 
-/// An entry of a list of referrers.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry<'a> {
-    media_type: &'a str,
-    digest: &'a str,
-    size: usize,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    artifact_type: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    annotations: Option<Box<RawValue>>,
-}
-
-/// The list of referrers with `added` in it; `None` where it has them all. What others wrote stays as it is,
-/// and the order of `added` makes no difference (distribution-spec 1.1, "Unavailable Referrers API").
-///
-/// # Errors
-///
-/// `conflict` where `list` is an image, or grows past what a manifest may have.
-pub fn merge(list: Option<&Manifest>, added: &[Manifest]) -> Result<Option<Manifest>> {
-    let name = list.map_or_else(String::new, |list| list.digest.to_string());
-    let failed = |cause: String| {
-        Error::new(Kind::Conflict, "add to the list of referrers", &name).because(cause)
-    };
-    let listed = match list {
-        Some(list) if !list.is_index() => {
-            return Err(failed("its tag holds an image, not a list".to_owned())
-                .hint("move that image to another tag: this one is for the list of referrers"));
-        }
-        Some(list) => list.entries(),
-        None => &[],
-    };
-    let known: BTreeSet<&Digest> = listed.iter().map(|entry| &entry.digest).collect();
-    let new: BTreeMap<&Digest, &Manifest> = added
-        .iter()
-        .map(|manifest| (&manifest.digest, manifest))
-        .filter(|(digest, _)| !known.contains(digest))
-        .collect();
-    if new.is_empty() {
-        return Ok(None);
-    }
-    let bytes = written(list, new.into_values()).map_err(|why| failed(why.to_string()))?;
-    if bytes.len() > MAX_MANIFEST_BYTES {
-        let cause = format!("{} bytes are more than a manifest may have", bytes.len());
-        return Err(failed(cause));
-    }
-    let media_type = list.map_or(media_type::OCI_INDEX, |list| &list.media_type);
-    Manifest::parse(bytes.into(), Some(media_type)).map(Some)
-}
-
-/// The text of `list` with entries for `added` behind its own.
-fn written<'a>(
-    list: Option<&Manifest>,
-    added: impl Iterator<Item = &'a Manifest>,
-) -> serde_json::Result<Vec<u8>> {
-    let empty = format!(
-        r#"{{"schemaVersion":2,"mediaType":"{}"}}"#,
-        media_type::OCI_INDEX
-    );
-    let text = list.map_or(empty.as_bytes(), |list| &list.bytes);
-    let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(text)?;
-    let old = fields.remove("manifests");
-    let old: Option<Vec<Box<RawValue>>> = match &old {
-        Some(old) => serde_json::from_str(old.get())?,
-        None => None,
-    };
-    let mut entries = old.unwrap_or_default();
-    for manifest in added {
-        let entry = Entry {
-            media_type: &manifest.media_type,
-            digest: manifest.digest.as_str(),
-            size: manifest.bytes.len(),
-            artifact_type: artifact_type(manifest),
-            annotations: Told::by(manifest).annotations,
-        };
-        entries.push(serde_json::value::to_raw_value(&entry)?);
-    }
-    let entries = serde_json::value::to_raw_value(&entries)?;
-    fields.insert("manifests".to_owned(), entries);
-    serde_json::to_vec(&fields)
-}
-
 /// A walk from manifests to what refers to them, level by level, so that what refers comes after what it
 /// refers to. Each is met once, however they refer to one another: tags can make a circle.
 #[derive(Debug)]
@@ -289,9 +211,9 @@ impl Walk {
 mod tests {
     use super::*;
 
-    const OCI: &str = media_type::OCI_MANIFEST;
+    pub(super) const OCI: &str = media_type::OCI_MANIFEST;
 
-    fn artifact(seed: &str, more: &str) -> Manifest {
+    pub(super) fn artifact(seed: &str, more: &str) -> Manifest {
         let digest = Digest::of(seed.as_bytes());
         let text = format!(
             r#"{{"schemaVersion":2,"mediaType":"{OCI}"{more},"config":{{"mediaType":"c/d","digest":"{digest}","size":2}},"layers":[{{"mediaType":"l/m","digest":"{digest}","size":2}}]}}"#
@@ -299,7 +221,7 @@ mod tests {
         Manifest::parse(text.into(), None).expect("a manifest")
     }
 
-    fn list(entries: &str) -> Manifest {
+    pub(super) fn list(entries: &str) -> Manifest {
         let text = format!(r#"{{ "schemaVersion": 2, "x": 1.50, "manifests": [{entries}] }}"#);
         Manifest::parse(text.into(), Some(media_type::OCI_INDEX)).expect("an index")
     }
@@ -348,57 +270,6 @@ mod tests {
         ] {
             assert_eq!(is_signature(name), is_one, "{name}");
         }
-    }
-
-    #[test]
-    fn a_list_takes_what_it_lacks_and_keeps_what_it_has() {
-        let (first, second) = (artifact("1", r#","artifactType":"a/b""#), artifact("2", ""));
-        let old = format!(
-            r#"{{"mediaType":"{OCI}","digest":"{}","size":1e0,"mine":[1.0]}}"#,
-            Digest::of(b"other")
-        )
-        .replace("1e0", "1");
-        let list = list(&old);
-        let merge = |list, added: &[&Manifest]| {
-            let added: Vec<Manifest> = added.iter().map(|added| (*added).clone()).collect();
-            merge(list, &added).expect("merges")
-        };
-        let both = merge(Some(&list), &[&second, &first, &second]).expect("grows");
-        assert_eq!(Some(&both), merge(Some(&list), &[&first, &second]).as_ref());
-        let text = std::str::from_utf8(&both.bytes).expect("text");
-        assert!(
-            text.contains(&old) && text.contains(r#""x":1.50"#),
-            "{text}"
-        );
-        assert_eq!(both.entries().len(), 3);
-        assert_eq!(merge(Some(&both), &[&first]), None);
-        let new = merge(None, &[&first]).expect("is made");
-        let entry = new.entries().first().expect("one");
-        assert_eq!(entry.artifact_type.as_deref(), Some("a/b"));
-        assert_eq!(
-            (&entry.digest, entry.size),
-            (&first.digest, first.bytes.len() as u64)
-        );
-        assert_eq!(new.media_type, media_type::OCI_INDEX);
-    }
-
-    #[test]
-    fn a_list_repeats_annotations() {
-        let annotated = artifact("1", r#","annotations":{"a": "b"}"#);
-        let list = merge(None, &[annotated]).expect("merges").expect("is made");
-        let entry = list.entries().first().expect("one");
-        assert_eq!(entry.annotations.get("a").map(String::as_str), Some("b"));
-    }
-
-    #[test]
-    fn an_image_is_no_list_and_a_list_can_be_too_long() {
-        let image = artifact("image", "");
-        let error = merge(Some(&image), &[artifact("1", "")]).expect_err("no list");
-        assert_eq!(error.kind(), Kind::Conflict);
-        let long = "x".repeat(3 << 20);
-        let long = |seed| artifact(seed, &format!(r#","annotations":{{"a":"{long}"}}"#));
-        let error = merge(None, &[long("1"), long("2")]).expect_err("too long");
-        assert_eq!(error.kind(), Kind::Conflict);
     }
 
     #[test]

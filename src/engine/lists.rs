@@ -1,0 +1,184 @@
+//! Lists of referrers, where a place keeps them itself: what is to be in them is collected while manifests come,
+//! and written before a tag is shown that needs it. Such a list is merged, also where its tag is one of the
+//! run's. Registries cannot compare and swap, so the runs of this machine take turns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+
+use super::{Changed, Shared, Showing, Tag};
+use crate::endpoint::{Endpoint, Listing, Target};
+use crate::error::Result;
+use crate::event::Event;
+use crate::image::manifest::Manifest;
+use crate::image::referrers::{Additions, list_tag};
+use crate::options::Run;
+use crate::plan::Choice;
+use crate::select::is_list_tag;
+use crate::state::{Lock, StateDirectory};
+
+/// How often is looked whether it is this run's turn.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Held while a list is written: whoever needs what was to be in it waits.
+type Cell = Arc<tokio::sync::Mutex<Additions>>;
+
+/// What is still to be entered into lists, by their tags.
+#[derive(Default)]
+pub(super) struct Lists(Mutex<BTreeMap<String, Cell>>);
+
+impl Lists {
+    fn of(&self, tag: &str) -> Cell {
+        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(cells.entry(tag.to_owned()).or_default())
+    }
+}
+
+impl Tag {
+    fn lists(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores an image or index; one that names a subject is to be listed, unless the registry says that it
+    /// has done so (distribution-spec 1.1, "Pushing Manifests with Subject").
+    pub(super) async fn store(&self, manifest: &Manifest) -> Result<()> {
+        let destination = &self.shared.destination;
+        let Some(subject) = manifest.subject() else {
+            return destination.put_manifest(manifest).await;
+        };
+        if destination.put_referrer(manifest).await? == Listing::Wanted {
+            let added = Additions::of([manifest]);
+            self.want_listed(&list_tag(&subject.digest), added).await;
+        }
+        Ok(())
+    }
+
+    /// Has `added` be in the list under `tag` before this tag is shown.
+    pub(super) async fn want_listed(&self, tag: &str, added: Additions) {
+        match self.shared.showing {
+            Showing::AtOnce => self.shared.lists.of(tag).lock().await.add(added),
+            Showing::Later => self.companions().list(tag, (&self.job.name, added)),
+        }
+    }
+
+    /// Notes a manifest that this tag leads to, whichever tag of the run stored it.
+    pub(super) fn note_subject(&self, manifest: &Manifest) {
+        if let Some(subject) = manifest.subject() {
+            self.lists().insert(list_tag(&subject.digest));
+        }
+    }
+
+    /// Writes the lists that this tag needs, where they have not been written.
+    pub(super) async fn write_lists(&self) -> Result<()> {
+        let lists = std::mem::take(&mut *self.lists());
+        let written = lists.iter().map(|tag| self.shared.write_list(tag));
+        try_join_all(written).await.map(|_| ())
+    }
+
+    /// The tag of the list that is copied as a tag of its own, where it is one.
+    pub(super) fn copied_list(&self, root: &Manifest) -> Option<String> {
+        match &self.job.destination {
+            Target::Tag(tag) if self.job.destination == self.job.source => {
+                (is_list_tag(tag) && root.is_index()).then(|| tag.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes the list under `tag` hold what `choice`, the source's, holds; what else it has stays.
+    pub(super) async fn publish_list(
+        &mut self,
+        choice: &Choice,
+        (tag, brought): (String, Changed),
+    ) -> Result<Changed> {
+        let shared = Arc::clone(&self.shared);
+        let added = Additions::all_of(&choice.filtered.root);
+        let grown = shared.destination.grown_list(&tag, &added).await?;
+        let nested = choice.filtered.nested.iter();
+        let lacking = self
+            .absent_among(nested.map(|index| index.digest.clone()))
+            .await?;
+        let mut changed = brought;
+        if grown.is_some() || !lacking.is_empty() {
+            changed = Changed::Something;
+        }
+        if shared.settings.run == Run::Real && changed == Changed::Something {
+            for index in &choice.filtered.nested {
+                self.put(index).await?;
+            }
+            self.want_listed(&tag, added).await;
+            self.lists().insert(tag.clone());
+        }
+        let attached = self.attach(choice.subjects()).await?;
+        let foreseen = grown.map(|list| list.digest);
+        self.outcome.digest = match (shared.showing, shared.settings.run) {
+            (Showing::Later, _) | (_, Run::Dry) if foreseen.is_some() => foreseen,
+            _ => {
+                let there = shared.destination.head(&Target::Tag(tag)).await?;
+                there.map(|there| there.digest)
+            }
+        };
+        Ok(changed.max(attached))
+    }
+}
+
+impl Shared {
+    /// Writes the list under `tag`, where something is still to be entered.
+    pub(super) async fn write_list(&self, tag: &str) -> Result<()> {
+        let cell = self.lists.of(tag);
+        let mut wanted = cell.lock().await;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let turns = self.turns([tag]).await;
+        let written = self.destination.list_referrers(tag, wanted.clone()).await;
+        drop(turns);
+        written?;
+        *wanted = Additions::default();
+        Ok(())
+    }
+
+    /// Waits until no other run of this machine is at the lists under `tags`, and keeps them off. Who cannot
+    /// is told, and goes on: runs of other machines cannot be kept off either.
+    pub(super) async fn turns(&self, tags: impl IntoIterator<Item = &str>) -> Vec<Lock> {
+        let (Some(state), Endpoint::Registry(_)) = (&self.settings.state, &self.destination) else {
+            return Vec::new();
+        };
+        let place = format!("docker://{}", self.destination);
+        match wait(state, (&place, tags)).await {
+            Ok(locks) => locks,
+            Err(error) => {
+                let warning = format!(
+                    "{error}; while lists of referrers are written, other runs of this machine are not kept off"
+                );
+                self.warned
+                    .get_or_init(|| self.events.send(Event::Warning(warning)));
+                Vec::new()
+            }
+        }
+    }
+}
+
+async fn wait(
+    state: &StateDirectory,
+    (place, tags): (&str, impl IntoIterator<Item = &str>),
+) -> Result<Vec<Lock>> {
+    let mut locks = Vec::new();
+    for file in state.list_locks(place, tags) {
+        let mut told = false;
+        loop {
+            if let Some(lock) = state.take(&file)? {
+                locks.push(lock);
+                break;
+            }
+            if !told {
+                tracing::info!(%place, "waiting for another run, which writes lists of referrers");
+                told = true;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    Ok(locks)
+}
