@@ -11,6 +11,7 @@ mod nested;
 mod rollback;
 mod shown;
 mod signatures;
+mod turns;
 
 use serde_json::Value;
 
