@@ -149,13 +149,15 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -l tag-glob -d 'Tags t
 complete -c barge -n "__fish_barge_using_subcommand copy" -l exclude-tag-glob -d 'Tags to leave out' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l policy -d 'What a failed tag means for the others' -r -f -a "best-effort\t'Every tag that can be copied is copied'
 rollback\t'All tags or none'"
-complete -c barge -n "__fish_barge_using_subcommand copy" -l state-dir -d 'Where a rollback run keeps its journal [default: ~/.local/state/barge]' -r -F
+complete -c barge -n "__fish_barge_using_subcommand copy" -l state-dir -d 'Where journals and locks of runs are [default: ~/.local/state/barge]' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -s j -l jobs -d 'Blob transfers at once' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l recheck -d 'How far a tag whose digest is right is looked into' -r -f -a "none\t'Not at all'
 children\t'Its wanted children, where the index is the source\'s own'
 blobs\t'Every blob of them too: repairs a damaged mirror'"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l have -d 'Leave out of the oci-archive what barge inventory lists; - is stdin' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l referrers -d 'Include what refers to images: signatures, SBOMs; =TYPE[,TYPE...]: only such' -r
+complete -c barge -n "__fish_barge_using_subcommand copy" -l missing-referrers -d 'What becomes of a tag where the source lists referrers that are gone' -r -f -a "fail\t'The tag fails'
+skip\t'It is left out, and the summary says so'"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-creds -d 'User and password for the source' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-creds-file -d 'A file with USER:PASS for the source; - is standard input' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-registry-token -d 'A bearer token for the source' -r

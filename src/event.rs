@@ -191,6 +191,8 @@ pub struct ReferrerCounts {
     pub copied: u64,
     /// There already, or brought for another tag of this run.
     pub existing: u64,
+    /// Listed at the source, and gone there.
+    pub missing: u64,
 }
 
 /// What refers to an index of the source, and not to the one that a filter made of it.

@@ -31,6 +31,15 @@ pub enum MissingArch {
     Skip,
 }
 
+/// What happens where the source lists a referrer that it does not have any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MissingReferrers {
+    /// The tag fails
+    Fail,
+    /// It is left out, and the summary says so
+    Skip,
+}
+
 /// How far blobs are looked into when a place is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {

@@ -24,7 +24,7 @@ use clap::{
 pub use self::access::{AccessArgs, CopyAccessArgs, SourceAccessArgs};
 pub use self::inventory::InventoryArgs;
 pub use self::login::{LoginArgs, LogoutArgs};
-pub use self::referrers::ReferrerArgs;
+pub use self::referrers::{CopyReferrerArgs, ReferrerArgs};
 pub use self::undo::UndoArgs;
 pub use self::verify::VerifyArgs;
 use crate::options::{MissingArch, Mode, Policy, Recheck};
@@ -142,7 +142,7 @@ pub struct CopyArgs {
     pub transfer: TransferArgs,
     /// What comes along.
     #[command(flatten)]
-    pub referrers: ReferrerArgs,
+    pub referrers: CopyReferrerArgs,
     /// Who is asking.
     #[command(flatten)]
     pub access: CopyAccessArgs,
@@ -225,7 +225,7 @@ pub struct TransferArgs {
     /// What a failed tag means for the others
     #[arg(long, value_enum, value_name = "POLICY", default_value = "best-effort")]
     pub policy: Policy,
-    /// Where a rollback run keeps its journal [default: ~/.local/state/barge]
+    /// Where journals and locks of runs are [default: ~/.local/state/barge]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Blob transfers at once

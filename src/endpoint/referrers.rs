@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::referrers::{
-    Additions, Types, cosign_tags, is_signature, is_signature_tag, merge, shown_type,
+    Additions, Types, cosign_tags, is_signature, is_signature_tag, list_tag, merge, shown_type,
 };
 
 /// Whether what was put is among the referrers of its subject.
@@ -40,6 +40,16 @@ pub struct Lost {
     pub naming: Naming,
     /// What is wrong with it.
     pub error: Error,
+}
+
+impl Lost {
+    /// The tag or the digest that leads to it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let digest = || self.naming.digest.as_ref().map(ToString::to_string);
+        let tag = self.naming.tag.clone();
+        tag.or_else(digest).unwrap_or_default()
+    }
 }
 
 /// What is behind a name: the manifest, or that it is lost.
@@ -204,6 +214,18 @@ impl Endpoint {
             named.is_none_or(|named| types.takes(named))
         });
         Ok(found)
+    }
+
+    /// What tells what refers to `subject` here, for people.
+    #[must_use]
+    pub fn names_referrers(&self, subject: &Digest) -> String {
+        let list = format!("{self}:{}", list_tag(subject));
+        match self {
+            Self::Registry(repository) if repository.has_referrers_api() => {
+                format!("the referrers API (or {list})")
+            }
+            _ => list,
+        }
     }
 
     /// What is under a tag that is made of a digest; `None` where there is no such tag.

@@ -38,7 +38,7 @@ use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::image::platform::{Platform, Wanted};
 use crate::image::referrers::Types;
-use crate::options::{Digests, MissingArch, Mode, Recheck, Run, SignedIndex};
+use crate::options::{Digests, MissingArch, MissingReferrers, Mode, Recheck, Run, SignedIndex};
 use crate::state::StateDirectory;
 
 /// Tags that are worked on at once.
@@ -85,6 +85,8 @@ pub struct Settings {
     pub digests: Digests,
     /// The types of what refers to an image that come along; `None`: nothing does.
     pub referrers: Option<Types>,
+    /// What becomes of a tag where the source lists referrers that are gone.
+    pub missing_referrers: MissingReferrers,
     /// What becomes of an index that is signed.
     pub signed_index: SignedIndex,
     /// Blob transfers at once.

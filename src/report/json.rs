@@ -184,6 +184,9 @@ struct BlobsReport {
 struct ReferrersReport {
     copied: u64,
     existing: u64,
+    /// Left out, since the source lists them and does not have them.
+    #[serde(skip_serializing_if = "is_zero")]
+    missing: u64,
 }
 
 /// Artifacts that refer to an index of the source, and not to the one that was made of it.
@@ -300,6 +303,7 @@ fn tag(outcome: &TagOutcome, dry: bool) -> TagReport<'_> {
         referrers: outcome.referrers.map(|counts| ReferrersReport {
             copied: counts.copied,
             existing: counts.existing,
+            missing: counts.missing,
         }),
         referrers_left: left.types.iter().map(LeftTypeReport::new).collect(),
         signatures: left.signed.then_some(SIGNATURES_LEFT),

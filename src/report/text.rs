@@ -69,16 +69,23 @@ fn table(text: &mut String, tags: &[TagOutcome]) {
     aligned(text, &rows.collect::<Vec<_>>());
 }
 
-/// How many refer to the images of a tag: `5, 2 new`.
+/// How many refer to the images of a tag: `5, 2 new, 1 gone`.
 fn referrers(tag: &TagOutcome) -> String {
-    match tag.referrers {
-        None => String::new(),
-        Some(ReferrerCounts {
-            copied: 0,
-            existing,
-        }) => existing.to_string(),
-        Some(ReferrerCounts { copied, existing }) => format!("{}, {copied} new", copied + existing),
+    let Some(counts) = tag.referrers else {
+        return String::new();
+    };
+    let ReferrerCounts {
+        copied,
+        existing,
+        missing,
+    } = counts;
+    let mut text = (copied + existing).to_string();
+    for (count, what) in [(copied, "new"), (missing, "gone")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
     }
+    text
 }
 
 /// Rows whose cells stand below one another.

@@ -19,8 +19,7 @@ use crate::endpoint::Overwrite;
 use crate::error::{Error, Result};
 use crate::image::digest::Digest;
 use crate::image::platform::{PlatformSelector, Wanted};
-use crate::image::referrers::Types;
-use crate::options::{Digests, MissingArch, Mode, Policy, Recheck, Run, SignedIndex};
+use crate::options::{Digests, MissingArch, Mode, Policy, Recheck, Run};
 use crate::reference::{Reference, Role, STANDARD};
 use crate::select::{Patterns, Selection};
 use crate::state::StateDirectory;
@@ -30,6 +29,7 @@ use self::access::{resolve, sides};
 pub use self::environment::Environment;
 pub use self::inventory::InventoryRequest;
 pub use self::login::{LoginRequest, LoginWish, LogoutRequest};
+pub use self::referrers::Along;
 pub use self::undo::{Task, UndoRequest, homeless};
 pub use self::verify::VerifyRequest;
 pub use crate::cli::{Form, Progress};
@@ -68,10 +68,8 @@ pub struct CopyRequest {
     pub state: Option<StateDirectory>,
     /// How far a tag that looks right is looked into.
     pub recheck: Recheck,
-    /// What refers to the images comes along if it has one of these types; `None`: nothing does.
-    pub referrers: Option<Types>,
-    /// What becomes of an index that is signed.
-    pub signed_index: SignedIndex,
+    /// What refers to the images.
+    pub referrers: Along,
     /// Whether another repository's image in a layout or archive is replaced.
     pub overwrite: Overwrite,
     /// Whether digests may change.
@@ -148,8 +146,9 @@ impl CopyRequest {
         let selection = Selection::compile(&patterns(&arguments.tags))?;
         let (mode, wanted) = platforms(&arguments.platforms)?;
         let digests = saving::digests(&arguments.transfer);
-        let referrers = referrers::types(&arguments.referrers.referrers)?;
-        let image = saving::check(&destination, (mode, &wanted), digests, referrers.as_ref())?;
+        let referrers = Along::new(&arguments.referrers, &arguments.platforms)?;
+        let types = referrers.types.as_ref();
+        let image = saving::check(&destination, (mode, &wanted), digests, types)?;
         let tag = match &image {
             Some(image) => image.tag.clone(),
             None => destination.tag().map(str::to_owned),
@@ -178,7 +177,6 @@ impl CopyRequest {
             state: state_directory(arguments.transfer.state_dir, environment),
             recheck: arguments.transfer.recheck,
             referrers,
-            signed_index: referrers::signed_index(&arguments.platforms),
             overwrite: if arguments.transfer.force {
                 Overwrite::Always
             } else {

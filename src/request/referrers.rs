@@ -1,10 +1,35 @@
 //! Which referrers come along.
 
 use super::lines;
-use crate::cli::PlatformArgs;
+use crate::cli::{CopyReferrerArgs, PlatformArgs};
 use crate::error::{Error, Result};
 use crate::image::referrers::Types;
-use crate::options::SignedIndex;
+use crate::options::{MissingReferrers, SignedIndex};
+
+/// What refers to images, and what that means for a copy.
+#[derive(Clone, Debug)]
+pub struct Along {
+    /// What comes along, of these types; `None`: nothing does.
+    pub types: Option<Types>,
+    /// What becomes of a tag where some of it is gone.
+    pub missing: MissingReferrers,
+    /// What becomes of an index that is signed.
+    pub signed_index: SignedIndex,
+}
+
+impl Along {
+    pub(super) fn new(arguments: &CopyReferrerArgs, platforms: &PlatformArgs) -> Result<Self> {
+        Ok(Self {
+            types: types(&arguments.which.referrers)?,
+            missing: arguments.missing_referrers,
+            signed_index: if platforms.require_signature {
+                SignedIndex::MustStay
+            } else {
+                SignedIndex::MayChange
+            },
+        })
+    }
+}
 
 /// What `--referrers` says: `None` where it is not given, or its variable says no.
 pub(super) fn types(values: &[String]) -> Result<Option<Types>> {
@@ -22,15 +47,6 @@ pub(super) fn types(values: &[String]) -> Result<Option<Types>> {
                 "--referrers `{odd}` is no artifact type; write --referrers for all of them, or --referrers=application/spdx+json"
             ))),
         },
-    }
-}
-
-/// What becomes of an index that is signed.
-pub(super) fn signed_index(arguments: &PlatformArgs) -> SignedIndex {
-    if arguments.require_signature {
-        SignedIndex::MustStay
-    } else {
-        SignedIndex::MayChange
     }
 }
 

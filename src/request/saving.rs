@@ -21,7 +21,7 @@ pub(super) fn disregard(arguments: &mut CopyArgs, destination: &Reference) -> Ve
         transfer,
         ..
     } = arguments;
-    let wanted = &mut arguments.referrers.referrers;
+    let wanted = &mut arguments.referrers.which.referrers;
     let mut notes = Vec::new();
     let mut note = |variable: &str, why: &str| {
         notes.push(format!("{variable} is disregarded: {why}"));

@@ -81,6 +81,11 @@ impl Repository {
         }
     }
 
+    /// Whether an answer has shown that there is the API.
+    pub fn has_referrers_api(&self) -> bool {
+        self.referrers_api.get() == Some(&true)
+    }
+
     async fn ask(&self, subject: &Digest, types: &Types, side: Side) -> Result<Answer> {
         let path = format!("referrers/{subject}");
         let mut call = self.call(Method::GET, &path, "list referrers of").await?;

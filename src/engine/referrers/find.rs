@@ -4,36 +4,102 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 
-use super::super::Tag;
-use crate::endpoint::{Attached, Endpoint};
+use super::super::{Shared, Tag};
+use crate::endpoint::{Attached, Endpoint, Lost};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, LeftBehind};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::referrers::{Types, artifact_type};
-use crate::options::SignedIndex;
+use crate::options::{MissingReferrers, SignedIndex};
 use crate::plan::Choice;
 
+const WHAT_IS_GONE: &str = "have it put back at the source, or struck from the list there; narrow with --referrers=TYPE, or leave out what is gone with --missing-referrers skip";
+
+/// What an entry of a list of referrers turned out to be.
+pub(in super::super) enum Artifact {
+    /// It is to come along, with all that is below it.
+    Wanted(Box<Manifest>, Vec<Manifest>),
+    /// Of another type, or it refers to something else.
+    Unwanted,
+    /// The source does not have it any more.
+    Gone,
+}
+
 impl Tag {
-    /// What `entry` of a list of what refers to `subject` names; `None` where it is not wanted, or does not
-    /// refer to that.
+    /// What `entry` of a list of what refers to `subject` names.
     pub(in super::super) async fn artifact(
         &self,
         subject: &Digest,
         entry: &Descriptor,
-    ) -> Result<Option<Manifest>> {
-        let artifact = self.child(entry).await?;
+    ) -> Result<Artifact> {
+        let (artifact, below) = match self.whole(entry).await {
+            Ok(whole) => whole,
+            Err(error) if error.kind() == Kind::NotFound => {
+                self.mind_gone(self.gone(subject, entry, &error))?;
+                return Ok(Artifact::Gone);
+            }
+            Err(error) => return Err(error),
+        };
         if artifact.subject().map(|named| &named.digest) != Some(subject) {
             let warning = format!(
                 "{}@{} is listed among what refers to {subject}, but does not name it; it is left out",
                 self.shared.source, entry.digest
             );
             self.shared.events.send(Event::Warning(warning));
-            return Ok(None);
+            return Ok(Artifact::Unwanted);
         }
         let wanted = self.shared.settings.referrers.as_ref();
         let wanted = wanted.is_some_and(|types| types.takes(&artifact_type(&artifact)));
-        Ok(wanted.then_some(artifact))
+        Ok(if wanted {
+            Artifact::Wanted(Box::new(artifact), below)
+        } else {
+            Artifact::Unwanted
+        })
+    }
+
+    /// The artifact, and all manifests below it.
+    async fn whole(&self, entry: &Descriptor) -> Result<(Manifest, Vec<Manifest>)> {
+        let artifact = self.child(entry).await?;
+        let below = self.below(&artifact).await?;
+        Ok((artifact, below))
+    }
+
+    /// The error of what refers to `subject` and is gone: a list outlives what it lists.
+    fn gone(&self, subject: &Digest, entry: &Descriptor, error: &Error) -> Error {
+        let kind = entry.artifact_type.as_deref().unwrap_or("artifact");
+        let Shared { source, .. } = &*self.shared;
+        let place = source.names_referrers(subject);
+        let name = format!("{kind} {source}@{}", entry.digest);
+        let lost = match error.to_string() {
+            text if text.contains(entry.digest.as_str()) => {
+                "the source does not hold it".to_owned()
+            }
+            text => format!("the source does not hold all of it ({text})"),
+        };
+        let cause = format!("{place} lists it as referring to {subject}, but {lost}");
+        let error = Error::new(Kind::NotFound, "read referrer", name);
+        error.because(cause).hint(WHAT_IS_GONE)
+    }
+
+    /// Fails the tag for a name that leads to nothing, or tells of it; what was altered always fails it.
+    fn mind_lost(&self, lost: &Lost) -> Result<()> {
+        let error = lost.error.clone();
+        if error.kind() == Kind::NotFound {
+            self.mind_gone(error.hint(WHAT_IS_GONE))
+        } else {
+            Err(error)
+        }
+    }
+
+    /// Fails the tag for what is gone, or tells of it.
+    fn mind_gone(&self, error: Error) -> Result<()> {
+        if self.shared.settings.missing_referrers == MissingReferrers::Fail {
+            return Err(error);
+        }
+        let warning = format!("{error}; it is left out");
+        self.shared.events.send(Event::Warning(warning));
+        Ok(())
     }
 
     /// The manifests below an artifact that is an index, each behind the one that lists it.
@@ -60,10 +126,10 @@ impl Tag {
         let find = async {
             let found = self.find(subject, types).await?;
             // What is lost must not read as what never was.
-            match found.lost.first() {
-                Some(lost) => Err(lost.error.clone()),
-                None => Ok(Arc::new(found)),
+            for lost in &found.lost {
+                self.mind_lost(lost)?;
             }
+            Ok(Arc::new(found))
         };
         let found = self.shared.found.run(subject, Box::pin(find)).await?;
         Ok(found.into_inner())

@@ -3,12 +3,12 @@
 use futures_util::future::try_join_all;
 
 use super::super::Tag;
+use super::find::Artifact;
 use crate::endpoint::Target;
 use crate::endpoint::archive::compose::Beside;
 use crate::error::Result;
 use crate::event::ReferrerCounts;
 use crate::image::digest::Digest;
-use crate::image::manifest::Manifest;
 use crate::image::referrers::{Additions, Walk, list_tag};
 
 impl Tag {
@@ -25,7 +25,8 @@ impl Tag {
             let read = try_join_all(level.iter().map(|subject| self.read_referrers(subject)));
             let read = read.await?;
             let (mut digests, mut below) = (Vec::new(), Vec::new());
-            for (artifacts, beside) in read {
+            for (artifacts, beside, gone) in read {
+                counts.missing += gone;
                 digests.extend(artifacts);
                 let unnamed = beside.iter().filter(|beside| beside.entry.is_none());
                 below.extend(unnamed.map(|beside| beside.manifest.digest.clone()));
@@ -46,27 +47,37 @@ impl Tag {
         Ok(gathered)
     }
 
-    /// What refers to `subject`, and all that is beside it in a layout for that.
-    async fn read_referrers(&self, subject: &Digest) -> Result<(Vec<Digest>, Vec<Beside>)> {
+    /// What refers to `subject`, all that is beside it in a layout for that, and how much is gone.
+    async fn read_referrers(&self, subject: &Digest) -> Result<(Vec<Digest>, Vec<Beside>, u64)> {
         let found = self.found(subject).await?;
         let artifacts = found
             .referrers
             .iter()
             .map(|entry| self.artifact(subject, entry));
-        let artifacts = try_join_all(artifacts).await?.into_iter().flatten();
-        let artifacts: Vec<Manifest> = artifacts.collect();
+        let (mut whole, mut gone) = (Vec::new(), found.lost.len() as u64);
+        for artifact in try_join_all(artifacts).await? {
+            match artifact {
+                Artifact::Wanted(artifact, below) => whole.push((*artifact, below)),
+                Artifact::Unwanted => {}
+                Artifact::Gone => gone += 1,
+            }
+        }
         let tag = list_tag(subject);
-        let listed = Additions::of(&artifacts);
+        let listed = Additions::of(whole.iter().map(|(artifact, _)| artifact));
         let list = self.shared.destination.grown_list(&tag, &listed).await?;
-        let tagged = found.tagged.iter();
-        let tagged = tagged.map(|(tag, manifest)| (Target::Tag(tag.clone()), manifest.clone()));
-        let bare = artifacts.into_iter();
-        let bare = bare.map(|artifact| (Target::Digest(artifact.digest.clone()), artifact));
+        let mut all = Vec::new();
+        for (tag, manifest) in &found.tagged {
+            let below = self.below(manifest).await?;
+            all.push((Target::Tag(tag.clone()), manifest.clone(), below));
+        }
+        all.extend(whole.into_iter().map(|(artifact, below)| {
+            let target = Target::Digest(artifact.digest.clone());
+            (target, artifact, below)
+        }));
         let (mut digests, mut beside) = (Vec::new(), Vec::new());
-        for (entry, manifest) in tagged.chain(bare) {
+        for (entry, manifest, below) in all {
             digests.push(manifest.digest.clone());
-            let below = self.below(&manifest).await?.into_iter();
-            beside.extend(below.map(|manifest| Beside {
+            beside.extend(below.into_iter().map(|manifest| Beside {
                 manifest,
                 entry: None,
             }));
@@ -75,6 +86,6 @@ impl Tag {
         }
         let entry = Some(Target::Tag(tag));
         beside.extend(list.map(|manifest| Beside { manifest, entry }));
-        Ok((digests, beside))
+        Ok((digests, beside, gone))
     }
 }

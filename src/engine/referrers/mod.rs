@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 
+use self::find::Artifact;
 use super::once::Done;
 use super::{Changed, Showing, Tag};
-use crate::endpoint::{Listing, Target};
+use crate::endpoint::{Listing, Lost, Target};
 use crate::error::{Error, Result};
 use crate::event::ReferrerCounts;
 use crate::image::digest::Digest;
@@ -20,7 +21,15 @@ use crate::image::referrers::{Additions, Types, Walk, list_tag};
 use crate::options::{Recheck, Run};
 
 /// What refers to one manifest.
-pub(super) type Came = Arc<Vec<Referrer>>;
+pub(super) type Came = Arc<Attachments>;
+
+#[derive(Default)]
+pub(super) struct Attachments {
+    /// What came along.
+    came: Vec<Referrer>,
+    /// What the source names and does not have.
+    gone: Vec<String>,
+}
 
 /// What refers to something and is at the destination now.
 #[derive(Clone)]
@@ -32,11 +41,12 @@ pub(super) struct Referrer {
     below: Vec<Digest>,
 }
 
-/// One that names its subject.
-struct Brought {
-    referrer: Referrer,
-    /// Where the destination does not list it by itself.
-    unlisted: Option<Manifest>,
+/// What an entry of a list became.
+enum Entered {
+    /// It is at the destination; the artifact too, where it is not listed there yet.
+    Came(Referrer, Option<Manifest>),
+    /// The source does not have it.
+    Gone(Digest),
 }
 
 impl Referrer {
@@ -55,12 +65,9 @@ impl Referrer {
     }
 }
 
-impl From<Referrer> for Brought {
+impl From<Referrer> for Entered {
     fn from(referrer: Referrer) -> Self {
-        Self {
-            referrer,
-            unlisted: None,
-        }
+        Self::Came(referrer, None)
     }
 }
 
@@ -78,10 +85,15 @@ impl Tag {
 
     async fn attach_all(&mut self, subjects: Vec<Digest>) -> Result<Changed> {
         let mut all: BTreeMap<Digest, Changed> = BTreeMap::new();
+        let mut gone: BTreeSet<String> = BTreeSet::new();
         let (mut walk, mut level) = Walk::from(subjects);
         while !level.is_empty() {
-            let attached = try_join_all(level.iter().map(|subject| self.attach_to(subject)));
-            let attached = attached.await?.concat();
+            let read = try_join_all(level.iter().map(|subject| self.attach_to(subject)));
+            let mut attached = Vec::new();
+            for (came, lost) in read.await? {
+                attached.extend(came);
+                gone.extend(lost);
+            }
             level = walk
                 .next(attached.iter().flat_map(Referrer::subjects))
                 .map_err(|error| self.about_referrers(&error))?;
@@ -100,23 +112,24 @@ impl Tag {
         self.outcome.referrers = Some(ReferrerCounts {
             copied,
             existing: all.len() as u64 - copied,
+            missing: gone.len() as u64,
         });
         Ok(all.into_values().max().unwrap_or(Changed::Nothing))
     }
 
     /// What refers to `subject`, once it is at the destination. Another tag of the run may have brought it.
-    async fn attach_to(&self, subject: &Digest) -> Result<Vec<Referrer>> {
+    async fn attach_to(&self, subject: &Digest) -> Result<(Vec<Referrer>, Vec<String>)> {
         let work = Box::pin(self.bring_referrers(subject));
-        Ok(match self.shared.attached.run(subject, work).await? {
-            Done::Now(attached) => attached.to_vec(),
-            Done::Before(attached) => {
-                let mut attached = attached.to_vec();
-                for referrer in &mut attached {
-                    referrer.changed = Changed::Nothing;
-                }
-                attached
+        let attached = self.shared.attached.run(subject, work).await?;
+        let is_now = matches!(attached, Done::Now(_));
+        let attached = attached.into_inner();
+        let mut came = attached.came.clone();
+        if !is_now {
+            for referrer in &mut came {
+                referrer.changed = Changed::Nothing;
             }
-        })
+        }
+        Ok((came, attached.gone.clone()))
     }
 
     async fn bring_referrers(&self, subject: &Digest) -> Result<Came> {
@@ -126,11 +139,19 @@ impl Tag {
             self.bring_listed(subject, &found.referrers),
             try_join_all(tagged.map(|(tag, manifest)| self.bring_tagged(tag, manifest)))
         )?;
-        let mut attached = tagged;
+        let mut attached = Attachments {
+            came: tagged,
+            gone: found.lost.iter().map(Lost::name).collect(),
+        };
         let mut unlisted = Vec::new();
-        for brought in listed {
-            attached.push(brought.referrer);
-            unlisted.extend(brought.unlisted);
+        for entered in listed {
+            match entered {
+                Entered::Came(referrer, artifact) => {
+                    attached.came.push(referrer);
+                    unlisted.extend(artifact);
+                }
+                Entered::Gone(digest) => attached.gone.push(digest.to_string()),
+            }
         }
         if !unlisted.is_empty() {
             let tag = list_tag(subject);
@@ -141,7 +162,7 @@ impl Tag {
     }
 
     /// Brings what names `subject` as its own.
-    async fn bring_listed(&self, subject: &Digest, listed: &[Descriptor]) -> Result<Vec<Brought>> {
+    async fn bring_listed(&self, subject: &Digest, listed: &[Descriptor]) -> Result<Vec<Entered>> {
         if listed.is_empty() {
             return Ok(Vec::new());
         }
@@ -154,10 +175,10 @@ impl Tag {
             there.entries
         };
         let there: BTreeSet<Digest> = there.into_iter().map(|entry| entry.digest).collect();
-        let brought = listed
+        let entered = listed
             .iter()
             .map(|entry| self.bring_one(subject, entry, &there));
-        Ok(try_join_all(brought).await?.into_iter().flatten().collect())
+        Ok(try_join_all(entered).await?.into_iter().flatten().collect())
     }
 
     /// `None`: it is not wanted, or refers to something else.
@@ -166,29 +187,31 @@ impl Tag {
         subject: &Digest,
         entry: &Descriptor,
         there: &BTreeSet<Digest>,
-    ) -> Result<Option<Brought>> {
+    ) -> Result<Option<Entered>> {
         let referrer = |below, changed| Referrer::new(entry.digest.clone(), below, changed);
         let stands = there.contains(&entry.digest) && self.still_stands(&entry.digest).await?;
         if stands && !entry.is_index() {
             return Ok(Some(referrer(&[], Changed::Nothing).into()));
         }
-        let Some(artifact) = self.artifact(subject, entry).await? else {
-            return Ok(None);
+        let (artifact, below) = match self.artifact(subject, entry).await? {
+            Artifact::Wanted(artifact, below) => (*artifact, below),
+            Artifact::Unwanted => return Ok(None),
+            Artifact::Gone => return Ok(Some(Entered::Gone(entry.digest.clone()))),
         };
-        let below = self.below(&artifact).await?;
         if stands && self.all_stand(&below).await? {
             return Ok(Some(referrer(&below, Changed::Nothing).into()));
         }
         self.bring_content(&artifact, &below).await?;
-        let mut brought: Brought = referrer(&below, Changed::Something).into();
+        let mut unlisted = None;
         if self.shared.settings.run == Run::Real {
             if self.shared.showing == Showing::Later {
                 self.lacked(&artifact.digest).await?;
             }
             let listing = self.shared.destination.put_referrer(&artifact).await?;
-            brought.unlisted = (listing == Listing::Wanted).then_some(artifact);
+            unlisted = (listing == Listing::Wanted).then_some(artifact);
         }
-        Ok(Some(brought))
+        let referrer = referrer(&below, Changed::Something);
+        Ok(Some(Entered::Came(referrer, unlisted)))
     }
 
     fn about_referrers(&self, error: &Error) -> Error {

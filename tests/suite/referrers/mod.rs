@@ -3,6 +3,7 @@
 mod cosign;
 mod filtered;
 mod forms;
+mod gone;
 mod hostile;
 mod lists;
 mod lost;
