@@ -501,7 +501,7 @@ _barge() {
             return 0
             ;;
         barge__subcmd__inventory)
-            opts="-v -q -h --check --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --retry-times --stall-timeout --verbose --quiet --help"
+            opts="-v -q -h --check --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --referrers --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --retry-times --stall-timeout --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -520,6 +520,10 @@ _barge() {
                     return 0
                     ;;
                 --exclude-tag-glob)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --referrers)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use super::{AccessArgs, NetworkArgs, TagArgs, TalkArgs};
+use super::{AccessArgs, NetworkArgs, ReferrerArgs, TagArgs, TalkArgs};
 
 /// `barge inventory`.
 #[derive(Debug, Args)]
@@ -17,6 +17,9 @@ pub struct InventoryArgs {
     /// Which tags.
     #[command(flatten)]
     pub tags: TagArgs,
+    /// What refers to them.
+    #[command(flatten)]
+    pub referrers: ReferrerArgs,
     /// Who is asking.
     #[command(flatten)]
     pub access: AccessArgs,
@@ -32,7 +35,8 @@ pub(super) const HELP: &str = "\
 Prints JSON: the digests of all manifests and blobs that are there. barge copy
 --have leaves those out of an archive. A repository that does not exist yet
 holds nothing, which is no error. What is listed is proved when the archive
-arrives; --check only tells earlier what a registry has lost.
+arrives; --check only tells earlier what a registry has lost. For copies with
+--referrers give it here too: what refers to images is listed then.
 
 Example:
   Inside, then outside, then inside again:

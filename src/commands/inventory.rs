@@ -47,6 +47,7 @@ async fn inventory(request: &InventoryRequest, events: &Events) -> Result<Invent
         let place = Endpoint::new(reference, request.access.options(Side::Source, events))?;
         let how = Stocktaking {
             selection: &request.selection,
+            referrers: request.referrers.as_ref(),
             check: request.check,
             events,
         };

@@ -11,6 +11,7 @@ use crate::event::{Event, Events};
 use crate::image::digest::Digest;
 use crate::image::filter::MAX_DEPTH;
 use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::referrers::Types;
 use crate::inventory::Place;
 use crate::select::Selection;
 
@@ -22,6 +23,8 @@ const AT_ONCE: usize = 32;
 pub struct Stocktaking<'a> {
     /// Which of its tags.
     pub selection: &'a Selection,
+    /// Whether what refers to them is listed too, of these types; `None`: it is not.
+    pub referrers: Option<&'a Types>,
     /// Whether each blob is asked for, where the place checked them when it took their manifests.
     pub check: bool,
     /// Who is told.
@@ -73,6 +76,13 @@ pub async fn take(reference: String, place: &Endpoint, how: Stocktaking<'_>) -> 
             held.manifests.insert(manifest.digest);
         }
         drop(read);
+        if let Some(types) = how.referrers {
+            for digest in referring(place, &waiting, types).await? {
+                if seen.insert(digest.clone()) {
+                    next.insert(digest);
+                }
+            }
+        }
         waiting = next;
     }
     held.blobs = if how.check || !place.caps().checks_content {
@@ -97,6 +107,27 @@ async fn roots(place: &Endpoint, tags: Vec<&String>) -> Result<BTreeSet<Digest>>
         .flatten()
         .map(|head| head.digest)
         .collect())
+}
+
+/// What refers to these.
+async fn referring(
+    place: &Endpoint,
+    subjects: &BTreeSet<Digest>,
+    types: &Types,
+) -> Result<Vec<Digest>> {
+    let asked = subjects
+        .iter()
+        .map(|subject| place.attached(subject, types));
+    let asked: Vec<_> = asked.collect();
+    let found = stream::iter(asked).buffer_unordered(AT_ONCE);
+    let found: Vec<_> = found.try_collect().await?;
+    let digests = found.into_iter().flat_map(|attached| {
+        let tagged = attached.tagged.into_iter();
+        let tagged = tagged.map(|(_, manifest)| manifest.digest);
+        let listed = attached.referrers.into_iter().map(|entry| entry.digest);
+        listed.chain(tagged)
+    });
+    Ok(digests.collect())
 }
 
 /// A manifest that is there. One that nobody can read is as good as none: it is brought again.

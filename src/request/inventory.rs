@@ -1,9 +1,10 @@
 //! `barge inventory`, resolved.
 
 use super::access::resolve;
-use super::{Access, Environment, listed, repository};
+use super::{Access, Environment, listed, referrers, repository};
 use crate::cli::InventoryArgs;
 use crate::error::Result;
+use crate::image::referrers::Types;
 use crate::reference::Reference;
 use crate::select::Selection;
 
@@ -14,6 +15,8 @@ pub struct InventoryRequest {
     pub repositories: Vec<Reference>,
     /// At which tags.
     pub selection: Selection,
+    /// Whether what refers to them is listed too, of these types; `None`: it is not.
+    pub referrers: Option<Types>,
     /// Whether each blob is asked for.
     pub check: bool,
     /// How they are reached.
@@ -39,6 +42,7 @@ impl InventoryRequest {
         Ok(Self {
             repositories,
             selection: listed(&arguments.tags)?,
+            referrers: referrers::types(&arguments.referrers.referrers)?,
             check: arguments.check,
             access: resolve(arguments.access, &arguments.network, environment, "--")?,
             quiet: arguments.talk.quiet,

@@ -27,7 +27,7 @@ pub struct Incoming<'a> {
     pub below: &'a [Manifest],
     /// What of it stays behind; the root never does.
     pub without: Option<&'a Inventory>,
-    /// What refers to them; it always comes.
+    /// What refers to them.
     pub beside: &'a [Beside],
 }
 
@@ -41,6 +41,11 @@ pub struct Beside {
 }
 
 impl Beside {
+    /// Whether a name leads to it: its bytes are needed to move that.
+    fn is_root(&self) -> bool {
+        matches!(self.entry, Some(Target::Tag(_)))
+    }
+
     fn names(&self) -> Option<Names<'_>> {
         Some(match self.entry.as_ref()? {
             Target::Tag(tag) => tagged(tag),
@@ -58,13 +63,24 @@ impl<'a> Incoming<'a> {
 
     /// Its manifests that come, the root first.
     pub fn manifests(&self) -> impl Iterator<Item = &'a Manifest> + use<'a> {
-        let without = self.without;
-        let stays = move |manifest: &&Manifest| {
-            without.is_some_and(|have| !have.with_manifest(&manifest.digest).is_empty())
-        };
-        let below = self.below.iter().filter(move |manifest| !stays(manifest));
-        let beside = self.beside.iter().map(|beside| &beside.manifest);
+        let image = *self;
+        let below = self.below.iter();
+        let below = below.filter(move |manifest| !image.is_there(manifest));
+        let beside = self.beside().map(|beside| &beside.manifest);
         std::iter::once(self.root).chain(below).chain(beside)
+    }
+
+    /// What refers to them and comes.
+    fn beside(&self) -> impl Iterator<Item = &'a Beside> + use<'a> {
+        let image = *self;
+        let beside = self.beside.iter();
+        beside.filter(move |beside| beside.is_root() || !image.is_there(&beside.manifest))
+    }
+
+    /// Whether a manifest is where the archive goes.
+    fn is_there(&self, manifest: &Manifest) -> bool {
+        let have = self.without;
+        have.is_some_and(|have| !have.with_manifest(&manifest.digest).is_empty())
     }
 
     /// Its blobs, each once, the largest first.
@@ -95,7 +111,9 @@ impl<'a> Incoming<'a> {
         let Some(have) = self.without else {
             return Vec::new();
         };
-        let manifests = self.below.iter();
+        let beside = self.beside.iter().filter(|beside| !beside.is_root());
+        let beside = beside.map(|beside| &beside.manifest);
+        let manifests = self.below.iter().chain(beside);
         let manifests = manifests.filter_map(|manifest| have.manifest(manifest));
         let blobs = self.all_blobs();
         let blobs = blobs.into_iter().filter_map(|blob| have.blob(blob));
@@ -168,7 +186,7 @@ impl OciArchive {
         let failed = |why| Error::new(Kind::LocalIo, "write the index of", self).because(why);
         for image in images {
             index.enter(image.root, image.names()).map_err(failed)?;
-            for beside in image.beside {
+            for beside in image.beside() {
                 if let Some(names) = beside.names() {
                     index.enter(&beside.manifest, names).map_err(failed)?;
                 }

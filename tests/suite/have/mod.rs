@@ -4,6 +4,7 @@
 mod apart;
 mod arrival;
 mod inventory;
+mod referrers;
 mod refused;
 mod weekly;
 
