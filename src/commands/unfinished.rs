@@ -9,12 +9,13 @@ use crate::engine::rollback::{self, Doubts, Foreseen, Keeping, Options, UndoJob}
 use crate::engine::{Earlier, Policy, Stop, TagJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Undone};
-use crate::journal::{Journal, State};
+use crate::journal::{Journal, Move, State};
 use crate::options::{self, Run};
 use crate::printable::plural;
 use crate::reference::Reference;
 use crate::report::summary::Tally;
 use crate::request::{Access, CopyRequest, homeless};
+use crate::select::is_digest_tag;
 use crate::state::{Lock, StateDirectory, Stored};
 
 /// How often a run that waits for another looks whether that has ended.
@@ -68,7 +69,7 @@ pub(super) async fn clear(
             Ok(_) => continue,
             Err(error) => return Err(not_understood(&place, &error)),
         };
-        if !covers(tags, &journal) {
+        if !covers((request, tags), &journal) {
             bar((&path, &journal, Standing::Killed), &options, tags, events);
             continue;
         }
@@ -153,9 +154,15 @@ fn writes(job: &TagJob, tag: &str) -> bool {
     matches!(&job.destination, Target::Tag(name) if name == tag)
 }
 
-fn covers(tags: &[TagJob], journal: &Journal) -> bool {
-    let mut moved = journal.tags.iter();
-    moved.all(|moved| tags.iter().any(|job| writes(job, &moved.tag)))
+/// Whether a run moves all that the journal's moved. What belongs to images comes with them; where nothing
+/// else moved, a run does that brings such things.
+fn covers((request, tags): (&CopyRequest, &[TagJob]), journal: &Journal) -> bool {
+    let moved = journal.tags.iter();
+    let comes_along = |moved: &&Move| is_digest_tag(&moved.tag);
+    let along =
+        !moved.clone().all(|moved| comes_along(&moved)) || request.referrers.types.is_some();
+    let mut own = moved.filter(|moved| !(along && comes_along(moved)));
+    own.all(|moved| tags.iter().any(|job| writes(job, &moved.tag)))
 }
 
 /// Puts back what an earlier run left half-way. Tags that cannot be put back are named, and the run goes

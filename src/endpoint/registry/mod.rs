@@ -109,6 +109,8 @@ pub struct Repository {
     referrers_api: OnceCell<bool>,
     /// The digest tags of a source; `None` where it does not list its tags.
     digest_tags: OnceCell<Option<BTreeSet<String>>>,
+    /// Whether each digest tag is asked for, whatever is known of them.
+    each: AtomicBool,
 }
 
 impl fmt::Debug for Repository {
@@ -155,6 +157,7 @@ impl Repository {
             looked_into: Mutex::default(),
             referrers_api: OnceCell::new(),
             digest_tags: OnceCell::new(),
+            each: AtomicBool::new(false),
             host: place.host,
         })
     }

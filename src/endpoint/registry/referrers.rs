@@ -2,6 +2,7 @@
 //! registry has one, else by the tag that stands in for it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
@@ -167,7 +168,7 @@ impl Repository {
     /// Whether a digest tag is listed. At a source one list of its tags tells of all of them; where it does
     /// not list its tags, and at a destination, each has to be asked for: `None`.
     async fn lists_tag(&self, tag: &str) -> Result<Option<bool>> {
-        if self.side == Side::Destination {
+        if self.side == Side::Destination || self.each.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let known = self.digest_tags.get_or_try_init(|| async {
@@ -183,8 +184,7 @@ impl Repository {
 
     /// Has each digest tag be asked for, although one list may tell of all: for who asks for few.
     pub fn ask_for_each(&self) {
-        // It fails where they are known already.
-        drop(self.digest_tags.set(None));
+        self.each.store(true, Ordering::Relaxed);
     }
 
     /// Remembers which digest tags are among all `tags`.

@@ -14,6 +14,7 @@ use crate::endpoint::Target;
 use crate::endpoint::layout::Arrivals;
 use crate::endpoint::registry::Repository;
 use crate::error::Result;
+use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::image::referrers::{Additions, is_itself, merge};
 
@@ -49,6 +50,16 @@ impl Companions {
     /// The tag of the run that a companion was staged for.
     pub(super) fn owner(&self, tag: &str) -> Option<&str> {
         self.owners.get(tag).map(String::as_str)
+    }
+
+    /// What was staged, and for which of the run's tags.
+    pub(super) fn staged(&self) -> impl Iterator<Item = (&str, &Digest)> {
+        let tags = self.tags.iter();
+        let tags = tags.map(|(tag, (manifest, _))| (tag, &manifest.digest));
+        let lists = self.lists.iter();
+        let lists = lists.flat_map(|(tag, added)| added.digests().map(move |digest| (tag, digest)));
+        tags.chain(lists)
+            .filter_map(|(tag, digest)| Some((self.owner(tag)?, digest)))
     }
 
     /// Takes in what was staged again.

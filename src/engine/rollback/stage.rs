@@ -119,11 +119,9 @@ impl Rollback<'_> {
             (tag, gone)
         });
         let looks = looks.buffer_unordered(AT_ONCE).collect::<Vec<_>>();
-        let looks = tokio::select! {
-            biased;
-            () = self.stop.soon.cancelled() => return None,
-            looks = looks => looks,
-        };
+        let looks = async { (looks.await, self.bereft(repository).await) };
+        let (mut looks, others) = self.stop.soon.run_until_cancelled(looks).await?;
+        looks.extend(others);
         let mut gone = Vec::new();
         for (tag, look) in looks {
             match look {
@@ -135,6 +133,21 @@ impl Rollback<'_> {
         self.is_good().then_some(gone)
     }
 
+    /// The tags of whose companions something was staged, and whether it has expired.
+    async fn bereft(&self, repository: &Repository) -> Vec<(String, Result<bool>)> {
+        let companions = self.shared.staged_companions().clone();
+        let staged = companions.staged().filter_map(|(owner, digest)| {
+            let end = self.ends.iter().find(|end| end.outcome.tag == owner)?;
+            Some((end.tag()?, digest))
+        });
+        let looks = stream::iter(staged).map(|(tag, digest)| async move {
+            let target = Target::Digest(digest.clone());
+            let there = repository.head_for_certain(&target).await;
+            (tag, there.map(|there| there.is_none()))
+        });
+        looks.buffer_unordered(AT_ONCE).collect().await
+    }
+
     async fn stage_again(&mut self, tags: Vec<String>) {
         let jobs: Vec<TagJob> = self
             .ends
@@ -142,6 +155,8 @@ impl Rollback<'_> {
             .filter(|end| end.tag().is_some_and(|tag| tags.contains(&tag)))
             .map(|end| end.job.clone())
             .collect();
+        // What the source had when it listed its tags may be more now.
+        self.shared.source.expect_few_subjects();
         // What was remembered of this run to be there may have expired too.
         let shared = Arc::new(self.shared.again(jobs.len()));
         let mut again = Vec::new();

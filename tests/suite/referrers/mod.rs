@@ -5,6 +5,7 @@ mod filtered;
 mod forms;
 mod gone;
 mod hostile;
+mod killed;
 mod lists;
 mod lost;
 mod mended;
@@ -12,6 +13,7 @@ mod nested;
 mod rollback;
 mod shown;
 mod signatures;
+mod staging;
 mod turns;
 
 use serde_json::Value;

@@ -12,7 +12,7 @@ use crate::support::registry::{FakeRegistry, Referrers};
 use crate::support::signing::{Held, Signer};
 use crate::support::wire::{Fault, Request};
 
-fn rollback(state: &Path, source: &str, destination: &str) -> Barge {
+pub(super) fn rollback(state: &Path, source: &str, destination: &str) -> Barge {
     barge()
         .args([
             "copy",
@@ -29,7 +29,7 @@ fn rollback(state: &Path, source: &str, destination: &str) -> Barge {
 }
 
 /// Two tags, `1` signed by cosign's tag and `2` with a bill of materials.
-fn source(signer: &Signer) -> FakeRegistry {
+pub(super) fn source(signer: &Signer) -> FakeRegistry {
     let (registry, (first, second)) = (with(Referrers::Served), (index(), single()));
     first.push_to(&registry, "x:1");
     push(
@@ -44,7 +44,7 @@ fn source(signer: &Signer) -> FakeRegistry {
     registry
 }
 
-fn tagged(registry: &FakeRegistry) -> Vec<(String, String)> {
+pub(super) fn tagged(registry: &FakeRegistry) -> Vec<(String, String)> {
     let store = &registry.store;
     let digest = |tag: String| {
         let digest = store.tag("y", &tag).expect("a tag has a digest");
@@ -53,7 +53,7 @@ fn tagged(registry: &FakeRegistry) -> Vec<(String, String)> {
     store.tags("y").into_iter().map(digest).collect()
 }
 
-fn puts(registry: &FakeRegistry) -> Vec<String> {
+pub(super) fn puts(registry: &FakeRegistry) -> Vec<String> {
     let put = |request: Request| {
         let tag = request.path.strip_prefix("/v2/y/manifests/")?.to_owned();
         (request.method == "PUT" && !tag.contains(':')).then_some(tag)
