@@ -79,13 +79,11 @@ fn referrers(tag: &TagOutcome) -> String {
         existing,
         missing,
     } = counts;
-    let mut text = (copied + existing).to_string();
-    for (count, what) in [(copied, "new"), (missing, "gone")] {
-        if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
-        }
-    }
-    text
+    let all = std::iter::once((copied + existing).to_string());
+    let parts = [(copied, "new"), (missing, "gone")].into_iter();
+    let parts = parts.filter(|(count, _)| *count > 0);
+    let parts = parts.map(|(count, what)| format!("{count} {what}"));
+    all.chain(parts).collect::<Vec<String>>().join(", ")
 }
 
 /// Rows whose cells stand below one another.

@@ -30,7 +30,7 @@ pub struct Additions {
     /// The text of each entry.
     listed: BTreeMap<Digest, Box<RawValue>>,
     /// The list that has them, where they come from one.
-    list: Option<Manifest>,
+    list: Option<Box<Manifest>>,
 }
 
 impl Additions {
@@ -57,7 +57,7 @@ impl Additions {
         let digests = list.entries().iter().map(|entry| entry.digest.clone());
         Self {
             listed: digests.zip(raw.unwrap_or_default()).collect(),
-            list: Some(list.clone()),
+            list: Some(Box::new(list.clone())),
         }
     }
 
@@ -119,7 +119,7 @@ pub fn merge(list: Option<&Manifest>, added: &Additions) -> Result<Option<Manife
     if let Some(copied) = &added.list {
         let listed: BTreeSet<&Digest> = copied.entries().iter().map(|each| &each.digest).collect();
         if known.is_subset(&listed) && added.digests().all(|digest| listed.contains(digest)) {
-            return Ok(added.list.clone());
+            return Ok(added.list.as_deref().cloned());
         }
     }
     let new = new.into_iter().map(|(_, text)| text);

@@ -25,7 +25,7 @@ fn artifact(content: &str) -> Bundle {
 
 /// What is in the archive, by digest.
 fn held(archive: &Archive) -> BTreeSet<String> {
-    let names = archive.files().into_iter().map(|(name, _)| name);
+    let names = archive.files().into_keys();
     names
         .filter_map(|name| Some(format!("sha256:{}", name.strip_prefix("blobs/sha256/")?)))
         .collect()

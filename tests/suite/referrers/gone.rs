@@ -19,10 +19,10 @@ fn source() -> (FakeRegistry, Bundle, Bundle) {
     let lost = Artifact::of(&image.manifest, SBOM, "bill").build();
     let held = Artifact::of(&image.manifest, NOTARY, "signed").build();
     held.put_into(&registry, "x");
-    let list = list_of(&[&lost, &held]);
+    let listed = list_of(&[&lost, &held]);
     registry
         .store
-        .put_manifest("x", &list_tag(&image.digest()), list);
+        .put_manifest("x", &list_tag(&image.digest()), listed);
     (registry, held, lost)
 }
 

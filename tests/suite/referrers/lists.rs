@@ -117,7 +117,7 @@ fn a_dry_run_tells_whether_a_list_would_grow() {
 fn a_merged_list_goes_back_where_the_run_fails() {
     let (ours, theirs) = (artifact("ours"), artifact("theirs"));
     let (source, mirror) = (holding("x", &[&ours]), holding("y", &[&theirs]));
-    push(&artifact("a tag"), &source, "x:2");
+    push(artifact("a tag"), &source, "x:2");
     let flip = |request: &Request| request.is("PUT", "/manifests/2");
     mirror.fail(usize::MAX, flip, Fault::status(500));
     let options = [&LISTS[..], &ROLLBACK, &["--retry-times", "0"]];
@@ -154,7 +154,7 @@ fn files_merge_lists_too() {
 #[test]
 fn what_a_registry_takes_for_the_digest_is_no_list() {
     let source = with(Referrers::Absent);
-    push(&artifact("1"), &source, "x:1");
+    push(artifact("1"), &source, "x:1");
     let mirror = with(Referrers::Absent);
     single().push_to(&mirror, &format!("y:{}", tag()));
     copy(&[], &source.reference("x:1"), &mirror.reference("y")).exits(0);
@@ -185,7 +185,7 @@ fn a_manifest_with_a_subject_is_listed_without_the_flag() {
 #[test]
 fn a_listing_comes_before_its_tag_and_fails_it() {
     let (source, mirror) = (with(Referrers::Served), with(Referrers::Absent));
-    push(&artifact("1"), &source, "x:1");
+    push(artifact("1"), &source, "x:1");
     mirror.fail(1, writes_list, Fault::status(403));
     let (from, to) = (source.reference("x:1"), mirror.reference("y"));
     copy(&[], &from, &to).exits(1);
@@ -198,7 +198,7 @@ fn a_listing_comes_before_its_tag_and_fails_it() {
 fn two_tags_of_one_manifest_wait_for_its_list() {
     let (source, mirror) = (with(Referrers::Served), with(Referrers::Absent));
     for tag in ["1", "2"] {
-        push(&artifact("1"), &source, &format!("x:{tag}"));
+        push(artifact("1"), &source, &format!("x:{tag}"));
     }
     mirror.fail(usize::MAX, writes_list, Fault::status(403));
     run(&[&["--all-tags"]], &source, &mirror.reference("y")).exits(1);
@@ -225,7 +225,7 @@ fn what_an_index_lists_is_listed_as_referring() {
 #[test]
 fn a_registry_that_lists_it_gets_no_list() {
     let (source, mirror) = (with(Referrers::Absent), with(Referrers::Served));
-    push(&artifact("1"), &source, "x:1");
+    push(artifact("1"), &source, "x:1");
     copy(&[], &source.reference("x:1"), &mirror.reference("y")).exits(0);
     let asked = |request: &Request| {
         request.path.contains("sha256-")
@@ -239,7 +239,7 @@ fn a_registry_that_lists_it_gets_no_list() {
 #[test]
 fn a_real_registry_lists_what_has_a_subject() {
     let source = with(Referrers::Served);
-    push(&artifact("1"), &source, "x:1");
+    push(artifact("1"), &source, "x:1");
     for policy in [&[][..], &ROLLBACK] {
         let mirror = DockerRegistry::start();
         let theirs = artifact("theirs");
@@ -255,7 +255,7 @@ fn a_real_registry_lists_what_has_a_subject() {
 #[test]
 fn a_layout_lists_what_has_a_subject() {
     let source = with(Referrers::Served);
-    push(&artifact("1"), &source, "x:1");
+    push(artifact("1"), &source, "x:1");
     for policy in [&[][..], &ROLLBACK] {
         let directory = tempdir().expect("a directory");
         let layout = Layout::at(&directory.path().join("layout"));

@@ -30,7 +30,7 @@ fn writes_list(request: &Request) -> bool {
 
 /// A copy of `artifact` to `y`, under a tag of its own.
 fn run(state: &Path, source: &FakeRegistry, (to, name): (&FakeRegistry, &str)) -> Barge {
-    push(&artifact(name), source, &format!("x:{name}"));
+    push(artifact(name), source, &format!("x:{name}"));
     barge()
         .args(["copy", "-vv", "-o", "json", "--state-dir"])
         .arg(state)
