@@ -57,7 +57,7 @@ complete -c barge -n "__fish_barge_using_subcommand inventory" -l tags -d 'Tags 
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l exclude-tags -d 'Tags to leave out' -r
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l tag-glob -d 'Tags that match: latest,3.[789].?,*-slim' -r
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l exclude-tag-glob -d 'Tags to leave out' -r
-complete -c barge -n "__fish_barge_using_subcommand inventory" -l referrers -d 'What refers to images too: signatures, SBOMs; of some types: =TYPE[,TYPE...]' -r
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l referrers -d 'Include what refers to images: signatures, SBOMs; =TYPE[,TYPE...]: only such' -r
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l creds -d 'User and password' -r
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l creds-file -d 'A file with USER:PASS; - is standard input' -r -F
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l registry-token -d 'A bearer token' -r

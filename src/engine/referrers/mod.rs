@@ -44,7 +44,7 @@ pub(super) struct Referrer {
 /// What an entry of a list became.
 enum Entered {
     /// It is at the destination; the artifact too, where it is not listed there yet.
-    Came(Referrer, Option<Manifest>),
+    Came(Referrer, Option<Box<Manifest>>),
     /// The source does not have it.
     Gone(Digest),
 }
@@ -148,7 +148,7 @@ impl Tag {
             match entered {
                 Entered::Came(referrer, artifact) => {
                     attached.came.push(referrer);
-                    unlisted.extend(artifact);
+                    unlisted.extend(artifact.map(|artifact| *artifact));
                 }
                 Entered::Gone(digest) => attached.gone.push(digest.to_string()),
             }
@@ -194,7 +194,7 @@ impl Tag {
             return Ok(Some(referrer(&[], Changed::Nothing).into()));
         }
         let (artifact, below) = match self.artifact(subject, entry).await? {
-            Artifact::Wanted(artifact, below) => (*artifact, below),
+            Artifact::Wanted(artifact, below) => (artifact, below),
             Artifact::Unwanted => return Ok(None),
             Artifact::Gone => return Ok(Some(Entered::Gone(entry.digest.clone()))),
         };
