@@ -152,9 +152,9 @@ pub struct Finding {
     pub left_out: Vec<LeftOut>,
     /// Manifests of the tag that were looked at, its root among them.
     pub manifests: u64,
-    /// Blobs of the tag that were looked at, each of an image once.
+    /// Blobs of the tag that are right as far as they were looked into, each of an image once.
     pub blobs: u64,
-    /// Their bytes, as manifests say.
+    /// Their bytes.
     pub bytes: u64,
     /// What refers to the tag's images and was looked at; `None` where nobody asked for that.
     pub referrers: Option<u64>,

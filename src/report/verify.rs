@@ -1,5 +1,6 @@
 //! What `verify` tells: a line a tag, everything that is missing, the totals; and the same for scripts.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use super::json::{ErrorReport, LeftOutReport, rounded};
 use super::summary::{Outcome, Signal};
 use super::text::{self, aligned, line, or_dash, short, short_name, traffic};
 use crate::error::{Error, Kind};
-use crate::finding::{Finding, Lack, Verdict};
+use crate::finding::{Finding, Lack, Part, Verdict};
 use crate::image::digest::Digest;
+use crate::inventory::difference;
 use crate::options::Depth;
 use crate::printable::{self, clean, plural};
 
@@ -37,7 +39,7 @@ pub struct Verification {
 /// What verifying took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Effort {
-    /// Blobs that were looked at, each once.
+    /// Blobs that are right as far as they were looked into, each once.
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -62,12 +64,54 @@ impl Verification {
         }
     }
 
+    /// Blobs that an archive leaves out by design.
+    fn left_out(&self) -> Amount {
+        let parts = self.findings.iter().flat_map(|finding| &finding.left_out);
+        let blobs = parts.filter(|part| part.part == difference::Part::Blob);
+        Amount::of(blobs.map(|part| (&part.digest, part.size)))
+    }
+
+    /// Blobs that are not there.
+    fn missing(&self) -> Amount {
+        self.lacked(|kind| kind == Kind::NotFound)
+    }
+
+    /// Blobs that are not what they should be.
+    fn damaged(&self) -> Amount {
+        self.lacked(|kind| kind != Kind::NotFound)
+    }
+
+    fn lacked(&self, counts: impl Fn(Kind) -> bool) -> Amount {
+        let lacks = self.findings.iter().flat_map(|finding| &finding.lacks);
+        let blobs = lacks.filter(|lack| {
+            matches!(lack.part, Part::Config | Part::Layer) && counts(lack.error.kind())
+        });
+        Amount::of(blobs.filter_map(|lack| Some((lack.digest.as_ref()?, lack.size))))
+    }
+
     fn count(&self, verdict: Verdict) -> usize {
         let same = self
             .findings
             .iter()
             .filter(|finding| finding.verdict == verdict);
         same.count()
+    }
+}
+
+/// How many blobs, each once, and their bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Amount {
+    blobs: u64,
+    bytes: u64,
+}
+
+impl Amount {
+    fn of<'a>(blobs: impl Iterator<Item = (&'a Digest, u64)>) -> Self {
+        let each: BTreeMap<&Digest, u64> = blobs.collect();
+        Self {
+            blobs: each.len() as u64,
+            bytes: each.into_values().fold(0, u64::saturating_add),
+        }
     }
 }
 
@@ -132,6 +176,12 @@ struct TotalsReport {
     failed: usize,
     blobs: u64,
     bytes: u64,
+    left_out_blobs: u64,
+    left_out_bytes: u64,
+    missing_blobs: u64,
+    missing_bytes: u64,
+    damaged_blobs: u64,
+    damaged_bytes: u64,
     requests: u64,
     retries: u64,
     seconds: f64,
@@ -141,6 +191,8 @@ struct TotalsReport {
 #[must_use]
 pub fn json(verification: &Verification) -> String {
     let effort = &verification.effort;
+    let left_out = verification.left_out();
+    let (missing, damaged) = (verification.missing(), verification.damaged());
     printable::json(&Report {
         schema: 1,
         barge: env!("CARGO_PKG_VERSION"),
@@ -157,6 +209,12 @@ pub fn json(verification: &Verification) -> String {
             failed: verification.count(Verdict::Failed),
             blobs: effort.blobs,
             bytes: effort.bytes,
+            left_out_blobs: left_out.blobs,
+            left_out_bytes: left_out.bytes,
+            missing_blobs: missing.blobs,
+            missing_bytes: missing.bytes,
+            damaged_blobs: damaged.blobs,
+            damaged_bytes: damaged.bytes,
             requests: effort.requests,
             retries: effort.retries,
             seconds: rounded(effort.elapsed),
@@ -324,11 +382,22 @@ fn closing(verification: &Verification) -> String {
         elapsed,
     } = verification.effort;
     let looked = match verification.depth {
-        Depth::Presence => "looked for",
+        Depth::Presence => "found",
         Depth::Content => "read",
     };
+    let mut others = String::new();
+    for (amount, what) in [
+        (verification.left_out(), "left out"),
+        (verification.missing(), "missing"),
+        (verification.damaged(), "damaged"),
+    ] {
+        let Amount { blobs, bytes } = amount;
+        if blobs > 0 {
+            let _ = write!(others, ", {blobs} ({}) {what}", DecimalBytes(bytes));
+        }
+    }
     format!(
-        "{said}{}{colon}{}; {} with {} {looked}, {}",
+        "{said}{}{colon}{}; {} ({}) {looked}{others}, {}",
         plural(verification.findings.len() as u64, "tag"),
         parts.join(", "),
         plural(blobs, "blob"),

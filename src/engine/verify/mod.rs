@@ -58,7 +58,7 @@ pub struct TagJob {
 pub struct Verified {
     /// A finding for each tag, sorted by bytes.
     pub findings: Vec<Finding>,
-    /// Blobs that were looked at, each once.
+    /// Blobs that are right as far as they were looked into, each once.
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,

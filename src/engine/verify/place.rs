@@ -28,7 +28,7 @@ pub(super) struct Place {
     blobs: Once<Held>,
     /// Blobs that are read at once.
     reading: Semaphore,
-    looked_at: AtomicU64,
+    found: AtomicU64,
     bytes: AtomicU64,
 }
 
@@ -65,15 +65,15 @@ impl Place {
             attached: Once::default(),
             blobs: Once::default(),
             reading: Semaphore::new(jobs),
-            looked_at: AtomicU64::new(0),
+            found: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         }
     }
 
-    /// How many blobs were looked at, and their bytes.
+    /// How many blobs are right as far as they were looked into, and their bytes.
     pub(super) fn counts(&self) -> (u64, u64) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (count(&self.looked_at), count(&self.bytes))
+        (count(&self.found), count(&self.bytes))
     }
 
     /// `target` as errors name it.
@@ -131,7 +131,15 @@ impl Place {
 
     /// Looks at a blob. The config of an image is read, since it is small and names the platform.
     pub(super) async fn blob(&self, blob: &Descriptor) -> Result<Option<Platform>> {
-        let held = self.blobs.run(&blob.digest, self.look(blob)).await?;
+        let looked = async {
+            let held = self.look(blob).await?;
+            if held.size == blob.size {
+                self.found.fetch_add(1, Ordering::Relaxed);
+                self.bytes.fetch_add(held.size, Ordering::Relaxed);
+            }
+            Ok(held)
+        };
+        let held = self.blobs.run(&blob.digest, looked).await?;
         let Held { size, platform } = held.into_inner();
         if size == blob.size {
             return Ok(platform);
@@ -141,8 +149,6 @@ impl Place {
     }
 
     async fn look(&self, blob: &Descriptor) -> Result<Held> {
-        self.looked_at.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(blob.size, Ordering::Relaxed);
         let longest = MAX_MANIFEST_BYTES as u64;
         if media_type::is_config(&blob.media_type) && blob.size <= longest {
             let bytes = transfer::whole(&self.endpoint, blob, longest).await?;

@@ -1,6 +1,6 @@
 //! One tag: what it lists, what of that is not there, and whether the source has the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use crate::finding::{Finding, Flaw, Lack, Part, Verdict};
 use crate::image::digest::Digest;
 use crate::image::filter::{Filtered, Known};
 use crate::image::manifest::{Content, Descriptor, Manifest};
+use crate::inventory::difference::LeftOut;
 use crate::options::Mode;
 use crate::plan;
 
@@ -136,12 +137,17 @@ impl Tag<'_> {
             return Ok(());
         };
         let finding = &mut self.finding;
-        finding.left_out = difference.of_tag(&finding.tag).cloned().collect();
+        let of_tag = difference.of_tag(&finding.tag);
+        let mut left_out: BTreeMap<&Digest, &LeftOut> =
+            of_tag.map(|part| (&part.digest, part)).collect();
         finding.lacks.retain(|lack| {
             let digest = lack.digest.as_ref();
             let excuse = digest.and_then(|digest| difference.part(digest));
-            lack.error.kind() != Kind::NotFound || excuse.is_none()
+            let excuse = excuse.filter(|_| lack.error.kind() == Kind::NotFound);
+            left_out.extend(excuse.map(|part| (&part.digest, part)));
+            excuse.is_none()
         });
+        finding.left_out = left_out.into_values().cloned().collect();
         Ok(())
     }
 
@@ -389,9 +395,13 @@ pub(super) async fn look_at_blobs(
     });
     let looked: Vec<_> = looked.collect();
     let lacks: Vec<Option<Lack>> = stream::iter(looked).buffered(AT_ONCE).try_collect().await?;
-    Ok(Looked {
-        blobs: blobs.len() as u64,
-        bytes: blobs.iter().map(|blob| blob.size).sum(),
-        lacks: lacks.into_iter().flatten().collect(),
-    })
+    let mut all = Looked::default();
+    for (blob, lack) in blobs.iter().zip(lacks) {
+        if lack.is_none() {
+            all.blobs += 1;
+            all.bytes = all.bytes.saturating_add(blob.size);
+        }
+        all.lacks.extend(lack);
+    }
+    Ok(all)
 }

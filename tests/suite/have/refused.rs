@@ -7,8 +7,8 @@ use serde_json::json;
 use super::{Desk, export, import, single, standard, writes};
 use crate::support::barge::{copy, run};
 use crate::support::docker_registry::DockerRegistry;
-use crate::support::image::Layout;
 use crate::support::image::archive::pack;
+use crate::support::image::{Image, Layout};
 use crate::support::registry::FakeRegistry;
 use crate::support::skopeo;
 
@@ -139,6 +139,69 @@ fn verify_and_inspect_say_that_it_is_by_design() {
     let damaged = pack(&layout, &desk.path("damaged.tar"));
     let output = run(&["verify", "--all-tags", "-o", "json", &damaged.reference("")]).exits(3);
     assert_eq!(output.tag("new")["missing"][0]["digest"], lost);
+}
+
+/// What was not read is not counted as read.
+#[test]
+fn verify_counts_what_is_in_the_archive() {
+    let source = FakeRegistry::start();
+    single(1).push_to(&source, "app:v1");
+    let desk = Desk::new();
+    let have = desk.inventory(&[&source.reference("app")]);
+    single(2).push_to(&source, "app:v2");
+    let archive = desk.archive("x.tar");
+    export(&have, &source.reference("app"), &archive).exits(0);
+    let verify = |options: &[&str], reference: &str| {
+        run(&[&["verify", "--deep"], options, &[reference]].concat())
+    };
+    let of = |image: &Image| image.config.len() + image.layers[1].bytes.len();
+    let output = verify(&["--all-tags", "-o", "json"], &archive.reference("")).exits(0);
+    let (v1, v2) = (output.tag("v1"), output.tag("v2"));
+    assert_eq!((&v1["blobs"], &v1["bytes"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (&v2["blobs"], &v2["bytes"]),
+        (&json!(2), &json!(of(&single(2))))
+    );
+    let totals = &output.json()["totals"];
+    let left_out = single(1).layers[0].bytes.len() + of(&single(1));
+    let expected = json!([2, of(&single(2)), 3, left_out, 0]);
+    let names = [
+        "blobs",
+        "bytes",
+        "left_out_blobs",
+        "left_out_bytes",
+        "missing_blobs",
+    ];
+    assert_eq!(
+        json!(names.map(|name| &totals[name])),
+        expected,
+        "{totals:#}"
+    );
+    let said = verify(&["--all-tags"], &archive.reference(""))
+        .exits(0)
+        .stdout;
+    assert!(
+        said.contains("; 2 blobs (") && said.contains(") read, 3 ("),
+        "{said}"
+    );
+    assert!(said.contains(") left out, 0 requests"), "{said}");
+
+    // By its digest it leaves out the same.
+    let by_digest = format!("{}@{}", archive.reference(""), single(2).digest());
+    let output = verify(&["-o", "json"], &by_digest).exits(0);
+    assert_eq!(output.json()["totals"]["left_out_blobs"], 1, "{output:#?}");
+
+    let layout = desk.unpack(&archive);
+    let lost = single(2).layers[1].digest();
+    fs::remove_file(layout.join("blobs").join(lost.replace(':', "/"))).expect("there");
+    let damaged = pack(&layout, &desk.path("damaged.tar"));
+    let output = verify(&["--all-tags", "-o", "json"], &damaged.reference("")).exits(3);
+    let totals = &output.json()["totals"];
+    assert_eq!(json!(names.map(|name| &totals[name]))[0], 1, "{totals:#}");
+    assert_eq!(
+        (&totals["left_out_blobs"], &totals["missing_blobs"]),
+        (&json!(3), &json!(1))
+    );
 }
 
 /// Another tool sees a layout with parts missing, and reads what is whole.

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use serde_json::json;
 use tempfile::tempdir;
 
 use super::{assert_missing, single, standard, verify};
@@ -80,6 +81,23 @@ fn a_real_registry_that_lost_and_damaged_blobs() {
     assert_missing(&deep.tag("lost"), &[("layer", layer, "not-found")]);
     let layer = damaged.layers[1].digest();
     assert_missing(&deep.tag("damaged"), &[("layer", layer, "digest-mismatch")]);
+    // Two configs and the layer that both have were read and are right.
+    let totals = &deep.json()["totals"];
+    assert_eq!(totals["blobs"], 3, "{totals:#}");
+    assert_eq!(
+        (&totals["missing_blobs"], &totals["damaged_blobs"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(totals["missing_bytes"], lost.layers[1].bytes.len());
+    assert_eq!(totals["damaged_bytes"], damaged.layers[1].bytes.len());
+    assert_eq!(
+        (&deep.tag("lost")["blobs"], &deep.tag("damaged")["blobs"]),
+        (&json!(2), &json!(2))
+    );
+    let text = run(&["verify", "--all-tags", "--deep", &registry.reference("x")]).exits(1);
+    for words in [") read, 1 (", ") missing, 1 (", ") damaged, "] {
+        assert!(text.stdout.contains(words), "{}", text.stdout);
+    }
 }
 
 #[test]

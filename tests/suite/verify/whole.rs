@@ -56,7 +56,7 @@ fn every_kind_of_place_is_complete_after_a_copy() {
             "complete",
             "linux/amd64,arm64",
             "2 tags: 2 complete;",
-            "looked for",
+            "found",
         ] {
             assert!(text.contains(part), "{text}");
         }
