@@ -11,10 +11,10 @@ use super::signals::Signals;
 use super::{Code, print, unfinished};
 use crate::cli::Form;
 use crate::endpoint::{Endpoint, Labels, Target};
+use crate::engine::difference::Selected;
 use crate::engine::{self, Earlier, Ended, Job, Settings, Stop, TagJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Side};
-use crate::image::platform::PlatformSelector;
 use crate::inventory::Inventory;
 use crate::inventory::difference::{Origin, Without};
 use crate::options;
@@ -144,7 +144,13 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
         Endpoint::new(reference, access.options(Side::Destination, events))
     };
     let place = (&request.destination, &destination);
-    let source = engine::difference::complete(source, place, &tags, (open, events)).await?;
+    let selected = Selected {
+        tags: &tags,
+        mode: request.mode,
+        wanted: &request.wanted,
+        referrers: request.referrers.as_ref(),
+    };
+    let source = engine::difference::complete(source, place, &selected, (open, events)).await?;
     Ok(Prepared {
         source,
         destination,
@@ -154,16 +160,10 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
 
 /// What is left out, and what makes the archive that leaves it out.
 fn without(request: &CopyRequest, inventory: Inventory) -> Without {
-    let texts =
-        |selectors: &[PlatformSelector]| selectors.iter().map(ToString::to_string).collect();
+    let source = request.source.place().to_string();
     Without {
         inventory,
-        origin: Origin {
-            source: request.source.place().to_string(),
-            arch: texts(&request.wanted.platforms),
-            require_arch: texts(&request.wanted.required),
-            mode: options::name(&request.mode),
-        },
+        origin: Origin::of(source, &request.wanted, options::name(&request.mode)),
     }
 }
 

@@ -9,6 +9,7 @@ use super::{File, Inventory, SCHEMA};
 use crate::error::Result;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::platform::{PlatformSelector, Wanted};
 
 /// The name of the file in an archive. Other readers of layouts leave files alone that they do not know.
 pub const FILE: &str = "barge-difference.json";
@@ -36,6 +37,21 @@ pub struct Origin {
     pub require_arch: Vec<String>,
     /// `--mode`.
     pub mode: String,
+}
+
+impl Origin {
+    /// Of these platforms of `source`, by the name of a mode.
+    #[must_use]
+    pub fn of(source: String, wanted: &Wanted, mode: String) -> Self {
+        let texts =
+            |selectors: &[PlatformSelector]| selectors.iter().map(ToString::to_string).collect();
+        Self {
+            source,
+            arch: texts(&wanted.platforms),
+            require_arch: texts(&wanted.required),
+            mode,
+        }
+    }
 }
 
 /// What an archive leaves out.

@@ -2,7 +2,7 @@
 //!
 //! Tags are looked at concurrently; what they share is looked at once.
 
-mod place;
+pub(super) mod place;
 mod referrers;
 mod tag;
 

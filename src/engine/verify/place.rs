@@ -19,8 +19,8 @@ use crate::image::referrers::Types;
 use crate::options::{Depth, Mode};
 
 /// A place, and what is known of it.
-pub(super) struct Place {
-    pub(super) endpoint: Endpoint,
+pub(in super::super) struct Place {
+    pub(in super::super) endpoint: Endpoint,
     depth: Depth,
     events: Events,
     manifests: Once<Manifest>,
@@ -41,13 +41,13 @@ struct Held {
 }
 
 /// What is known of an index, and what of it is not there or not what it should be.
-pub(super) struct Learnt {
-    pub(super) known: Known,
-    pub(super) lost: Vec<(Descriptor, Error)>,
+pub(in super::super) struct Learnt {
+    pub(in super::super) known: Known,
+    pub(in super::super) lost: Vec<(Descriptor, Error)>,
 }
 
 /// Parts what is wrong with the content of a place from what keeps it from being looked at.
-pub(super) fn part<T>(looked: Result<T>) -> Result<std::result::Result<T, Error>> {
+pub(in super::super) fn part<T>(looked: Result<T>) -> Result<std::result::Result<T, Error>> {
     match looked {
         Ok(value) => Ok(Ok(value)),
         Err(error) if error.is_of_content() => Ok(Err(error)),
@@ -56,7 +56,11 @@ pub(super) fn part<T>(looked: Result<T>) -> Result<std::result::Result<T, Error>
 }
 
 impl Place {
-    pub(super) fn new(endpoint: Endpoint, depth: Depth, (jobs, events): (usize, &Events)) -> Self {
+    pub(in super::super) fn new(
+        endpoint: Endpoint,
+        depth: Depth,
+        (jobs, events): (usize, &Events),
+    ) -> Self {
         Self {
             endpoint,
             depth,
@@ -85,7 +89,7 @@ impl Place {
     }
 
     /// The manifest that a tag points at.
-    pub(super) async fn root(&self, target: &Target) -> Result<Manifest> {
+    pub(in super::super) async fn root(&self, target: &Target) -> Result<Manifest> {
         let found = self.endpoint.manifest(target).await?;
         found.ok_or_else(|| {
             Error::new(Kind::NotFound, "read manifest", self.name(target))
@@ -107,7 +111,7 @@ impl Place {
     }
 
     /// The manifest that an entry of an index lists, in the size that it says.
-    pub(super) async fn child(&self, entry: &Descriptor) -> Result<Manifest> {
+    pub(in super::super) async fn child(&self, entry: &Descriptor) -> Result<Manifest> {
         let manifest = self.listed(entry).await?;
         let target = Target::Digest(entry.digest.clone());
         let error = |kind| Error::new(kind, "read manifest", self.name(&target));
@@ -185,7 +189,7 @@ impl Place {
     }
 
     /// Reads what the filter has to know of an index, as far as it is there.
-    pub(super) async fn learn(&self, root: &Manifest, mode: Mode) -> Result<Learnt> {
+    pub(in super::super) async fn learn(&self, root: &Manifest, mode: Mode) -> Result<Learnt> {
         let (mut known, mut lost) = (Known::default(), Vec::new());
         loop {
             let mut needs = filter::needs(root, &known)?;
@@ -232,7 +236,7 @@ impl Place {
     }
 
     /// The platform that the config of an image names.
-    pub(super) async fn platform(&self, image: &Manifest) -> Result<Option<Platform>> {
+    pub(in super::super) async fn platform(&self, image: &Manifest) -> Result<Option<Platform>> {
         match &image.content {
             Content::Image { config, .. } if media_type::is_config(&config.media_type) => {
                 self.blob(config).await

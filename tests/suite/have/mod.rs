@@ -6,6 +6,7 @@ mod arrival;
 mod inventory;
 mod referrers;
 mod refused;
+mod selected;
 mod weekly;
 
 use std::fs;

@@ -1,15 +1,21 @@
 //! An archive that leaves something out arrives: is all of that really there? Nothing is written before
 //! that is known.
 
+mod needs;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use self::needs::{Needs, recorded};
 use super::TagJob;
 use crate::endpoint::{Endpoint, Lent, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
+use crate::image::platform::Wanted;
+use crate::image::referrers::Types;
 use crate::inventory::difference::{Difference, LeftOut, Origin, Part};
+use crate::options::{self, Mode};
 use crate::printable::{plural, word};
 use crate::reference::{Reference, RegistryReference, Role, is_tag};
 
@@ -20,7 +26,20 @@ const NAMED_PARTS: usize = 5;
 /// So many tags are named in a command; of more, all are asked for.
 const NAMED_TAGS: usize = 20;
 
-/// `source` with what it leaves out of `tags` lent by `destination`, or by other repositories of its
+/// What a run copies of an archive.
+#[derive(Clone, Copy, Debug)]
+pub struct Selected<'a> {
+    /// Which tags.
+    pub tags: &'a [TagJob],
+    /// What becomes of their indexes.
+    pub mode: Mode,
+    /// The platforms asked for.
+    pub wanted: &'a Wanted,
+    /// The types of what refers to images that comes along.
+    pub referrers: Option<&'a Types>,
+}
+
+/// `source` with what it leaves out of what is `selected` lent by `destination`, or by other repositories of its
 /// registry, which `open` opens; a source that leaves nothing out is as it was.
 ///
 /// # Errors
@@ -30,13 +49,13 @@ const NAMED_TAGS: usize = 20;
 pub async fn complete(
     source: Endpoint,
     destination: (&Reference, &Endpoint),
-    tags: &[TagJob],
+    selected: &Selected<'_>,
     (open, events): (impl Fn(&Reference) -> Result<Endpoint>, &Events),
 ) -> Result<Endpoint> {
     let Some(difference) = source.difference().await? else {
         return Ok(source);
     };
-    let parts = needed(difference, tags);
+    let parts = recorded(difference, selected.tags);
     let mut lenders = vec![destination.1.clone()];
     let mut numbers: BTreeMap<usize, usize> = BTreeMap::new();
     for (number, place) in difference.places.iter().enumerate() {
@@ -60,30 +79,28 @@ pub async fn complete(
     let looked: Vec<_> = looked.collect();
     let looked: Vec<(&LeftOut, Option<usize>)> =
         stream::iter(looked).buffered(AT_ONCE).try_collect().await?;
-    let lacking = looked.iter().filter(|(_, lender)| lender.is_none());
-    let lacking: Vec<LeftOut> = lacking.map(|(part, _)| LeftOut::clone(part)).collect();
-    if !lacking.is_empty() {
-        let error = refused(difference, &lacking, (&source, destination.1));
-        events.send(Event::Lacking(lacking));
-        return Err(error);
-    }
     let mut lent = Lent::by(lenders.clone());
-    for (part, lender) in looked {
-        lent.add(part.digest.clone(), lender.unwrap_or_default());
+    for (part, lender) in &looked {
+        if let Some(lender) = lender {
+            lent.add(part.digest.clone(), *lender);
+        }
     }
-    Ok(source.completed_by(lent))
-}
-
-/// What is left out of these tags; of an image by digest it is not known which tag's it is.
-fn needed<'a>(difference: &'a Difference, tags: &[TagJob]) -> Vec<&'a LeftOut> {
-    let names: BTreeSet<String> = tags.iter().map(|tag| tag.source.to_string()).collect();
-    let by_digest = tags
-        .iter()
-        .any(|tag| matches!(tag.source, Target::Digest(_)));
-    let parts = difference.parts.iter();
-    parts
-        .filter(|part| by_digest || !part.tags.is_disjoint(&names))
-        .collect()
+    let completed = source.clone().completed_by(lent);
+    if looked.iter().all(|(_, lender)| lender.is_some()) {
+        return Ok(completed);
+    }
+    // Not all that is gone is wanted: what is there tells which platform a part is of.
+    let needs = Needs::read(&completed, selected, events).await?;
+    let gone = looked.iter().filter(|(_, lender)| lender.is_none());
+    let lacking = needs.among(gone.map(|(part, _)| *part));
+    if lacking.is_empty() {
+        return Ok(completed);
+    }
+    let needed = needs.among(looked.iter().map(|(part, _)| *part)).len();
+    let places = (&source, destination);
+    let error = refused((difference, selected), (&lacking, needed), places);
+    events.send(Event::Lacking(lacking));
+    Err(error)
 }
 
 /// The repository that `place` names, where it is another one of the destination's registry.
@@ -110,9 +127,9 @@ async fn holds(place: &Endpoint, part: &LeftOut) -> Result<bool> {
 
 /// The error of an archive that cannot be completed.
 fn refused(
-    difference: &Difference,
-    lacking: &[LeftOut],
-    (source, destination): (&Endpoint, &Endpoint),
+    (difference, selected): (&Difference, &Selected<'_>),
+    (lacking, needed): (&[LeftOut], usize),
+    (source, destination): (&Endpoint, (&Reference, &Endpoint)),
 ) -> Error {
     let tags: BTreeSet<&str> = lacking
         .iter()
@@ -129,19 +146,58 @@ fn refused(
     };
     let bytes: u64 = lacking.iter().map(|part| part.size).sum();
     let cause = format!(
-        "the archive leaves out what {} had, but {destination} lacks {} of {}, {bytes} bytes of {}: {}{more}; nothing was written",
+        "the archive leaves out what {} had, but {destination} lacks {} of the {needed} parts that this run needs, {bytes} bytes of {}: {}{more}; nothing was written",
         difference.places.join(", "),
         lacking.len(),
-        plural(difference.parts.len() as u64, "part"),
         plural(tags.len() as u64, "tag"),
         named.join(", "),
+        destination = destination.1,
     );
-    let command = whole_command(&difference.origin, &tags);
+    let origin = asked_for(&difference.origin, selected);
+    let outside = whole_command(&origin, &tags);
+    let inside = arrival_command(&origin, destination.0);
     Error::new(Kind::NotFound, "complete", source)
         .because(cause)
         .hint(format!(
-            "bring it in an archive that is whole: outside `{command}`, inside copy that with --recheck blobs, then this one again; or make another difference from a new `barge inventory --check`"
+            "bring it in an archive that is whole: outside `{outside}`, inside `{inside}`, then this one again; or make another difference from a new `barge inventory --check`"
         ))
+}
+
+/// What makes an archive of that which is selected: the platforms that were asked for now, where any were.
+fn asked_for(origin: &Origin, selected: &Selected<'_>) -> Origin {
+    if selected.wanted.selectors().next().is_none() {
+        return origin.clone();
+    }
+    let mode = options::name(&selected.mode);
+    Origin::of(origin.source.clone(), selected.wanted, mode)
+}
+
+/// The command that takes such an archive in.
+fn arrival_command(origin: &Origin, destination: &Reference) -> String {
+    let mut words = vec!["barge copy --all-tags --recheck blobs".to_owned()];
+    if origin.mode == options::name(&Mode::SparseIndex) {
+        // Of a sparse index no more than is there can be asked for.
+        words.extend(platform_words(origin));
+    }
+    words.push("oci-archive:whole.tar".to_owned());
+    words.push(word(&destination.place().to_string()));
+    words.join(" ")
+}
+
+/// The options that ask for the platforms of `origin`, if it is of some alone.
+fn platform_words(origin: &Origin) -> Vec<String> {
+    let platforms = [
+        ("--arch", &origin.arch),
+        ("--require-arch", &origin.require_arch),
+    ];
+    let some = platforms.iter().filter(|(_, values)| !values.is_empty());
+    let mut words: Vec<String> = some
+        .map(|(option, values)| format!("{option} {}", word(&values.join(","))))
+        .collect();
+    if !words.is_empty() {
+        words.push(format!("--mode {}", word(&origin.mode)));
+    }
+    words
 }
 
 /// The command that makes an archive with everything of these tags.
@@ -154,18 +210,7 @@ fn whole_command(origin: &Origin, tags: &BTreeSet<&str>) -> String {
     } else {
         "--all-tags".to_owned()
     });
-    let platforms = [
-        ("--arch", &origin.arch),
-        ("--require-arch", &origin.require_arch),
-    ];
-    for (option, values) in platforms {
-        if !values.is_empty() {
-            words.push(format!("{option} {}", word(&values.join(","))));
-        }
-    }
-    if platforms.iter().any(|(_, values)| !values.is_empty()) {
-        words.push(format!("--mode {}", word(&origin.mode)));
-    }
+    words.extend(platform_words(origin));
     words.push(word(&origin.source));
     words.push("oci-archive:whole.tar".to_owned());
     words.join(" ")
