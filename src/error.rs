@@ -185,6 +185,13 @@ impl Error {
         self
     }
 
+    /// The same error with a hint, unless it has one of its own.
+    #[must_use]
+    pub fn or_hint(mut self, hint: &str) -> Self {
+        self.0.hint.get_or_insert_with(|| hint.to_owned());
+        self
+    }
+
     /// The same error with the time that the other side asked to wait.
     #[must_use]
     pub fn retry_after(mut self, delay: Option<Duration>) -> Self {
@@ -296,6 +303,8 @@ mod tests {
     fn a_hint_of_its_own_wins_over_the_kinds() {
         let error = Error::new(Kind::Usage, "parse", "x");
         assert_eq!(error.advice(), Some("see `barge --help`"));
-        assert_eq!(error.hint("write y").advice(), Some("write y"));
+        let hinted = error.or_hint("write y");
+        assert_eq!(hinted.advice(), Some("write y"));
+        assert_eq!(hinted.or_hint("write z").advice(), Some("write y"));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `None` means that something is not there; `Err`, that it could not be found out.
 
+mod advice;
 pub mod archive;
 pub mod backoff;
 mod entry;

@@ -303,11 +303,11 @@ impl Reading {
     }
 
     fn error(&self, kind: Kind) -> Error {
-        Error::new(
+        self.source.advised(Error::new(
             kind,
             "read blob",
             format!("{}@{}", self.source, self.blob.digest),
-        )
+        ))
     }
 }
 

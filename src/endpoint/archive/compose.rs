@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use super::OciArchive;
 use super::members::Listing;
+use super::{LONGEST_DIFFERENCE, LONGEST_INDEX, OciArchive};
 use crate::endpoint::Target;
 use crate::endpoint::layout::attached::tagged;
 use crate::endpoint::layout::index_file::{IndexFile, Names};
@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::inventory::Inventory;
-use crate::inventory::difference::{Difference, LeftOut};
+use crate::inventory::difference::{self, Difference, LeftOut};
 
 /// An image that comes into an archive.
 #[derive(Clone, Copy, Debug)]
@@ -203,7 +203,9 @@ impl OciArchive {
         if opened.is_some() {
             self.collect_held(&index, &mut collected).await?;
         }
-        collected.listing.index = index.text().map_err(failed)?.into();
+        let text = index.text().map_err(failed)?;
+        self.fits(("index.json", text.len()), LONGEST_INDEX)?;
+        collected.listing.index = text.into();
         if let Some(without) = &self.labels.without {
             let left_out = images.iter().flat_map(|image| {
                 let parts = image.left_out().into_iter();
@@ -213,10 +215,22 @@ impl OciArchive {
             // One that leaves nothing out is an archive as any other.
             if !difference.parts.is_empty() {
                 let text = difference.text().map_err(failed)?;
+                self.fits((difference::FILE, text.len()), LONGEST_DIFFERENCE)?;
                 collected.listing.difference = Some(text.into());
             }
         }
         Ok(collected.listing)
+    }
+
+    /// Refuses to write a list that nobody would read.
+    fn fits(&self, (name, length): (&str, usize), most: u64) -> Result<()> {
+        if length as u64 <= most {
+            return Ok(());
+        }
+        let cause = format!("its {name} would have {length} bytes, and {most} are read at most");
+        Err(Error::new(Kind::Unsupported, "write", self)
+            .because(cause)
+            .hint("copy the tags into several archives"))
     }
 
     /// Adds what the archive holds of everything that `index` reaches.

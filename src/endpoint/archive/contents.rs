@@ -18,8 +18,8 @@ pub(super) const BLOCK_BYTES: usize = 512;
 /// The longest list of names, or block of extended headers, in bytes.
 const LONGEST_EXTENSION: u64 = 64 << 10;
 /// The most headers that are read, and the most bytes that all names together may have.
-const MOST_HEADERS: usize = 250_000;
-const MOST_NAME_BYTES: usize = 24 << 20;
+const MOST_HEADERS: usize = 200_000;
+const MOST_NAME_BYTES: usize = 18 << 20;
 /// How many extended headers may stand before one member: pax's own and global one, GNU's two, and some room.
 const MOST_EXTENSIONS: usize = 16;
 /// How many links may lead from one to the next.

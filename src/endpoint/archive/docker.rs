@@ -13,24 +13,25 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
 use futures_util::stream;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use super::contents::Span;
 use super::layer::{self, Layer};
 use super::listed::List;
 use super::saved;
 use super::store::{Opening, Store};
+use crate::endpoint::advice::of_archive;
 use crate::endpoint::backoff::Backoff;
 use crate::endpoint::{BlobStream, Head, Labels, OnlyImage, Overwrite, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::image::media_type;
 use crate::printable::plural;
 
-/// The longest `manifest.json` that is read.
-const LONGEST_LIST: u64 = 16 << 20;
+/// The longest `manifest.json` that is read: 4 MiB, as of a manifest.
+const LONGEST_LIST: u64 = MAX_MANIFEST_BYTES as u64;
 
 /// An archive of `docker save`; opened when it is first asked for something.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct DockerArchive {
     opened: OnceCell<Option<Arc<Opened>>>,
     /// Layers that have been measured, by the place of their bytes.
     layers: Arc<Mutex<HashMap<u64, Arc<OnceCell<Layer>>>>>,
+    /// Who may measure a layer.
+    measuring: Arc<Semaphore>,
     pub(crate) backoff: Backoff,
 }
 
@@ -70,6 +73,7 @@ impl DockerArchive {
             labels: Labels::default(),
             opened: OnceCell::new(),
             layers: Arc::default(),
+            measuring: Arc::new(Semaphore::new(layer::MEASURED_AT_ONCE as usize)),
             backoff,
         }
     }
@@ -298,9 +302,7 @@ impl DockerArchive {
     async fn layer(&self, opened: &Opened, span: Span, diff_id: &Digest) -> Result<Layer> {
         let cell = Arc::clone(self.layers.lock().await.entry(span.offset).or_default());
         let measured = cell.get_or_try_init(|| async {
-            let store = Arc::clone(&opened.store);
-            let measured = tokio::task::spawn_blocking(move || layer::measure(&store, span)).await;
-            let measured = measured.map_err(std::io::Error::other).flatten();
+            let measured = self.measured(&opened.store, span).await;
             measured.map_err(|why| self.failed(Kind::Protocol).because(why))
         });
         let layer = measured.await?;
@@ -314,8 +316,21 @@ impl DockerArchive {
         Err(self.failed(Kind::DigestMismatch).because(cause))
     }
 
+    /// A layer measured, when few others are.
+    async fn measured(&self, store: &Arc<Store>, span: Span) -> std::io::Result<Layer> {
+        let packing = layer::packing(store, span)?;
+        let turn = Arc::clone(&self.measuring).acquire_many_owned(layer::weight(packing));
+        let turn = turn.await.map_err(std::io::Error::other)?;
+        let store = Arc::clone(store);
+        let measured = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            layer::measure(&store, (span, packing))
+        });
+        measured.await.map_err(std::io::Error::other).flatten()
+    }
+
     fn failed(&self, kind: Kind) -> Error {
-        Error::new(kind, "read archive", self)
+        of_archive(Error::new(kind, "read archive", self))
     }
 }
 

@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use tokio::sync::mpsc;
 
 use super::contents::Span;
-use super::store::{Bounded, Packing, Store};
+use super::store::{Bounded, MAGIC, Packing, Store};
 use crate::image::digest::{Algorithm, Digest, Hasher};
 
 /// How much is handed on at once, and how many of these may wait.
@@ -43,11 +43,26 @@ impl Layer {
     }
 }
 
+/// How many layers are measured at once: each takes a thread, and some memory.
+pub(super) const MEASURED_AT_ONCE: u32 = 8;
+
+/// How many of these a layer stands for: one that zstd packed may take much memory, so it is alone.
+pub(super) fn weight(packing: Packing) -> u32 {
+    match packing {
+        Packing::None | Packing::Gzip => 1,
+        Packing::Zstd => MEASURED_AT_ONCE,
+    }
+}
+
+/// How a layer is compressed. Blocks.
+pub(super) fn packing(store: &Arc<Store>, span: Span) -> io::Result<Packing> {
+    let mut first = Vec::new();
+    store.reader(span).take(MAGIC).read_to_end(&mut first)?;
+    Packing::of(&first).map_err(io::Error::other)
+}
+
 /// Reads a layer through, to know what it is. Blocks.
-pub(super) fn measure(store: &Arc<Store>, span: Span) -> io::Result<Layer> {
-    let mut first = [0; 6];
-    let count = store.reader(span).read(&mut first)?;
-    let packing = Packing::of(first.get(..count).unwrap_or_default()).map_err(io::Error::other)?;
+pub(super) fn measure(store: &Arc<Store>, (span, packing): (Span, Packing)) -> io::Result<Layer> {
     let (packed, diff_id) = if packing == Packing::None {
         let mut encoder = GzEncoder::new(Measure::new(), LEVEL);
         let mut plain = Measure::new();

@@ -25,7 +25,8 @@ use std::sync::Arc;
 use tokio::sync::{OnceCell, oneshot};
 
 use self::contents::{Contents, Span};
-use self::store::{Opening, Packing, Store};
+use self::store::{Opening, Packing, Stamp, Store};
+use super::advice::{BRING_AGAIN, of_archive};
 use super::backoff::Backoff;
 use super::layout::attached::{Lists, understood};
 use super::layout::index_file::IndexFile;
@@ -39,10 +40,10 @@ use crate::inventory::difference::{self, Difference};
 use crate::reference::STANDARD;
 use crate::select::is_digest_tag;
 
-/// The longest `index.json` that is read: thousands of tags.
-const LONGEST_INDEX: u64 = 16 << 20;
-/// The longest list of what is left out that is read: hundreds of thousands of parts.
-const LONGEST_DIFFERENCE: u64 = 64 << 20;
+/// The longest `index.json` that is read or written: 4 MiB, as of any index, which is 10,000 tags.
+const LONGEST_INDEX: u64 = MAX_MANIFEST_BYTES as u64;
+/// The longest list of what is left out that is read or written: tens of thousands of parts.
+const LONGEST_DIFFERENCE: u64 = 16 << 20;
 
 /// What came of reading a manifest.
 type MayBeRead = Result<Option<Manifest>>;
@@ -151,11 +152,13 @@ impl OciArchive {
                     let target = Target::Digest(stored.digest);
                     Box::pin(lender.manifest(&target)).await
                 }
-                None => Ok(None),
+                // What is added to an archive mends it.
+                None if self.side == Side::Destination => Ok(None),
+                None => stored.if_listed().map_err(of_archive),
             };
         };
         let read = || opened.store.read(span);
-        stored.read(span.size, read).map(Some)
+        stored.read(span.size, read).map(Some).map_err(of_archive)
     }
 
     /// What refers to `subject`.
@@ -231,7 +234,8 @@ impl OciArchive {
             }
             let name = format!("{self}@{}", blob.digest);
             return Err(Error::new(Kind::NotFound, "read blob", name)
-                .because("the archive does not hold it"));
+                .because("the archive does not hold it")
+                .hint(BRING_AGAIN));
         };
         Ok(Arc::clone(&opened.store).stream(span, offset))
     }
@@ -301,14 +305,19 @@ impl OciArchive {
         opened.ok_or_else(|| no_such_file(self))
     }
 
-    /// The archive; `None` where there is no such file.
+    /// The archive; `None` where there is no such file. At a destination an empty file is none: `mktemp` made it.
     async fn opened(&self) -> Result<Option<&Opened>> {
         if self.side == Side::Destination && self.is_stream() {
             return Ok(None);
         }
-        let opened = self
-            .opened
-            .get_or_try_init(|| open(&self.path, self.to_string(), Opened::read));
+        let opened = self.opened.get_or_try_init(|| async {
+            if self.side == Side::Destination
+                && Stamp::at(&self.path).is_some_and(|at| at.is_empty())
+            {
+                return Ok(None);
+            }
+            open(&self.path, self.to_string(), Opened::read).await
+        });
         Ok(opened.await?.as_ref().map(AsRef::as_ref))
     }
 }
@@ -336,7 +345,7 @@ async fn open<T: Send + 'static>(
     match opened.map_err(|why| Error::new(Kind::LocalIo, "read archive", place).because(why))? {
         Ok(opened) => Ok(Some(opened)),
         Err(error) if error.kind() == Kind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => Err(of_archive(error)),
     }
 }
 

@@ -78,6 +78,10 @@ impl Partial {
     /// The file is whole, `length` bytes long: it gets its name, in place of what had it.
     pub(super) fn persist(self, length: u64) -> io::Result<()> {
         self.file().set_len(length)?;
+        if let Ok(before) = std::fs::metadata(&self.path) {
+            // Who may read what stood there, as `mktemp` made it, may read this.
+            self.file().set_permissions(before.permissions())?;
+        }
         self.file().sync_all()?;
         self.file.name(&self.path)?;
         sync_directory(parent(&self.path))

@@ -26,6 +26,10 @@ const MOST_EXPANSION: u64 = 100;
 /// … once it has this many bytes: a bomb has 1,000 times and more, real images far less.
 const EXPANSION_COUNTS: u64 = 64 << 20;
 
+/// A compressed source may refer back to so many bytes of what came out of it, as a power of two: 32 MiB, which
+/// zstd needs up to -20 and the packers of images at their best.
+const LONGEST_WINDOW: u32 = 25;
+
 /// How many of its first bytes tell how something is compressed.
 pub(super) const MAGIC: u64 = 6;
 
@@ -58,6 +62,11 @@ impl Stamp {
         std::fs::metadata(path)
             .ok()
             .map(|metadata| Self::of(&metadata))
+    }
+
+    /// Whether there are no bytes in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0
     }
 
     fn of(metadata: &Metadata) -> Self {
@@ -107,6 +116,11 @@ impl Opening<'_> {
             .take(MAGIC)
             .read_to_end(&mut first)
             .map_err(failed)?;
+        if first.is_empty() {
+            let hint =
+                "whatever was to write it has not, or failed: look there, then have it made again";
+            return Err(self.error(Kind::Protocol).because("it is empty").hint(hint));
+        }
         let packing =
             Packing::of(&first).map_err(|why| self.error(Kind::Unsupported).because(why))?;
         let read = first.len() as u64;
@@ -247,7 +261,29 @@ impl Packing {
         Ok(match self {
             Self::None => Box::new(source),
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(source)),
-            Self::Zstd => Box::new(zstd::Decoder::new(source)?),
+            Self::Zstd => {
+                let mut decoder = zstd::Decoder::new(source)?;
+                decoder.window_log_max(LONGEST_WINDOW)?;
+                Box::new(Windowed(decoder))
+            }
+        })
+    }
+}
+
+/// What zstd unpacks: a source that would take more memory than is granted to it says so.
+struct Windowed<R>(R);
+
+impl<R: Read> Read for Windowed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| {
+            if !error.to_string().contains("too much memory") {
+                return error;
+            }
+            let why = format!(
+                "unpacking it takes more than {} MiB of memory (zstd --ultra or --long): unpack it on the way, `zstd -dc --long=31 FILE | barge … oci-archive:-`",
+                1 << (LONGEST_WINDOW - 20)
+            );
+            io::Error::new(ErrorKind::InvalidData, why)
         })
     }
 }

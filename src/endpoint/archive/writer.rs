@@ -65,10 +65,10 @@ impl OciArchive {
             ahead: ahead::waiting(jobs),
             events: self.backoff.events.clone(),
             path: self.path.clone(),
-            before: self
-                .opened()
-                .await?
-                .map(|opened| opened.store.stamp.clone()),
+            before: match self.opened().await? {
+                Some(opened) => Some(opened.store.stamp.clone()),
+                None => Stamp::at(&self.path).filter(Stamp::is_empty),
+            },
             places,
             name,
         };

@@ -26,6 +26,7 @@ use super::{Arrival, BlobStream, Endpoint, Head, Labels, OnlyImage, Supply, Targ
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
+use crate::inventory::difference;
 
 /// How much is read from a file at once.
 const READ_SIZE: usize = 256 << 10;
@@ -62,6 +63,7 @@ impl Layout {
     ///
     /// `not-found` when there is no layout, `invalid-manifest` or `local-io` when it cannot be read.
     pub fn tags(&self) -> Result<Vec<String>> {
+        self.refuse_difference()?;
         let index = self.index()?.ok_or_else(|| self.missing())?;
         Ok(index.names())
     }
@@ -83,7 +85,27 @@ impl Layout {
                 Err(_) => place = path.parent(),
             }
         }
+        self.refuse_difference()?;
         self.index().map(|_| ())
+    }
+
+    /// Refuses what somebody unpacked: only as an archive is it completed by the place that it goes to.
+    fn refuse_difference(&self) -> Result<()> {
+        let record = self.path.join(difference::FILE);
+        if !record.exists() {
+            return Ok(());
+        }
+        let cause = format!(
+            "it is an unpacked archive that leaves parts of its images out ({})",
+            record.display()
+        );
+        let path = self.path.display();
+        Err(self
+            .error(Kind::Unsupported, "use")
+            .because(cause)
+            .hint(format!(
+                "take the archive itself, oci-archive:FILE; where it is lost, `tar -cf FILE -C {path} .` makes it again"
+            )))
     }
 
     /// The one image of the layout.

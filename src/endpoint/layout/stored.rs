@@ -42,6 +42,16 @@ impl Stored {
         }))
     }
 
+    /// `None`, unless the index names what is not there.
+    pub(in crate::endpoint) fn if_listed<T>(&self) -> Result<Option<T>> {
+        if self.media_type.is_none() {
+            return Ok(None);
+        }
+        Err(self
+            .error(Kind::NotFound)
+            .because("index.json lists it, but it is not there"))
+    }
+
     /// The manifest of `size` bytes that `read` gives, checked.
     pub(in crate::endpoint) fn read(
         self,

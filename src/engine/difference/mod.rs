@@ -21,6 +21,8 @@ use crate::reference::{Reference, RegistryReference, Role, is_tag};
 
 /// Parts that are asked for together.
 const AT_ONCE: usize = 64;
+/// A question that waits takes memory, more than its part does: so many are there at a time.
+const PLANNED: usize = 1024;
 /// So many are named in an error; the report has all of them.
 const NAMED_PARTS: usize = 5;
 /// So many tags are named in a command; of more, all are asked for.
@@ -64,21 +66,24 @@ pub async fn complete(
             lenders.push(open(&Reference::Registry(repository))?);
         }
     }
-    let looked = parts.into_iter().map(async |part| {
-        let others = part.places.iter().filter_map(|place| numbers.get(place));
-        for number in std::iter::once(&0).chain(others) {
-            let Some(lender) = lenders.get(*number) else {
-                continue;
-            };
-            if holds(lender, part).await? {
-                return Ok((part, Some(*number)));
+    let mut looked: Vec<(&LeftOut, Option<usize>)> = Vec::new();
+    for some in parts.chunks(PLANNED) {
+        let asked = some.iter().map(async |part| {
+            let others = part.places.iter().filter_map(|place| numbers.get(place));
+            for number in std::iter::once(&0).chain(others) {
+                let Some(lender) = lenders.get(*number) else {
+                    continue;
+                };
+                if holds(lender, part).await? {
+                    return Ok((*part, Some(*number)));
+                }
             }
-        }
-        Ok::<_, Error>((part, None))
-    });
-    let looked: Vec<_> = looked.collect();
-    let looked: Vec<(&LeftOut, Option<usize>)> =
-        stream::iter(looked).buffered(AT_ONCE).try_collect().await?;
+            Ok::<_, Error>((*part, None))
+        });
+        let asked: Vec<_> = asked.collect();
+        let found: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+        looked.extend(found);
+    }
     let mut lent = Lent::by(lenders.clone());
     for (part, lender) in &looked {
         if let Some(lender) = lender {

@@ -41,7 +41,8 @@ pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {
     match looked {
         Err(error) => finding.error = Some(error),
         Ok(differs) => {
-            let lacking = lacking(&finding.lacks, &shared.place.name(&job.target));
+            let place = (&shared.place, &job.target);
+            let lacking = lacking(&finding.lacks, tag.mode, place);
             finding.error = lacking.or(differs);
             finding.verdict = match finding.error {
                 None => Verdict::Complete,
@@ -53,8 +54,8 @@ pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {
     finding
 }
 
-/// The error of a tag of which this is missing or damaged.
-fn lacking(lacks: &[Lack], name: &str) -> Option<Error> {
+/// The error of a tag of which something is missing or damaged.
+fn lacking(lacks: &[Lack], mode: Mode, (place, target): (&Place, &Target)) -> Option<Error> {
     let first = lacks.first()?;
     let count = |flaw| lacks.iter().filter(|lack| lack.flaw() == flaw).count();
     let missing = count(Flaw::Missing);
@@ -65,13 +66,19 @@ fn lacking(lacks: &[Lack], name: &str) -> Option<Error> {
     } else {
         "--recheck blobs"
     };
-    let hint = if missing > 0 {
+    let mut hint = if let Some(archive) = place.endpoint.mended_by() {
+        archive.to_owned()
+    } else if missing > 0 {
         format!("copy it again with {flags}, which brings what is missing")
     } else if damaged > 0 {
         format!("delete what is damaged, then copy it again with {flags}")
     } else {
         "delete nothing that refers to it, all of that is whole: what has to be mended is the list, by whoever writes it".to_owned()
     };
+    let is_absent = |lack: &Lack| lack.part == Part::Manifest && lack.flaw() == Flaw::Missing;
+    if mode == Mode::All && lacks.iter().any(is_absent) {
+        hint.push_str("; where some platforms alone were copied, --arch A verifies those");
+    }
     let kind = if missing > 0 {
         Kind::NotFound
     } else {
@@ -87,7 +94,7 @@ fn lacking(lacks: &[Lack], name: &str) -> Option<Error> {
         .map(|(count, what)| format!("{what}: {count}"))
         .collect();
     Some(
-        Error::new(kind, "find all of", name)
+        Error::new(kind, "find all of", place.name(target))
             .because(cause.join(", "))
             .hint(hint),
     )

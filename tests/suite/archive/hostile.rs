@@ -17,7 +17,7 @@ use crate::support::image::archive::{Archive, blob_name, member};
 use crate::support::registry::FakeRegistry;
 
 /// The members of an archive of `image`, as one tag.
-fn honest(image: &Image) -> Vec<(String, Vec<u8>)> {
+pub(super) fn honest(image: &Image) -> Vec<(String, Vec<u8>)> {
     let manifest = &image.manifest;
     let entry = json!({
         "mediaType": manifest.media_type,
@@ -35,7 +35,7 @@ fn honest(image: &Image) -> Vec<(String, Vec<u8>)> {
     members
 }
 
-fn packed(members: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn packed(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     let members = members.iter();
     members
         .flat_map(|(name, bytes)| member(EntryType::Regular, name, bytes))
@@ -43,7 +43,7 @@ fn packed(members: &[(String, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// The members of an archive of `image` as `docker save` writes it.
-fn saved(image: &Image) -> Vec<(String, Vec<u8>)> {
+pub(super) fn saved(image: &Image) -> Vec<(String, Vec<u8>)> {
     let layers = image.layers.iter().map(|layer| unpacked(&layer.bytes));
     let named = |(number, bytes)| (format!("{number}.tar"), bytes);
     let mut members: Vec<(String, Vec<u8>)> = layers.enumerate().map(named).collect();
@@ -230,7 +230,7 @@ fn an_archive_that_is_cut_off_is_refused() {
         ("docker-archive", saved(&single(1))),
     ] {
         let fine = packed(&members);
-        for length in [0, 100, 512, 600, 20_000, fine.len() - 512, fine.len()] {
+        for length in [100, 512, 600, 20_000, fine.len() - 512, fine.len()] {
             let (output, _) = import_as(transport, &fine[..length], 1);
             let error = error(&output);
             assert!(
@@ -357,6 +357,44 @@ fn a_layer_that_is_a_bomb_ends_early() {
         let bytes = [&packed(&members)[..], &[0; 1024]].concat();
         let (output, _) = import_as("docker-archive", &bytes, 1);
         is_a_bomb(&output);
+    }
+}
+
+/// What a frame refers back to is held in memory: as much as others pack with, and no more.
+#[test]
+fn a_window_of_zstd_is_bounded() {
+    let fine = [&packed(&honest(&single(1)))[..], &[0; 1024]].concat();
+    for (window, code) in [(25, 0), (26, 1), (27, 1)] {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("an encoder");
+        encoder.window_log(window).expect("it can");
+        encoder.write_all(&fine).expect("packed");
+        let (output, _) = import(&encoder.finish().expect("packed"), code);
+        if code == 1 {
+            let error = error(&output);
+            assert_eq!(error["kind"], "protocol");
+            let message = error["message"].as_str().expect("a message");
+            assert!(message.contains("more than 32 MiB of memory"), "{message}");
+        }
+    }
+}
+
+/// What lists the contents is read as a whole, so it is no longer than a manifest may be.
+#[test]
+fn a_list_that_is_too_long_is_refused() {
+    for (transport, name, members) in [
+        ("oci-archive", "index.json", honest(&single(1))),
+        ("docker-archive", "manifest.json", saved(&single(1))),
+    ] {
+        for (length, code) in [(4 << 20, 0), ((4 << 20) + 1, 1)] {
+            let mut members = members.clone();
+            let list = members.iter_mut().find(|(other, _)| other == name);
+            list.expect("it").1.resize(length, b' ');
+            let bytes = [&packed(&members)[..], &[0; 1024]].concat();
+            let (output, _) = import_as(transport, &bytes, code);
+            if code == 1 {
+                assert_eq!(error(&output)["kind"], "protocol", "{output:#?}");
+            }
+        }
     }
 }
 

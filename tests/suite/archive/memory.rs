@@ -1,14 +1,18 @@
-//! What an export holds in memory: large layers at once, none of them whole.
+//! What runs hold in memory: large layers at once, none of them whole.
 
 use std::fs;
+use std::io::Write as _;
 use std::time::Duration;
 
-use super::place;
+use serde_json::json;
+
+use super::hostile::packed;
+use super::{docker, place};
 use crate::support::barge::barge;
 use crate::support::content::{OCI_LAYER, sha256};
 use crate::support::image::{ImageSpec, Layer};
 use crate::support::registry::FakeRegistry;
-use crate::support::wire::Fault;
+use crate::support::wire::{Fault, Request, times};
 
 const LAYERS: usize = 4;
 const SIZE: usize = 48 << 20;
@@ -66,5 +70,56 @@ fn four_large_layers_at_once_are_never_in_memory() {
     let held = told(running.pid(), "status", "VmHWM:").expect("it is stalled");
     assert!(held <= MOST, "{held} KiB");
     source.release();
+    running.wait().exits(0);
+}
+
+/// Packed so that it takes 32 MiB to unpack.
+fn with_a_window(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("an encoder");
+    encoder.window_log(25).expect("it can");
+    encoder.write_all(bytes).expect("packed");
+    encoder.finish().expect("packed")
+}
+
+/// All layers of an archive of `docker save` have to be read before the first is sent.
+#[test]
+fn layers_are_measured_a_few_at_a_time() {
+    let large = vec![0; 33 << 20];
+    let packed_large = with_a_window(&large);
+    let mut layers: Vec<(Vec<u8>, String)> = Vec::new();
+    layers.resize(8, (packed_large, sha256(&large)));
+    for seed in 0..300_u32 {
+        let bytes = seed.to_le_bytes().repeat(100);
+        let diff_id = sha256(&bytes);
+        layers.push((bytes, diff_id));
+    }
+    let diff_ids: Vec<&String> = layers.iter().map(|(_, diff_id)| diff_id).collect();
+    let rootfs = json!({"type": "layers", "diff_ids": diff_ids});
+    let config = json!({"architecture": "arm64", "os": "linux", "rootfs": rootfs});
+    let names: Vec<String> = (0..layers.len())
+        .map(|number| format!("{number}.tar"))
+        .collect();
+    let list = json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": names}]);
+    let mut members = vec![
+        ("manifest.json".to_owned(), list.to_string().into_bytes()),
+        ("c.json".to_owned(), config.to_string().into_bytes()),
+    ];
+    members.extend(
+        names
+            .into_iter()
+            .zip(layers.into_iter().map(|(bytes, _)| bytes)),
+    );
+    let (_directory, archive) = place();
+    fs::write(archive.path(), [&packed(&members)[..], &[0; 1024]].concat()).expect("a file");
+    let destination = FakeRegistry::start();
+    let writes = |request: &Request| !matches!(request.method.as_str(), "GET" | "HEAD");
+    destination.on(times(1, writes, Fault::Stall));
+    let to = destination.reference("y:1");
+    let running = barge().args(["copy", &docker(&archive, ""), &to]).spawn();
+    destination.wait_for(1, writes);
+    let held = told(running.pid(), "status", "VmHWM:").expect("it is stalled");
+    // All at once they would take some 400 MiB.
+    assert!(held <= 2 * MOST, "{held} KiB");
+    destination.release();
     running.wait().exits(0);
 }

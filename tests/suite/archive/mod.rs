@@ -1,5 +1,6 @@
 //! OCI archives: written as a stream of blobs in their places, read by position, and trusted in nothing.
 
+mod advice;
 mod containerd;
 mod docker;
 mod existing;

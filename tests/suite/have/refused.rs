@@ -253,7 +253,7 @@ fn a_record_that_lies_does_no_harm() {
         let report = import(&forged, &inside.reference("app")).exits(1).json();
         assert_eq!(report["error"]["kind"], kind, "{report:#}");
     }
-    let long = format!("{honest}{}", " ".repeat(64 << 20));
+    let long = format!("{honest}{}", " ".repeat(16 << 20));
     fs::write(&record, long).expect("the record");
     let forged = pack(&layout, &desk.path("forged.tar"));
     let report = import(&forged, &inside.reference("app")).exits(1).json();

@@ -85,12 +85,15 @@ fn what_a_tag_of_a_layout_names_is_an_error_to_copy_and_incomplete_to_verify() {
                 &directory.path().join("layout"),
                 &directory.path().join("x"),
             );
-            for place in [layout.reference("1"), packed.reference("1")] {
+            for (place, mended_by) in [
+                (layout.reference("1"), "--referrers --recheck blobs"),
+                (packed.reference("1"), "bring it again"),
+            ] {
                 assert_not_copied(&place, harm.kind(), &tag);
                 let output = verify(&[], &place).exits(1);
                 assert_eq!(output.tag("1")["status"], "incomplete", "{output:#?}");
                 let hint = error(&output)["hint"].to_string();
-                assert!(hint.contains("--referrers --recheck blobs"), "{hint}");
+                assert!(hint.contains(mended_by), "{hint}");
                 assert_eq!(missing(&output), [(json!(part), json!(digest))]);
                 let lack = &output.tag("1")["missing"][0];
                 assert_eq!(

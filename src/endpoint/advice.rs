@@ -1,0 +1,36 @@
+//! What helps where a place does not hold what it should: of an archive other advice than of a registry, to
+//! which an image can be pushed again.
+
+use super::Endpoint;
+use crate::error::{Error, Kind};
+
+/// What helps where an archive is damaged.
+pub(super) const BRING_AGAIN: &str =
+    "the archive is damaged or incomplete: bring it again, or have it made anew from its source";
+
+/// The same error of what was read from an archive, with what helps there, unless it says that itself.
+pub(super) fn of_archive(error: Error) -> Error {
+    match error.kind() {
+        Kind::NotFound | Kind::DigestMismatch | Kind::InvalidManifest => error.or_hint(BRING_AGAIN),
+        _ => error,
+    }
+}
+
+impl Endpoint {
+    /// The same error of what was read here, with what helps at a place of this kind.
+    pub(crate) fn advised(&self, error: Error) -> Error {
+        match self {
+            Self::OciArchive(_) | Self::DockerArchive(_) => of_archive(error),
+            Self::Registry(_) | Self::Layout(_) => error,
+        }
+    }
+
+    /// What mends an archive that lacks parts; `None` where they can be copied again.
+    #[must_use]
+    pub fn mended_by(&self) -> Option<&'static str> {
+        match self {
+            Self::OciArchive(_) | Self::DockerArchive(_) => Some(BRING_AGAIN),
+            Self::Registry(_) | Self::Layout(_) => None,
+        }
+    }
+}
