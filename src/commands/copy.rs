@@ -148,7 +148,7 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
         tags: &tags,
         mode: request.mode,
         wanted: &request.wanted,
-        referrers: request.referrers.as_ref(),
+        referrers: request.referrers.types.as_ref(),
     };
     let source = engine::difference::complete(source, place, &selected, (open, events)).await?;
     Ok(Prepared {
