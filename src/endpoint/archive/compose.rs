@@ -11,6 +11,7 @@ use crate::endpoint::layout::index_file::{IndexFile, Names};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::media_type;
 use crate::inventory::Inventory;
 use crate::inventory::difference::{self, Difference, LeftOut};
 
@@ -203,6 +204,9 @@ impl OciArchive {
         if opened.is_some() {
             self.collect_held(&index, &mut collected).await?;
         }
+        // They are small, and tell a reader of a pipe which platform an image is for.
+        let is_config = |blob: &Descriptor| media_type::is_config(&blob.media_type);
+        collected.listing.blobs.sort_by_key(|blob| !is_config(blob));
         let text = index.text().map_err(failed)?;
         self.fits(("index.json", text.len()), LONGEST_INDEX)?;
         collected.listing.index = text.into();
