@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Side};
 use crate::inventory::Inventory;
 use crate::inventory::difference::{Origin, Without};
-use crate::options;
+use crate::options::{self, Run};
 use crate::printable::plural;
 use crate::reference::{Reference, tag_of};
 use crate::report::summary::{Asked, AskedFor, DigestsOf, End, Summary};
@@ -48,9 +48,10 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
     unfinished::overtake(&request, &listener.tally(), (&events, &signals.stop)).await;
     let tally = listener.finish();
     let end = match (signals.came(), end) {
-        (Some(signal), End::Complete | End::NotStarted(_) | End::NotFlipped(_)) => {
-            End::Signal(signal)
-        }
+        (
+            Some(signal),
+            End::Complete | End::Damaged(_) | End::NotStarted(_) | End::NotFlipped(_),
+        ) => End::Signal(signal),
         (_, end) => end,
     };
     let asked = Asked {
@@ -84,6 +85,7 @@ async fn work(request: &CopyRequest, events: &Events, stop: &Stop) -> End {
     match started {
         Ok(job) => match engine::run(job, stop).await {
             Ended::Tags => End::Complete,
+            Ended::Damaged(error) => End::Damaged(error),
             Ended::Flipped => End::Flipped,
             Ended::NotFlipped(error) => End::NotFlipped(error),
         },
@@ -98,13 +100,18 @@ struct Prepared {
     tags: Vec<TagJob>,
 }
 
-/// Both places talked to, the tags known; nothing is written yet.
-async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
+/// Both places, talked to.
+async fn places(request: &CopyRequest, events: &Events) -> Result<(Endpoint, Endpoint)> {
     check_files(request)?;
     let source = Endpoint::new(
         &request.source,
         request.source_access.options(Side::Source, events),
     )?;
+    let source = match (&request.destination, request.run) {
+        // What an archive is to hold is known before its first blob moves, in an order of its own.
+        (Reference::OciArchive(_) | Reference::DockerArchive(_), _) | (_, Run::Dry) => source,
+        (Reference::Registry(_) | Reference::Layout(_), Run::Real) => source.used_while_it_comes(),
+    };
     let destination = Endpoint::new(
         &request.destination,
         request
@@ -128,6 +135,12 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
         source.contact(Side::Source),
         destination.contact(Side::Destination)
     )?;
+    Ok((source, destination))
+}
+
+/// Both places talked to, the tags known; nothing is written yet.
+async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
+    let (source, destination) = places(request, events).await?;
     let tags = match &request.selection {
         None => vec![one_tag(request, &source).await?],
         Some(selection) => {

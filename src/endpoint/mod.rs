@@ -8,6 +8,7 @@ pub mod backoff;
 mod entry;
 pub mod layout;
 mod lent;
+mod needed;
 mod referrers;
 pub mod registry;
 mod trail;

@@ -10,6 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::check::Held;
 use super::once::Done;
 use super::{Changed, Shared, Tag};
+use crate::endpoint::archive::Held as Claim;
 use crate::endpoint::turns::Rank;
 use crate::endpoint::{Arrival, Asking, Supply, Target};
 use crate::error::{Error, Kind, Result};
@@ -82,16 +83,36 @@ impl Tag {
         Ok(images.into_iter().fold(own, Changed::max))
     }
 
+    /// What has to come from a source that passes by: claims on the blobs of the root, and of the images below
+    /// it that are not `held`.
+    pub(super) async fn claim(&self, choice: &Choice, held: &Held) -> Result<Vec<Claim>> {
+        let Filtered { root, kept, .. } = &choice.filtered;
+        let source = &self.shared.source;
+        if !source.is_arriving() {
+            return Ok(Vec::new());
+        }
+        let wanted = kept.iter().filter(|entry| !held.contains(&entry.digest));
+        let images = try_join_all(wanted.map(|entry| self.image(entry, choice))).await?;
+        let blobs = images.iter().chain([root]).flat_map(plan::largest_first);
+        Ok(blobs
+            .filter_map(|blob| source.claim(&blob.digest))
+            .collect())
+    }
+
+    /// An image below the root.
+    async fn image(&self, entry: &Descriptor, choice: &Choice) -> Result<Manifest> {
+        match self.child(entry).await {
+            Err(error) if error.kind() == Kind::NotFound => {
+                Err(self.lost(choice.listed(), &choice.filtered.kept).await)
+            }
+            image => image,
+        }
+    }
+
     /// One image below the root: read, its blobs moved, put by its digest.
     async fn bring_image(&self, entry: &Descriptor, choice: &Choice) -> Result<Changed> {
-        let Filtered { root, kept, .. } = &choice.filtered;
-        let image = match self.child(entry).await {
-            Ok(image) => image,
-            Err(error) if error.kind() == Kind::NotFound => {
-                return Err(self.lost(choice.listed(), kept).await);
-            }
-            Err(error) => return Err(error),
-        };
+        let root = &choice.filtered.root;
+        let image = self.image(entry, choice).await?;
         let moved = self.bring_blobs(&image, root).await?;
         if moved == Changed::Nothing && self.is_right(root) && self.stands(&image.digest).await? {
             return Ok(Changed::Nothing);
@@ -128,7 +149,9 @@ impl Tag {
         let mut moving = JoinSet::new();
         for blob in plan::largest_first(image) {
             let (shared, blob, tag) = (Arc::clone(&self.shared), blob.clone(), self.place);
+            let question = shared.source.question(&blob.digest);
             moving.spawn(self.shared.transfers.track_future(async move {
+                let _question = question;
                 let arrival = one_blob(&shared, &blob, tag, asking).await?;
                 Ok::<_, Error>((blob, arrival))
             }));
@@ -176,7 +199,9 @@ async fn one_blob(
             }
         }
     };
-    shared.blobs.run(&blob.digest, work).await
+    let arrival = shared.blobs.run(&blob.digest, work).await?;
+    shared.source.taken(&blob.digest);
+    Ok(arrival)
 }
 
 /// What a run would do with `blob`.

@@ -8,6 +8,7 @@ mod check;
 pub mod difference;
 mod export;
 pub mod inventory;
+mod line;
 mod lists;
 mod once;
 mod publish;
@@ -24,12 +25,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::allowance::Allowance;
+use self::line::{Begun, Line};
 use self::lists::Lists;
 use self::once::Once;
 use self::referrers::Came;
 use self::rollback::companions::Companions;
 use self::rollback::{Keeping, Staged};
-use self::tag::{Step, Tag, one_tag};
+use self::tag::{Step, Tag};
 use crate::endpoint::turns::Turns;
 use crate::endpoint::{Arrival, Attached, Endpoint, Head, Target};
 use crate::error::{Error, Kind};
@@ -255,6 +257,8 @@ pub struct Stop {
 pub enum Ended {
     /// Every tag had its turn, unless a signal came first.
     Tags,
+    /// Every tag had its turn, but the source is not what it should be behind what they needed.
+    Damaged(Error),
     /// All tags moved together; a signal that comes later changes nothing.
     Flipped,
     /// No tag moved, for a reason that is no single tag's.
@@ -273,11 +277,25 @@ pub async fn run(job: Job, stop: &Stop) -> Ended {
         ..
     } = job;
     events.send(Event::Selected { tags: tags.len() });
-    let tell = |end: TagEnd| events.send(Event::TagEnded(Box::new(end.outcome)));
     match policy {
         Policy::BestEffort => {
+            let mut hopeless = false;
+            let tell = |end: TagEnd| {
+                hopeless |= end.outcome.error.as_ref().is_some_and(Error::hits_all);
+                events.send(Event::TagEnded(Box::new(end.outcome)));
+            };
             work(&shared, tags, &stop.soon, tell).await;
-            Ended::Tags
+            let whole = async {
+                if hopeless {
+                    Ok(())
+                } else {
+                    shared.source.end().await
+                }
+            };
+            match stop.soon.run_until_cancelled(whole).await {
+                Some(Err(error)) => Ended::Damaged(error),
+                Some(Ok(())) | None => Ended::Tags,
+            }
         }
         Policy::Rollback(keeping) => rollback::run(&shared, tags, stop, keeping).await,
     }
@@ -298,19 +316,16 @@ async fn work(
     cancelled: &CancellationToken,
     mut on_end: impl FnMut(TagEnd),
 ) {
-    let mut waiting = tags.into_iter().enumerate();
+    let mut line = Line::new(shared, tags);
     let mut running: JoinSet<Step> = JoinSet::new();
     let mut ready = Vec::new();
     let mut failed = false;
-    let mut begun: Vec<TagJob> = Vec::new();
+    let mut begun: Vec<Begun> = Vec::new();
     let mut hopeless = false;
     loop {
-        while !hopeless
-            && running.len() < TAGS_AT_ONCE
-            && let Some((place, tag)) = waiting.next()
-        {
-            begun.push(tag.clone());
-            running.spawn(one_tag(Arc::clone(shared), tag, place));
+        while !hopeless && let Some((tag, work)) = line.next() {
+            begun.push(tag);
+            running.spawn(work);
         }
         let ended = tokio::select! {
             biased;
@@ -319,11 +334,15 @@ async fn work(
         };
         match ended {
             Some(Ok(Step::Ready(tag))) => {
-                begun.retain(|begun| begun.name != tag.tag.job.name);
+                begun.retain(|begun| begun.job.name != tag.tag.job.name);
                 ready.push(*tag);
             }
+            Some(Ok(Step::Decided(decided))) => {
+                begun.retain(|begun| begun.job.name != decided.tag.job.name);
+                line.put_back(*decided);
+            }
             Some(Ok(Step::Ended(end))) => {
-                begun.retain(|tag| tag.name != end.outcome.tag);
+                begun.retain(|begun| begun.job.name != end.outcome.tag);
                 failed |= end.outcome.status == Status::Failed;
                 // What every tag would meet ends the run, instead of 600 tags one by one.
                 hopeless |= end.outcome.error.as_ref().is_some_and(Error::hits_all);
@@ -340,11 +359,11 @@ async fn work(
     }
     shared.transfers.close();
     shared.transfers.wait().await;
-    let cut_off = begun.into_iter().map(|tag| {
+    let cut_off = begun.into_iter().map(|Begun { job: tag, .. }| {
         let why = unfinished(&tag, cancelled);
         (tag, Status::Failed, Some(why))
     });
-    let untried = waiting.map(|(_, tag)| (tag, Status::NotAttempted, None));
+    let untried = line.rest().map(|tag| (tag, Status::NotAttempted, None));
     for (job, status, error) in cut_off.chain(untried) {
         on_end(TagEnd {
             outcome: named(&job, status, error),

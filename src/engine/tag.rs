@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::rollback::Staged;
 use super::{Changed, Earlier, Shared, TagEnd, TagJob, bring, check, export, named, resolve};
+use crate::endpoint::archive::Held;
 use crate::endpoint::{Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Status, TagOutcome};
@@ -22,10 +23,31 @@ pub(super) enum Step {
     Ended(Box<TagEnd>),
     /// It is read, and goes into an archive with the others.
     Ready(Box<export::Ready>),
+    /// What it needs of a source that passes by is known, and kept for it.
+    Decided(Box<Decided>),
 }
 
-/// One tag, as far as it comes by itself.
-pub(super) async fn one_tag(shared: Arc<Shared>, job: TagJob, place: usize) -> Step {
+/// A tag that is to go on.
+pub(super) struct Decided {
+    pub(super) tag: Tag,
+    way: Way,
+}
+
+impl Decided {
+    /// Brings what it needs.
+    pub(super) async fn carry(mut self) -> Step {
+        let reached = self.tag.carry(self.way).await;
+        self.tag.step(reached)
+    }
+}
+
+/// One tag, as far as it comes by itself, or before a source that passes by goes on.
+pub(super) async fn one_tag(
+    shared: Arc<Shared>,
+    job: TagJob,
+    place: usize,
+    deciding: Option<Held>,
+) -> Step {
     let mut tag = Tag {
         started: Instant::now(),
         outcome: named(&job, Status::Failed, None),
@@ -38,11 +60,11 @@ pub(super) async fn one_tag(shared: Arc<Shared>, job: TagJob, place: usize) -> S
         job,
         place,
     };
-    match tag.copy().await {
-        Ok(Reached::Load(load)) => Step::Ready(Box::new(export::Ready::new(tag, *load))),
-        Ok(Reached::End(status)) => Step::Ended(Box::new(tag.end(Ok(status)))),
-        Err(error) => Step::Ended(Box::new(tag.end(Err(error)))),
-    }
+    let reached = match tag.decide(deciding).await {
+        Ok(Reached::Way(way)) if !tag.shared.source.is_arriving() => tag.carry(*way).await,
+        reached => reached,
+    };
+    tag.step(reached)
 }
 
 /// How far a copy came.
@@ -51,6 +73,19 @@ enum Reached {
     End(Status),
     /// All is known that goes into an archive.
     Load(Box<export::Load>),
+    /// All is known that is to be brought.
+    Way(Box<Way>),
+}
+
+/// What is to be brought.
+pub(super) struct Way {
+    choice: Choice,
+    /// What the destination has.
+    there: check::Held,
+    /// What a source that passes by has to keep.
+    _claims: Vec<Held>,
+    /// Where more is found out on the way: everything.
+    _deciding: Option<Held>,
 }
 
 /// What reading a tag came to.
@@ -103,7 +138,20 @@ impl Tag {
         }
     }
 
-    async fn copy(&mut self) -> Result<Reached> {
+    fn step(self, reached: Result<Reached>) -> Step {
+        match reached {
+            Ok(Reached::Load(load)) => Step::Ready(Box::new(export::Ready::new(self, *load))),
+            Ok(Reached::Way(way)) => Step::Decided(Box::new(Decided {
+                tag: self,
+                way: *way,
+            })),
+            Ok(Reached::End(status)) => Step::Ended(Box::new(self.end(Ok(status)))),
+            Err(error) => Step::Ended(Box::new(self.end(Err(error)))),
+        }
+    }
+
+    /// Finds out what is to be brought, unless nothing is.
+    async fn decide(&mut self, deciding: Option<Held>) -> Result<Reached> {
         let mut choice = match self.choose().await? {
             Chosen::Choice(choice) => *choice,
             Chosen::Same(digest) => return self.attach_to_current(vec![digest]).await,
@@ -133,9 +181,22 @@ impl Tag {
         if let Some(load) = self.load_for_archive(&choice).await? {
             return Ok(Reached::Load(Box::new(load)));
         }
-        let bring = self.bring(&choice, &held);
-        let (brought, ()) = tokio::try_join!(bring, self.look_for_referrers(&choice))?;
-        let changed = self.publish(&choice, brought).await?;
+        let claims = self.claim(&choice, &held).await?;
+        let finds_more = self.shared.settings.referrers.is_some();
+        Ok(Reached::Way(Box::new(Way {
+            choice,
+            there: held,
+            _claims: claims,
+            _deciding: deciding.filter(|_| finds_more),
+        })))
+    }
+
+    /// Brings and shows it.
+    async fn carry(&mut self, way: Way) -> Result<Reached> {
+        let Way { choice, there, .. } = &way;
+        let bring = self.bring(choice, there);
+        let (brought, ()) = tokio::try_join!(bring, self.look_for_referrers(choice))?;
+        let changed = self.publish(choice, brought).await?;
         Ok(self.reached(changed))
     }
 

@@ -57,6 +57,8 @@ pub enum Signal {
 pub enum End {
     /// Every tag had its turn.
     Complete,
+    /// Every tag had its turn, but the source is not what it should be behind what they needed.
+    Damaged(Error),
     /// A signal came.
     Signal(Signal),
     /// It could not start.
@@ -192,7 +194,7 @@ impl Tally {
         let totals = Totals::of(&self, elapsed);
         let outcome = self.outcome(asked.policy, &totals, &end);
         let error = match end {
-            End::NotStarted(error) | End::NotFlipped(error) => Some(error),
+            End::NotStarted(error) | End::NotFlipped(error) | End::Damaged(error) => Some(error),
             End::Complete | End::Flipped | End::Signal(_) => None,
         };
         Summary {
@@ -216,9 +218,12 @@ impl Tally {
         match end {
             // What an earlier run left is not as before; where tags move all the same that is over.
             End::Signal(_) | End::NotFlipped(_) if left_before => Outcome::RollbackIncomplete,
-            End::Complete if left_before && bad > 0 => Outcome::RollbackIncomplete,
+            End::Complete | End::Damaged(_) if left_before && bad > 0 => {
+                Outcome::RollbackIncomplete
+            }
             End::Signal(signal) => Outcome::Interrupted(*signal),
-            End::NotStarted(_) => Outcome::Failed,
+            End::Damaged(_) if good > 0 => Outcome::Partial,
+            End::NotStarted(_) | End::Damaged(_) => Outcome::Failed,
             End::NotFlipped(_) => Outcome::RolledBack,
             End::Complete | End::Flipped => match policy {
                 _ if bad == 0 => Outcome::Success,

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
+use super::OciArchive;
 use super::members::Listing;
-use super::{LONGEST_DIFFERENCE, LONGEST_INDEX, OciArchive};
+use super::opened::{LONGEST_DIFFERENCE, LONGEST_INDEX};
 use crate::endpoint::Target;
 use crate::endpoint::layout::attached::tagged;
 use crate::endpoint::layout::index_file::{IndexFile, Names};

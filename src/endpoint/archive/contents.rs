@@ -88,28 +88,17 @@ impl Contents {
         length: u64,
         read_at: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
     ) -> Result<Self, Fault> {
-        let mut walk = Walk {
-            length,
-            read_at,
-            at: 0,
-        };
+        let mut walk = Walk::new(length, read_at);
         let mut contents = Self::default();
-        let mut name_bytes = 0;
-        for _ in 0..MOST_HEADERS {
-            let Some((name, member)) = walk.next()? else {
-                return Ok(contents);
-            };
-            let Some(member) = member else { continue };
-            name_bytes += name.len();
-            if name_bytes > MOST_NAME_BYTES {
-                return refused("its names are longer than any archive of images needs");
-            }
+        while let Some((name, member)) = walk.next()? {
             contents.add(name, member)?;
         }
-        refused(format!("it has more than {MOST_HEADERS} members"))
+        Ok(contents)
     }
 
-    fn add(&mut self, name: String, member: Member) -> Read<()> {
+    /// Takes in the next member.
+    pub(super) fn add(&mut self, name: String, member: Option<Member>) -> Read<()> {
+        let Some(member) = member else { return Ok(()) };
         match self.members.entry(name) {
             hash_map::Entry::Vacant(free) => {
                 free.insert(member);
@@ -179,15 +168,43 @@ struct Extension {
 }
 
 /// Reading headers, one after the other.
-struct Walk<R> {
+pub(super) struct Walk<R> {
     length: u64,
     read_at: R,
     at: u64,
+    members: usize,
+    name_bytes: usize,
 }
 
 impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Walk<R> {
+    /// Begins with the first header of `length` bytes; `read_at` is asked for no byte before one that it gave.
+    pub(super) fn new(length: u64, read_at: R) -> Self {
+        Self {
+            length,
+            read_at,
+            at: 0,
+            members: 0,
+            name_bytes: 0,
+        }
+    }
+
     /// The next member; none of the pair's second half for what is neither file nor link.
-    fn next(&mut self) -> Read<Option<(String, Option<Member>)>> {
+    pub(super) fn next(&mut self) -> Read<Option<(String, Option<Member>)>> {
+        if self.members == MOST_HEADERS {
+            return refused(format!("it has more than {MOST_HEADERS} members"));
+        }
+        self.members += 1;
+        let next = self.step()?;
+        if let Some((name, Some(_))) = &next {
+            self.name_bytes += name.len();
+        }
+        if self.name_bytes > MOST_NAME_BYTES {
+            return refused("its names are longer than any archive of images needs");
+        }
+        Ok(next)
+    }
+
+    fn step(&mut self) -> Read<Option<(String, Option<Member>)>> {
         let mut extension = Extension::default();
         for _ in 0..=MOST_EXTENSIONS {
             let mut block = [0; BLOCK_BYTES];

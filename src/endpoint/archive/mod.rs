@@ -2,13 +2,18 @@
 //! place. Nothing is unpacked.
 
 pub mod ahead;
+mod arriving;
 pub mod compose;
 pub mod contents;
 pub mod docker;
+mod inflow;
 mod layer;
 mod listed;
 pub mod members;
+mod needs;
+mod opened;
 mod partial;
+mod passing;
 mod pipe;
 mod positioned;
 pub mod saved;
@@ -24,26 +29,27 @@ use std::sync::Arc;
 
 use tokio::sync::{OnceCell, oneshot};
 
-use self::contents::{Contents, Span};
-use self::store::{Opening, Packing, Stamp, Store};
+pub(super) use self::arriving::Arriving;
+pub use self::arriving::Held;
+use self::contents::Span;
+use self::inflow::open_while_it_comes;
+pub(super) use self::needs::Hold;
+use self::opened::{Opened, Parts};
+use self::store::{Opening, Packing, Stamp};
 use super::advice::{BRING_AGAIN, of_archive};
 use super::backoff::Backoff;
 use super::layout::attached::{Lists, understood};
-use super::layout::index_file::IndexFile;
 use super::layout::stored::Stored;
-use super::{BlobStream, Had, Head, Labels, Lent, Listed, Naming, OnlyImage, Overwrite, Target};
+use super::{
+    BlobStream, Endpoint, Had, Head, Labels, Lent, Listed, Naming, OnlyImage, Overwrite, Target,
+};
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
-use crate::inventory::difference::{self, Difference};
+use crate::image::manifest::{Descriptor, Manifest};
+use crate::inventory::difference::Difference;
 use crate::reference::STANDARD;
 use crate::select::is_digest_tag;
-
-/// The longest `index.json` that is read or written: 4 MiB, as of any index, which is 10,000 tags.
-const LONGEST_INDEX: u64 = MAX_MANIFEST_BYTES as u64;
-/// The longest list of what is left out that is read or written: tens of thousands of parts.
-const LONGEST_DIFFERENCE: u64 = 16 << 20;
 
 /// What came of reading a manifest.
 type MayBeRead = Result<Option<Manifest>>;
@@ -56,20 +62,21 @@ pub struct OciArchive {
     pub(super) labels: Labels,
     /// What it leaves out is read there.
     pub(super) lent: Arc<Lent>,
+    pub(super) use_of_pipes: UseOfPipes,
     opened: OnceCell<Option<Arc<Opened>>>,
     /// What refers to what in it.
     lists: OnceCell<Arc<Lists>>,
     pub(crate) backoff: Backoff,
 }
 
-/// What is known of an archive that is there.
-#[derive(Debug)]
-struct Opened {
-    store: Arc<Store>,
-    contents: Contents,
-    index: IndexFile,
-    /// What it was made without.
-    difference: Option<Difference>,
+/// When an archive is used that passes by once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum UseOfPipes {
+    /// Once all of it is here.
+    #[default]
+    Whole,
+    /// While it comes, where its index is in front.
+    WhileItComes,
 }
 
 impl OciArchive {
@@ -81,6 +88,7 @@ impl OciArchive {
             side,
             labels: Labels::default(),
             lent: Arc::default(),
+            use_of_pipes: UseOfPipes::default(),
             opened: OnceCell::new(),
             lists: OnceCell::new(),
             backoff,
@@ -146,19 +154,22 @@ impl OciArchive {
         let Some(stored) = Stored::named(target, Some(&opened.index), self)? else {
             return Ok(None);
         };
-        let Some(span) = opened.span(&stored.digest) else {
-            return match self.lent.lender(&stored.digest) {
-                Some(lender) => {
-                    let target = Target::Digest(stored.digest);
-                    Box::pin(lender.manifest(&target)).await
+        match self.part(opened, &stored.digest).await? {
+            Part::Here(span) => {
+                if let Parts::Arriving(arriving) = &opened.parts {
+                    arriving.keep(&member_name(&stored.digest));
                 }
-                // What is added to an archive mends it.
-                None if self.side == Side::Destination => Ok(None),
-                None => stored.if_listed().map_err(of_archive),
-            };
-        };
-        let read = || opened.store.read(span);
-        stored.read(span.size, read).map(Some).map_err(of_archive)
+                let read = || opened.store.read(span);
+                stored.read(span.size, read).map(Some).map_err(of_archive)
+            }
+            Part::Lent(lender) => {
+                let target = Target::Digest(stored.digest);
+                Box::pin(lender.manifest(&target)).await
+            }
+            // What is added to an archive mends it.
+            Part::Nowhere if self.side == Side::Destination => Ok(None),
+            Part::Nowhere => stored.if_listed().map_err(of_archive),
+        }
     }
 
     /// What refers to `subject`.
@@ -211,12 +222,13 @@ impl OciArchive {
     ///
     /// When the archive cannot be read.
     pub async fn blob_size(&self, blob: &Descriptor) -> Result<Option<u64>> {
-        let opened = self.opened().await?;
-        let span = opened.and_then(|opened| opened.span(&blob.digest));
-        match (span, self.lent.lender(&blob.digest)) {
-            (Some(span), _) => Ok(Some(span.size)),
-            (None, Some(lender)) => Box::pin(lender.blob_size(blob)).await,
-            (None, None) => Ok(None),
+        let Some(opened) = self.opened().await? else {
+            return Ok(None);
+        };
+        match self.part(opened, &blob.digest).await? {
+            Part::Here(span) => Ok(Some(span.size)),
+            Part::Lent(lender) => Box::pin(lender.blob_size(blob)).await,
+            Part::Nowhere => Ok(None),
         }
     }
 
@@ -226,18 +238,42 @@ impl OciArchive {
     ///
     /// When it is not there or cannot be read.
     pub async fn open_blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream> {
-        let opened = self.opened().await?;
-        let found = opened.and_then(|opened| Some((opened, opened.span(&blob.digest)?)));
-        let Some((opened, span)) = found else {
-            if let Some(lender) = self.lent.lender(&blob.digest) {
-                return Box::pin(lender.blob(blob, offset)).await;
+        if let Some(opened) = self.opened().await? {
+            match self.part(opened, &blob.digest).await? {
+                Part::Here(span) => return Ok(Arc::clone(&opened.store).stream(span, offset)),
+                Part::Lent(lender) => return Box::pin(lender.blob(blob, offset)).await,
+                Part::Nowhere => {}
             }
-            let name = format!("{self}@{}", blob.digest);
-            return Err(Error::new(Kind::NotFound, "read blob", name)
-                .because("the archive does not hold it")
-                .hint(BRING_AGAIN));
+        }
+        let name = format!("{self}@{}", blob.digest);
+        let error = Error::new(Kind::NotFound, "read blob", name);
+        Err(error
+            .because("the archive does not hold it")
+            .hint(BRING_AGAIN))
+    }
+
+    /// Where a blob or manifest is; waits until it has come.
+    async fn part(&self, opened: &Opened, digest: &Digest) -> Result<Part<'_>> {
+        let name = member_name(digest);
+        let lender = self.lent.lender(digest);
+        let span = match (&opened.parts, lender) {
+            (Parts::Here(contents), _) => contents.file(&name),
+            (Parts::Arriving(arriving), Some(_)) => arriving.find_now(&name),
+            (Parts::Arriving(arriving), None) => arriving.find(&name).await?,
         };
-        Ok(Arc::clone(&opened.store).stream(span, offset))
+        Ok(match (span, lender) {
+            (Some(span), _) => Part::Here(span),
+            (None, Some(lender)) => Part::Lent(lender),
+            (None, None) => Part::Nowhere,
+        })
+    }
+
+    /// The archive, if it is used while it comes.
+    pub(super) fn arriving(&self) -> Option<&Arc<Arriving>> {
+        match &self.opened.get()?.as_ref()?.parts {
+            Parts::Here(_) => None,
+            Parts::Arriving(arriving) => Some(arriving),
+        }
     }
 
     /// The repository that the image behind `target` is of, where its entry tells.
@@ -310,13 +346,16 @@ impl OciArchive {
         if self.side == Side::Destination && self.is_stream() {
             return Ok(None);
         }
-        let opened = self.opened.get_or_try_init(|| async {
+        let opened = self.opened.get_or_try_init(async || {
             if self.side == Side::Destination
                 && Stamp::at(&self.path).is_some_and(|at| at.is_empty())
             {
                 return Ok(None);
             }
-            open(&self.path, self.to_string(), Opened::read).await
+            match self.use_of_pipes {
+                UseOfPipes::Whole => open(&self.path, self.to_string(), Opened::whole).await,
+                UseOfPipes::WhileItComes => open_while_it_comes(&self.path, self.to_string()).await,
+            }
         });
         Ok(opened.await?.as_ref().map(AsRef::as_ref))
     }
@@ -329,9 +368,7 @@ async fn open<T: Send + 'static>(
     read: fn(&Opening<'_>) -> Result<T>,
 ) -> Result<Option<T>> {
     let (path, place) = (path.to_owned(), name.clone());
-    let (sender, receiver) = oneshot::channel();
-    // A thread of its own: one that waits for a pipe must not keep the process from ending.
-    std::thread::spawn(move || {
+    let work = move |sender: oneshot::Sender<Result<T>>| {
         let opening = Opening {
             path: &path,
             name: &name,
@@ -340,7 +377,18 @@ async fn open<T: Send + 'static>(
         let opened = read(&opening);
         // Nobody waits for it where the run has ended.
         let _ = sender.send(opened);
-    });
+    };
+    opened_by(work, place).await
+}
+
+/// What `work` sends from a thread of its own: one that waits for a pipe must not keep the process from
+/// ending. `None` where there is no such file.
+async fn opened_by<T: Send + 'static>(
+    work: impl FnOnce(oneshot::Sender<Result<T>>) + Send + 'static,
+    place: String,
+) -> Result<Option<T>> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::spawn(move || work(sender));
     let opened = receiver.await;
     match opened.map_err(|why| Error::new(Kind::LocalIo, "read archive", place).because(why))? {
         Ok(opened) => Ok(Some(opened)),
@@ -368,74 +416,15 @@ fn no_such_file(archive: &dyn fmt::Display) -> Error {
     Error::new(Kind::NotFound, "read archive", archive).because("there is no such file")
 }
 
-impl Opened {
-    fn read(opening: &Opening<'_>) -> Result<Arc<Self>> {
-        let store = opening.open()?;
-        let contents = store.contents()?;
-        let refused =
-            |why: String| Error::new(Kind::Protocol, "read archive", opening.name).because(why);
-        let Some(span) = contents.file("index.json") else {
-            let error = refused("it has no index.json".to_owned());
-            return Err(if contents.file("manifest.json").is_some() {
-                error.hint("it looks like an archive of `docker save`: write docker-archive:PATH")
-            } else {
-                error.hint("an OCI archive is a layout in a tar file, with index.json at its top")
-            });
-        };
-        if let Some(link) = contents.any_link() {
-            return Err(refused(format!(
-                "{link:?} is a link, which an OCI archive never has"
-            )));
-        }
-        if span.size > LONGEST_INDEX {
-            return Err(refused(format!("its index.json has {} bytes", span.size)));
-        }
-        let failed = |why| Error::new(Kind::LocalIo, "read archive", opening.name).because(why);
-        let text = store.read(span).map_err(failed)?;
-        let index = IndexFile::of(&text, &format_args!("index.json of {}", opening.name))?;
-        let difference = match contents.file(difference::FILE) {
-            None => None,
-            Some(span) if span.size > LONGEST_DIFFERENCE => {
-                let (name, size) = (difference::FILE, span.size);
-                return Err(refused(format!("its {name} has {size} bytes")));
-            }
-            Some(span) => {
-                let text = store.read(span).map_err(failed)?;
-                Some(Difference::parse(&text, opening.name)?)
-            }
-        };
-        Ok(Arc::new(Self {
-            store: Arc::new(store),
-            contents,
-            index,
-            difference,
-        }))
-    }
-
-    /// Blobs that may refer to something although they have no entry: in what `cosign save` wrote.
-    fn without_entry(&self) -> Vec<Digest> {
-        if !self.index.is_cosigns() {
-            return Vec::new();
-        }
-        let small = self.contents.files();
-        let small = small.filter(|(_, span)| span.size <= MAX_MANIFEST_BYTES as u64);
-        let digest = |name: &str| {
-            let hex = name.strip_prefix("blobs/sha256/")?;
-            format!("sha256:{hex}").parse().ok()
-        };
-        let mut found: Vec<Digest> = small.filter_map(|(name, _)| digest(name)).collect();
-        found.sort();
-        found
-    }
-
-    /// Where a blob or manifest is.
-    fn span(&self, digest: &Digest) -> Option<Span> {
-        self.contents.file(&member_name(digest))
-    }
+/// Where one blob or manifest is.
+enum Part<'a> {
+    Here(Span),
+    Lent(&'a Endpoint),
+    Nowhere,
 }
 
 /// The name of a blob in an archive, as in a layout.
-fn member_name(digest: &Digest) -> String {
+pub(super) fn member_name(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm_name(), digest.hex())
 }
 

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::fs::{File, Metadata};
-use std::io::{self, ErrorKind, Read, Seek as _, Write as _};
+use std::io::{self, ErrorKind, Read, Seek as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
 use super::contents::{Contents, Fault, Span};
-use super::positioned::read_exact_at;
+use super::passing::{Keep, Passing};
+use super::positioned::{read_exact_at, write_all_at};
 use crate::endpoint::BlobStream;
 use crate::error::{Error, Kind, Result};
 
 /// How much is read at once.
-const READ_SIZE: usize = 256 << 10;
+pub(super) const READ_SIZE: usize = 256 << 10;
 /// What comes out of a compressed archive may be so many times as long as what went in …
 const MOST_EXPANSION: u64 = 100;
 /// … once it has this many bytes: a bomb has 1,000 times and more, real images far less.
@@ -79,6 +80,14 @@ impl Stamp {
     }
 }
 
+/// How the bytes of an archive can be had.
+pub(super) enum Source<'a> {
+    /// Each at its place.
+    Placed(Store),
+    /// Once, in their order.
+    Passing(Passing<'a>),
+}
+
 /// Where an archive is opened, and for whom.
 pub(super) struct Opening<'a> {
     /// The file; `-` is standard input.
@@ -90,8 +99,20 @@ pub(super) struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Opens it; blocks.
+    /// Opens it; blocks. What comes through a pipe is read to its end.
     pub(super) fn open(&self) -> Result<Store> {
+        match self.source()? {
+            Source::Placed(store) => Ok(store),
+            Source::Passing(mut passing) => {
+                passing.keep = Keep::Yes;
+                passing.pass_all()?;
+                passing.into_store()
+            }
+        }
+    }
+
+    /// Opens it, and reads no more than tells how it is to be read; blocks.
+    pub(super) fn source(&self) -> Result<Source<'_>> {
         let failed = |error: io::Error| {
             let missing = error.kind() == ErrorKind::NotFound;
             let kind = if missing {
@@ -125,46 +146,23 @@ impl Opening<'_> {
             Packing::of(&first).map_err(|why| self.error(Kind::Unsupported).because(why))?;
         let read = first.len() as u64;
         let placed = metadata.is_file() && file.stream_position().is_ok_and(|at| at == read);
-        let (file, length) = if placed && packing == Packing::None {
-            (file, metadata.len())
-        } else {
-            self.spool(packing, io::Cursor::new(first).chain(file))?
-        };
-        Ok(Store {
+        let store = |file, length| Store {
             file,
             length,
             stamp: Stamp::of(&metadata),
             packing,
             name: self.name.to_owned(),
-        })
-    }
-
-    /// Writes what comes out of `source` to a file that is gone when it is closed.
-    fn spool(&self, packing: Packing, source: impl Read) -> Result<(File, u64)> {
-        let read_failed = |error: io::Error| self.error(Kind::Protocol).because(error);
-        let directory = spool_directory();
-        let write_failed = |error: io::Error| {
-            let place = format!("a temporary file in {}", directory.display());
-            Error::new(Kind::LocalIo, "write", place)
-                .because(error)
-                .hint("TMPDIR names another directory; an uncompressed archive that is a file needs none")
         };
-        let mut spooled = tempfile::tempfile_in(&directory).map_err(write_failed)?;
-        let mut unpacked = Bounded::new(packing, source).map_err(read_failed)?;
-        let (mut buffer, mut length) = (vec![0; READ_SIZE], 0_u64);
-        loop {
-            if !(self.wanted)() {
-                return Err(self.error(Kind::Interrupted));
-            }
-            let count = match unpacked.read(&mut buffer) {
-                Ok(0) => return Ok((spooled, length)),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                read => read.map_err(read_failed)?,
-            };
-            length += count as u64;
-            let bytes = buffer.get(..count).unwrap_or_default();
-            spooled.write_all(bytes).map_err(write_failed)?;
+        if placed && packing == Packing::None {
+            return Ok(Source::Placed(store(file, metadata.len())));
         }
+        let directory = spool_directory();
+        let spool =
+            tempfile::tempfile_in(&directory).map_err(|error| spool_failed(&directory, &error))?;
+        let unpacked = Bounded::new(packing, io::Cursor::new(first).chain(file));
+        let unpacked = unpacked.map_err(|error| self.error(Kind::Protocol).because(error))?;
+        let store = Arc::new(store(spool, 0));
+        Ok(Source::Passing(Passing::new(unpacked, store, self.wanted)))
     }
 
     fn error(&self, kind: Kind) -> Error {
@@ -176,19 +174,50 @@ impl Store {
     /// What it holds.
     pub(super) fn contents(&self) -> Result<Contents> {
         let read = |offset, buffer: &mut [u8]| read_exact_at(&self.file, buffer, offset);
-        Contents::read(self.length, read).map_err(|fault| {
-            let kind = match fault {
-                Fault::Io(_) => Kind::LocalIo,
-                Fault::Refused(_) => Kind::Protocol,
-            };
-            let error = Error::new(kind, "read archive", &self.name).because(&fault);
-            match fault {
-                Fault::Io(_) => error,
-                Fault::Refused(_) => {
-                    error.hint("the archive is damaged or was made to do harm: have it made again")
-                }
+        Contents::read(self.length, read).map_err(|fault| self.refusal(&fault))
+    }
+
+    /// The error of an archive that has this `fault`.
+    pub(super) fn refusal(&self, fault: &Fault) -> Error {
+        let kind = match fault {
+            Fault::Io(_) => Kind::LocalIo,
+            Fault::Refused(_) => Kind::Protocol,
+        };
+        let error = self.error(kind).because(fault);
+        match fault {
+            Fault::Io(_) => error,
+            Fault::Refused(_) => {
+                error.hint("the archive is damaged or was made to do harm: have it made again")
             }
-        })
+        }
+    }
+
+    /// An error of reading it.
+    pub(super) fn error(&self, kind: Kind) -> Error {
+        Error::new(kind, "read archive", &self.name)
+    }
+
+    /// Its first `length` bytes are all that there is.
+    pub(super) fn ending_at(self, length: u64) -> Self {
+        Self { length, ..self }
+    }
+
+    /// Writes bytes of the archive to their place.
+    pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let written = write_all_at(&self.file, bytes, offset);
+        written.map_err(|error| spool_failed(&spool_directory(), &error))
+    }
+
+    /// How many bytes may be written, so that others have room on that disk too.
+    pub(super) fn room(&self) -> u64 {
+        free_bytes(&self.file).map_or(u64::MAX, |free| free / 4 * 3)
+    }
+
+    /// Gives the room of a member's bytes back to the disk, where the file system can.
+    pub(super) fn give_back(&self, span: Span) {
+        if let Err(error) = punch(&self.file, span) {
+            tracing::info!(%error, "the room of a blob that was taken is kept");
+        }
     }
 
     /// The bytes of a member, to be read in order.
@@ -379,6 +408,41 @@ fn open(path: &Path) -> io::Result<File> {
     } else {
         File::open(path)
     }
+}
+
+fn spool_failed(directory: &Path, error: &io::Error) -> Error {
+    let place = format!("a temporary file in {}", directory.display());
+    Error::new(Kind::LocalIo, "write", place)
+        .because(error)
+        .hint("TMPDIR names another directory; an uncompressed archive that is a file needs none")
+}
+
+#[cfg(target_os = "linux")]
+fn punch(file: &File, span: Span) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    if span.size == 0 {
+        return Ok(());
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(file, flags, span.offset, span.size)?;
+    Ok(())
+}
+
+/// How many bytes fit into the file system of `file`, where that can be found out.
+#[cfg(target_os = "linux")]
+fn free_bytes(file: &File) -> Option<u64> {
+    let known = rustix::fs::fstatvfs(file).ok()?;
+    Some(known.f_bavail.saturating_mul(known.f_frsize))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn free_bytes(_: &File) -> Option<u64> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn punch(_: &File, _: Span) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
 }
 
 fn spool_directory() -> PathBuf {

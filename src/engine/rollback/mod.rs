@@ -110,6 +110,18 @@ impl Rollback<'_> {
             return Ended::Tags;
         }
         let shared = Arc::clone(self.shared);
+        let whole = self.stop.soon.run_until_cancelled(shared.source.end());
+        match whole.await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                self.roll_back();
+                return Ended::NotFlipped(error);
+            }
+            None => {
+                self.roll_back();
+                return Ended::Tags;
+            }
+        }
         let ended = match (&shared.destination, keeping) {
             (Endpoint::Layout(layout), _) => self.flip_layout(layout).await,
             (Endpoint::OciArchive(_) | Endpoint::DockerArchive(_), _) => Ok(self.flipped_archive()),

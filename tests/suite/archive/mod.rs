@@ -1,6 +1,7 @@
 //! OCI archives: written as a stream of blobs in their places, read by position, and trusted in nothing.
 
 mod advice;
+mod arriving;
 mod containerd;
 mod docker;
 mod existing;

@@ -6,7 +6,7 @@ use serde_json::json;
 use tempfile::tempdir;
 
 use super::{index, with};
-use crate::support::barge::copy;
+use crate::support::barge::{barge, copy};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::image::archive::Archive;
 use crate::support::image::{Layout, MultiArch, push};
@@ -129,6 +129,19 @@ fn signatures_travel_through_an_archive_and_back() {
     let destination = with(Referrers::Absent);
     copy(&SPARSE, &archive.reference(""), &destination.reference("y")).exits(0);
     assert_verifies(&signer, &Held::Fake(&destination, "y"), "1", &image);
+    let piped = with(Referrers::Absent);
+    let pipe = format!(
+        "mkfifo p && (cat {} > p &) && exec < p",
+        archive.path().display()
+    );
+    barge()
+        .arg("copy")
+        .args(SPARSE)
+        .args(["oci-archive:-", &piped.reference("y")])
+        .after(&pipe)
+        .run()
+        .exits(0);
+    assert_verifies(&signer, &Held::Fake(&piped, "y"), "1", &image);
     let again = copy(&SPARSE, &source.reference("x:1"), &archive.reference("1")).exits(0);
     assert_eq!(again.tag("1")["status"], "current");
 }
