@@ -76,7 +76,7 @@ fn the_runbook_can_be_followed_word_for_word() {
         ("quay.io", format!("docker://{}", outside.host())),
         ("registry.internal", inside.host().to_owned()),
         ("/media/disk", disk.display().to_string()),
-        ("-b 4G", "-b 20k".to_owned()),
+        ("-b 4GB", "-b 20k".to_owned()),
     ];
     image(1).push_to(&outside, "org/app:v1");
     let mut weeks = 1;
