@@ -45,11 +45,15 @@ impl OnlyImage {
             0 => Err(error("read", "it holds no image".to_owned())),
             1 => Ok(images.remove(0)),
             count => {
+                // A name that several have leads to none of them.
+                let is_only = |name: &Option<String>| {
+                    images.iter().filter(|image| image.name == *name).count() == 1
+                };
                 let names: Vec<String> = images
                     .iter()
                     .map(|image| match &image.name {
-                        Some(name) => format!("{place}:{name}"),
-                        None => format!("{place}@{}", image.digest),
+                        Some(name) if is_only(&image.name) => format!("{place}:{name}"),
+                        _ => format!("{place}@{}", image.digest),
                     })
                     .collect();
                 let cause = format!("it holds {count} images; name one of {}", names.join(", "));

@@ -61,7 +61,12 @@ impl Lists {
                 None if !entry.may_refer() => {}
                 None => match read() {
                     Err(error) if is_no_manifest(&error) => {}
-                    read => match naming.had(read, place)? {
+                    read => match naming.clone().had(read, place)? {
+                        Ok(manifest) if manifest.subject().is_none() => {
+                            let unclear = index.unclear(&entry, place);
+                            let lost = unclear.map(|error| Lost { naming, error });
+                            lists.unknown.extend(lost);
+                        }
                         Ok(manifest) => lists.add(entry.descriptor, &manifest),
                         Err(lost) => lists.unknown.push(lost),
                     },

@@ -5,8 +5,10 @@
 //! Read, such entries have the names that cosign gives them in a registry. Written, entries have both.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 use super::index_file::{Entry, IndexFile, REF_NAME};
+use crate::error::{Error, Kind};
 use crate::image::digest::Digest;
 use crate::image::referrers::list_tag;
 use crate::select::is_digest_tag;
@@ -33,6 +35,12 @@ impl Entry {
     /// Whether it is the image of what cosign saved.
     fn is_image(&self) -> bool {
         matches!(self.kind(), Some(IMAGE | INDEX))
+    }
+
+    /// Whether it is an image of its own, by its kind or its name.
+    fn is_own(&self) -> bool {
+        let named = self.name.as_deref();
+        self.is_image() || named.is_some_and(|name| !is_digest_tag(name))
     }
 
     /// What the tag ends with under which cosign keeps it.
@@ -64,12 +72,27 @@ fn implied_name(entry: &Entry, entries: &[Entry]) -> Option<String> {
             return Some(tag.to_owned());
         }
     }
-    let same = entries.iter();
-    let same = same.filter(|image| image.is_image() && image.name == entry.name);
-    let images: BTreeSet<&Digest> = same.map(|image| &image.descriptor.digest).collect();
+    Some(format!("{}{end}", list_tag(image_of(entry, entries)?)))
+}
+
+/// The image that `entry` belongs to: the only one of its name. Somebody may have named the image alone since
+/// cosign saved it: then what has no name is of the only one that is marked, or else is there.
+fn image_of<'a>(entry: &Entry, entries: &'a [Entry]) -> Option<&'a Digest> {
+    let among = |is_it: &dyn Fn(&Entry) -> bool| -> BTreeSet<&'a Digest> {
+        let images = entries.iter().filter(|other| is_it(other));
+        images.map(|image| &image.descriptor.digest).collect()
+    };
+    let mut images = among(&|other| other.is_image() && other.name == entry.name);
+    if entry.name.is_none() {
+        for is_it in [Entry::is_image, Entry::is_own] {
+            if images.is_empty() {
+                images = among(&is_it);
+            }
+        }
+    }
     let mut images = images.into_iter();
     match (images.next(), images.next()) {
-        (Some(image), None) => Some(format!("{}{end}", list_tag(image))),
+        (Some(image), None) => Some(image),
         _ => None,
     }
 }
@@ -78,7 +101,29 @@ impl IndexFile {
     /// Whether `cosign save` wrote it: then what refers to the image may have no entry.
     pub(in crate::endpoint) fn is_cosigns(&self) -> bool {
         let mut entries = self.entries();
-        entries.any(|entry| entry.is_image() && entry.name.is_none())
+        entries.any(|entry| {
+            let is_named = entry.descriptor.annotations.contains_key(REF_NAME);
+            !is_named && (entry.is_image() || entry.end().is_some())
+        })
+    }
+
+    /// Why it cannot be told to which image of `place` an entry belongs that is marked as belonging to one.
+    pub(super) fn unclear(&self, entry: &Entry, place: &dyn Display) -> Option<Error> {
+        let end = entry.end().filter(|_| entry.name.is_none())?;
+        let entries: Vec<Entry> = self.entries().collect();
+        if image_of(entry, &entries).is_some() {
+            return None;
+        }
+        let name = format!("{place}@{}", entry.descriptor.digest);
+        let cause = format!(
+            "it is marked as {}, and nothing tells of which image",
+            entry.kind().unwrap_or_default()
+        );
+        let hint = format!(
+            "give its entry in index.json the {REF_NAME} sha256-<hex>{end}, with the digest of its image; without --referrers nobody asks for it"
+        );
+        let error = Error::new(Kind::InvalidManifest, "find the image of", name);
+        Some(error.because(cause).hint(hint))
     }
 
     /// Marks the image and its signatures for cosign, which takes a layout for one image: where there are
@@ -116,11 +161,7 @@ impl IndexFile {
 
     /// The only image, where something belongs to it.
     fn signed_image(&self) -> Option<Digest> {
-        let own = |entry: &Entry| {
-            let named = entry.name.as_deref();
-            entry.is_image() || named.is_some_and(|name| !is_digest_tag(name))
-        };
-        let images = self.entries().filter(own);
+        let images = self.entries().filter(Entry::is_own);
         let images: BTreeSet<Digest> = images.map(|entry| entry.descriptor.digest).collect();
         let mut images = images.into_iter();
         let (Some(image), None) = (images.next(), images.next()) else {
@@ -219,6 +260,31 @@ mod tests {
             entry("s", None, Some(SIGS)),
         ]);
         assert_eq!(names(&unclear), [None, None, None]);
+        for (index, expected) in [(&unclear, true), (&taken, false)] {
+            let mut found = index.entries();
+            let told = found.any(|entry| index.unclear(&entry, &"oci:x").is_some());
+            assert_eq!(told, expected);
+        }
+    }
+
+    #[test]
+    fn what_has_no_name_is_of_the_only_image() {
+        let sig = Some(tag("a", ".sig"));
+        for kind in [Some(INDEX), None] {
+            let named = index(&[
+                entry("a", Some("example.com/x:1"), kind),
+                entry("a", Some("example.com/x:latest"), kind),
+                entry("s", None, Some(SIGS)),
+            ]);
+            assert_eq!(names(&named).last(), Some(&sig));
+            assert!(named.is_cosigns());
+        }
+        let marked = index(&[
+            entry("a", Some("1"), Some(INDEX)),
+            entry("s", None, Some(SIGS)),
+            entry("b", Some("2"), None),
+        ]);
+        assert_eq!(names(&marked)[1], sig);
     }
 
     #[test]

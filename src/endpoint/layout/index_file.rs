@@ -165,7 +165,13 @@ impl IndexFile {
             match found {
                 Some(first) if matches && first.descriptor.digest != entry.descriptor.digest => {
                     let name = format!("{place}:{target}");
-                    let hint = format!("name the one that is meant by its digest, {place}@DIGEST");
+                    let hint = if matches!(target, Target::Tag(tag) if is_digest_tag(tag)) {
+                        format!(
+                            "give each of them in index.json, as its {REF_NAME}, the digest tag of what it belongs to; without --referrers nobody asks for them"
+                        )
+                    } else {
+                        format!("name the one that is meant by its digest, {place}@DIGEST")
+                    };
                     return Err(Error::new(Kind::InvalidManifest, "read manifest", name)
                         .because("it has several images under this name")
                         .hint(hint));

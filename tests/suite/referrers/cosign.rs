@@ -18,6 +18,7 @@ use crate::support::image::{
 use crate::support::registry::Referrers;
 use crate::support::signing::{Held, Signer};
 
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 fn kind(name: &str) -> Value {
@@ -106,6 +107,89 @@ fn what_cosign_saved_and_was_lost_is_an_error() {
     let error = output.json()["tags"][0]["error"].clone();
     let tag = Signer::tag(&image(411).digest());
     assert!(error["message"].to_string().contains(&tag), "{error}");
+}
+
+/// Somebody called the image by a name since, as `skopeo copy oci:PATH oci:PATH:NAME` does.
+#[test]
+fn what_cosign_saved_belongs_to_the_image_that_was_named_since() {
+    let (signer, directory) = (Signer::new(), tempdir().expect("a directory"));
+    let layout = saved(&directory.path().join("layout"), &signer);
+    let path = directory.path().join("layout");
+    name_image(&path, &layout);
+    let packed = pack(&path, &directory.path().join("x"));
+    for place in [layout.reference(""), packed.reference("")] {
+        for options in [&["--referrers"][..], &["--referrers", "--all-tags"]] {
+            let destination = with(Referrers::Served);
+            let to = destination.reference("y");
+            let output = copy(options, &place, &to).exits(0);
+            assert_eq!(output.json()["totals"]["tags"], 1, "{output:#?}");
+            let found = output.json()["tags"][0]["referrers"].clone();
+            assert_eq!(found, json!({"copied": 3, "existing": 0}), "{place}");
+            let held = Held::Fake(&destination, "y");
+            assert_eq!(signer.verify(&held, "v1"), Ok(()));
+        }
+    }
+}
+
+/// Names the image in the index of what cosign saved.
+fn name_image(path: &Path, layout: &Layout) {
+    let mut index = layout.index();
+    index["manifests"][0]["annotations"][REF_NAME] = json!("example.com/app:v1");
+    fs::write(path.join("index.json"), index.to_string()).expect("a file");
+}
+
+#[test]
+fn what_may_be_of_several_images_is_an_error() {
+    let (signer, directory) = (Signer::new(), tempdir().expect("a directory"));
+    let layout = saved(directory.path(), &signer);
+    name_image(directory.path(), &layout);
+    let mut index = layout.index();
+    let entries = index["manifests"].as_array_mut().expect("entries");
+    let sigs = entries[1]["digest"].clone();
+    let mut other = entries[0].clone();
+    other["digest"] = json!(image(414).digest());
+    other["annotations"][REF_NAME] = json!("example.com/app:v2");
+    entries.push(other);
+    fs::write(directory.path().join("index.json"), index.to_string()).expect("a file");
+    let destination = with(Referrers::Served);
+    let (from, to) = (
+        layout.reference("example.com/app:v1"),
+        destination.reference("y:v1"),
+    );
+    let error = copy(&["--referrers"], &from, &to).exits(1).tag("v1")["error"].clone();
+    let digest = sigs.as_str().expect("a digest");
+    assert!(error["message"].to_string().contains(digest), "{error}");
+    assert!(error["hint"].to_string().contains(REF_NAME), "{error}");
+    copy(&[], &from, &to).exits(0);
+}
+
+#[test]
+fn two_signatures_of_one_image_are_an_error_that_helps() {
+    let (signer, directory) = (Signer::new(), tempdir().expect("a directory"));
+    let layout = saved(directory.path(), &signer);
+    let mut index = layout.index();
+    index["manifests"][2]["annotations"] = kind("sigs");
+    fs::write(directory.path().join("index.json"), index.to_string()).expect("a file");
+    let destination = with(Referrers::Served);
+    let to = destination.reference("y:v1");
+    let output = copy(&["--referrers"], &layout.reference(""), &to).exits(1);
+    let error = output.json()["tags"][0]["error"].clone();
+    assert!(error["hint"].to_string().contains(REF_NAME), "{error}");
+}
+
+#[test]
+fn images_of_one_name_are_told_apart_by_their_digests() {
+    let directory = tempdir().expect("a directory");
+    let images = [
+        ("a", Bundle::from(&image(411))),
+        ("a", Bundle::from(&image(412))),
+    ];
+    let layout = write_layout(directory.path(), &images);
+    let error = inspect(&[], &layout.reference("")).exits(1).stderr;
+    for seed in [411, 412] {
+        let one = format!("{}@{}", layout.reference(""), image(seed).digest());
+        assert!(error.contains(&one), "{error}");
+    }
 }
 
 /// The entries that cosign takes: the first of their kind.
