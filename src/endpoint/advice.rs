@@ -8,12 +8,23 @@ use crate::error::{Error, Kind};
 pub(super) const BRING_AGAIN: &str =
     "the archive is damaged or incomplete: bring it again, or have it made anew from its source";
 
+/// What helps where a destination is.
+const DELETE_THERE: &str = "what the destination has stored is damaged: delete it there, then copy again with --recheck blobs; the source is not to blame";
+
 /// The same error of what was read from an archive, with what helps there, unless it says that itself.
 pub(super) fn of_archive(error: Error) -> Error {
     match error.kind() {
         Kind::NotFound | Kind::DigestMismatch | Kind::InvalidManifest => error.or_hint(BRING_AGAIN),
         _ => error,
     }
+}
+
+/// The same error of what was read at a destination: the source is no cause of it.
+pub(crate) fn damaged_there(error: Error) -> Error {
+    if error.kind() == Kind::DigestMismatch {
+        return error.or_hint(DELETE_THERE);
+    }
+    error
 }
 
 impl Endpoint {

@@ -2,7 +2,7 @@
 //!
 //! `None` means that something is not there; `Err`, that it could not be found out.
 
-mod advice;
+pub(crate) mod advice;
 pub mod archive;
 pub mod backoff;
 mod entry;

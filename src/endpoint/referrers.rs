@@ -228,6 +228,30 @@ impl Endpoint {
         }
     }
 
+    /// The error of what refers to `subject`, as `entry` or its tag names it, and cannot be had: `why`, which is
+    /// about it or something below it.
+    #[must_use]
+    pub fn referrer_error(&self, subject: &Digest, entry: &Descriptor, why: &Error) -> Error {
+        let place = self.names_referrers(subject);
+        let name = format!("{self}@{}", entry.digest);
+        let named = format!("{place} lists it as referring to {subject}");
+        unheld((name, &named), entry, why)
+    }
+
+    /// The same of what `tag` points at, which is made of the digest of `subject`.
+    #[must_use]
+    pub fn tagged_error(
+        &self,
+        subject: &Digest,
+        (tag, manifest): (&str, &Manifest),
+        why: &Error,
+    ) -> Error {
+        let named = format!("its tag tells that it belongs to {subject}");
+        let mut entry = Descriptor::of(manifest);
+        entry.artifact_type = Some(shown_type(manifest));
+        unheld((format!("{self}:{tag}"), &named), &entry, why)
+    }
+
     /// What is under a tag that is made of a digest; `None` where there is no such tag.
     ///
     /// # Errors
@@ -316,4 +340,20 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// The error of a referrer that cannot be had because of `why`.
+fn unheld((name, named): (String, &str), entry: &Descriptor, why: &Error) -> Error {
+    let kind = entry.artifact_type.as_deref().unwrap_or("artifact");
+    let text = why.to_string();
+    let is_itself = text.contains(entry.digest.as_str());
+    let but = match (why.kind(), is_itself) {
+        (Kind::NotFound, true) => "it is not there".to_owned(),
+        (Kind::NotFound, false) => format!("not all of it is there ({text})"),
+        (Kind::DigestMismatch, true) => format!("what is there is not that: {}", why.cause()),
+        (_, true) => format!("that is wrong: {}", why.cause()),
+        (_, false) => format!("not all of it is what it should be ({text})"),
+    };
+    let error = Error::new(why.kind(), "read referrer", format!("{kind} {name}"));
+    error.because(format!("{named}, but {but}"))
 }

@@ -6,6 +6,7 @@ use futures_util::future::try_join_all;
 
 use super::Tag;
 use crate::endpoint::Target;
+use crate::endpoint::advice::damaged_there;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::options::Recheck;
@@ -69,7 +70,7 @@ impl Tag {
         if self.is_believed() {
             return Ok(destination.head(target).await?.is_some());
         }
-        let Some(manifest) = destination.manifest(target).await? else {
+        let Some(manifest) = destination.manifest(target).await.map_err(damaged_there)? else {
             return Ok(false);
         };
         for blob in manifest.blobs() {

@@ -241,6 +241,21 @@ impl Tag {
 
     /// A child of the root, by its entry; read once a run.
     pub(super) async fn child(&self, entry: &Descriptor) -> Result<Manifest> {
+        let manifest = self.read(entry).await?;
+        if manifest.bytes.len() as u64 == entry.size {
+            return Ok(manifest);
+        }
+        let cause = format!(
+            "its index says {} bytes, it has {}",
+            entry.size,
+            manifest.bytes.len()
+        );
+        let name = format!("{}@{}", self.shared.source, entry.digest);
+        Err(Error::new(Kind::DigestMismatch, "read manifest", name).because(cause))
+    }
+
+    /// The manifest that `entry` names, whatever it says of it; read once a run.
+    pub(super) async fn read(&self, entry: &Descriptor) -> Result<Manifest> {
         let target = Target::Digest(entry.digest.clone());
         let read = self.shared.manifests.run(&entry.digest, async {
             self.count_pull();
@@ -254,21 +269,7 @@ impl Tag {
                 .because("the index lists it, but the source does not hold it")
             })
         });
-        let manifest = read.await?.into_inner();
-        if manifest.bytes.len() as u64 == entry.size {
-            return Ok(manifest);
-        }
-        let cause = format!(
-            "its index says {} bytes, it has {}",
-            entry.size,
-            manifest.bytes.len()
-        );
-        Err(Error::new(
-            Kind::DigestMismatch,
-            "read manifest",
-            format!("{}@{target}", self.shared.source),
-        )
-        .because(cause))
+        Ok(read.await?.into_inner())
     }
 
     /// The error of a source that is itself sparse: some of what is `wanted` it lists, but does not hold.

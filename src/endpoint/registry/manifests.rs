@@ -5,6 +5,7 @@ use reqwest::{Method, StatusCode};
 
 use super::Repository;
 use super::request::{Call, Reply};
+use crate::endpoint::advice::damaged_there;
 use crate::endpoint::{Head, Received, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
@@ -71,7 +72,11 @@ impl Repository {
         match self.read_manifest(target, side).await {
             // Once more: it may have been the way, not what is stored.
             Err(error) if error.kind() == Kind::DigestMismatch => {
-                self.read_manifest(target, side).await
+                let again = self.read_manifest(target, side).await;
+                again.map_err(|error| match self.side {
+                    Side::Destination => damaged_there(error),
+                    Side::Source => error,
+                })
             }
             other => other,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 
-use super::super::{Shared, Tag};
+use super::super::Tag;
 use crate::endpoint::{Attached, Endpoint, Lost};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, LeftBehind};
@@ -15,6 +15,8 @@ use crate::options::{MissingReferrers, SignedIndex};
 use crate::plan::Choice;
 
 const WHAT_IS_GONE: &str = "have it put back at the source, or struck from the list there; narrow with --referrers=TYPE, or leave out what is gone with --missing-referrers skip";
+const WHAT_IS_HARMED: &str = "have it put back at the source as it was, or removed there with what names it; or narrow with --referrers=TYPE; --missing-referrers skip leaves out manifests that are gone, and no others";
+const WHAT_IS_MISDESCRIBED: &str = "what has to be mended is the list at the source, by whoever writes it, and not the artifact; or narrow with --referrers=TYPE";
 
 /// What an entry of a list of referrers turned out to be.
 pub(in super::super) enum Artifact {
@@ -36,11 +38,16 @@ impl Tag {
         let (artifact, below) = match self.whole(entry).await {
             Ok(whole) => whole,
             Err(error) if error.kind() == Kind::NotFound => {
-                self.mind_gone(self.gone(subject, entry, &error))?;
+                let error = self.shared.source.referrer_error(subject, entry, &error);
+                self.mind_gone(error.hint(WHAT_IS_GONE))?;
                 return Ok(Artifact::Gone);
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(self.harmed(subject, entry, error)),
         };
+        let size = artifact.bytes.len() as u64;
+        if size != entry.size {
+            return Err(self.misdescribed(subject, entry, size));
+        }
         if artifact.subject().map(|named| &named.digest) != Some(subject) {
             let warning = format!(
                 "{}@{} is listed among what refers to {subject}, but does not name it; it is left out",
@@ -60,26 +67,51 @@ impl Tag {
 
     /// The artifact, and all manifests below it.
     async fn whole(&self, entry: &Descriptor) -> Result<(Manifest, Vec<Manifest>)> {
-        let artifact = self.child(entry).await?;
+        let artifact = self.read(entry).await?;
         let below = self.below(&artifact).await?;
         Ok((artifact, below))
     }
 
-    /// The error of what refers to `subject` and is gone: a list outlives what it lists.
-    fn gone(&self, subject: &Digest, entry: &Descriptor, error: &Error) -> Error {
-        let kind = entry.artifact_type.as_deref().unwrap_or("artifact");
-        let Shared { source, .. } = &*self.shared;
-        let place = source.names_referrers(subject);
-        let name = format!("{kind} {source}@{}", entry.digest);
-        let lost = match error.to_string() {
-            text if text.contains(entry.digest.as_str()) => {
-                "the source does not hold it".to_owned()
-            }
-            text => format!("the source does not hold all of it ({text})"),
-        };
-        let cause = format!("{place} lists it as referring to {subject}, but {lost}");
-        let error = Error::new(Kind::NotFound, "read referrer", name);
-        error.because(cause).hint(WHAT_IS_GONE)
+    /// The error of what refers to `subject` and the source does not have as it was listed, where that is why
+    /// it failed.
+    pub(super) fn harmed(&self, subject: &Digest, entry: &Descriptor, error: Error) -> Error {
+        if self.is_of_source(&error) {
+            let error = self.shared.source.referrer_error(subject, entry, &error);
+            return error.hint(WHAT_IS_HARMED);
+        }
+        error
+    }
+
+    /// The same of what `tag` points at.
+    pub(super) fn harmed_tagged(
+        &self,
+        subject: &Digest,
+        tagged: (&str, &Manifest),
+        error: Error,
+    ) -> Error {
+        if self.is_of_source(&error) {
+            let error = self.shared.source.tagged_error(subject, tagged, &error);
+            return error.hint(WHAT_IS_HARMED);
+        }
+        error
+    }
+
+    /// Whether it is what the source holds that is wrong.
+    fn is_of_source(&self, error: &Error) -> bool {
+        let kinds = [Kind::NotFound, Kind::DigestMismatch, Kind::InvalidManifest];
+        let content = format!("{}@", self.shared.source);
+        kinds.contains(&error.kind()) && error.to_string().contains(&content)
+    }
+
+    /// The error of a list that says another size of an artifact than it has.
+    fn misdescribed(&self, subject: &Digest, entry: &Descriptor, size: u64) -> Error {
+        let said = format!(
+            "the list says {} bytes of it, and it has {size}",
+            entry.size
+        );
+        let why = Error::new(Kind::InvalidManifest, "read", &entry.digest).because(said);
+        let error = self.shared.source.referrer_error(subject, entry, &why);
+        error.hint(WHAT_IS_MISDESCRIBED)
     }
 
     /// Fails the tag for a name that leads to nothing, or tells of it; what was altered always fails it.

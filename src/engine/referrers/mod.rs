@@ -12,6 +12,7 @@ use futures_util::future::try_join_all;
 use self::find::Artifact;
 use super::once::Done;
 use super::{Changed, Showing, Tag};
+use crate::endpoint::advice::damaged_there;
 use crate::endpoint::{Listing, Lost, Target};
 use crate::error::{Error, Result};
 use crate::event::ReferrerCounts;
@@ -137,7 +138,10 @@ impl Tag {
         let tagged = found.tagged.iter();
         let (listed, tagged) = tokio::try_join!(
             self.bring_listed(subject, &found.referrers),
-            try_join_all(tagged.map(|(tag, manifest)| self.bring_tagged(tag, manifest)))
+            try_join_all(tagged.map(async |(tag, manifest)| {
+                let brought = self.bring_tagged(tag, manifest).await;
+                brought.map_err(|error| self.harmed_tagged(subject, (tag, manifest), error))
+            }))
         )?;
         let mut attached = Attachments {
             came: tagged,
@@ -201,7 +205,8 @@ impl Tag {
         if stands && self.all_stand(&below).await? {
             return Ok(Some(referrer(&below, Changed::Nothing).into()));
         }
-        self.bring_content(&artifact, &below).await?;
+        let brought = self.bring_content(&artifact, &below).await;
+        brought.map_err(|error| self.harmed(subject, entry, error))?;
         let mut unlisted = None;
         if self.shared.settings.run == Run::Real {
             if self.shared.showing == Showing::Later {
@@ -241,7 +246,8 @@ impl Tag {
     async fn bring_tagged(&self, tag: &str, manifest: &Manifest) -> Result<Referrer> {
         let destination = &self.shared.destination;
         let digest = manifest.digest.clone();
-        let there = destination.head(&Target::Tag(tag.to_owned())).await?;
+        let there = destination.head(&Target::Tag(tag.to_owned())).await;
+        let there = there.map_err(damaged_there)?;
         let same = there.is_some_and(|there| there.digest == digest);
         let stands = same && (self.is_believed() || self.still_stands(&digest).await?);
         let below = self.below(manifest).await?;
