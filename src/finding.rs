@@ -110,12 +110,29 @@ pub struct Lack {
     pub size: u64,
     /// The platform of the image that it is of, where that is known.
     pub platform: Option<String>,
+    /// What refers to an image, where it is a part of that.
+    pub of: Option<Holder>,
     /// What is wrong: `not-found` where it is missing, `digest-mismatch` or `invalid-manifest` where it is
     /// damaged, `local-io` where its file cannot be read.
     pub error: Error,
 }
 
+/// What refers to an image, as what a part is of.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// Its digest.
+    pub referrer: Digest,
+    /// That of what it refers to.
+    pub subject: Digest,
+}
+
 impl Lack {
+    /// Whether it comes with `--referrers` alone.
+    #[must_use]
+    pub fn comes_with_referrers(&self) -> bool {
+        self.of.is_some() || self.part.refers()
+    }
+
     /// How it is not as it should be.
     #[must_use]
     pub fn flaw(&self) -> Flaw {
@@ -148,6 +165,9 @@ pub struct Finding {
     pub absent_platforms: Vec<String>,
     /// What is missing or damaged.
     pub lacks: Vec<Lack>,
+    /// What refers to the tag's images at the source by its own account, and is lost there: it cannot be
+    /// compared.
+    pub source_lost: Vec<Lack>,
     /// What an archive leaves out by design.
     pub left_out: Vec<LeftOut>,
     /// Manifests of the tag that were looked at, its root among them.
@@ -177,6 +197,7 @@ impl Finding {
             missing_platforms: Vec::new(),
             absent_platforms: Vec::new(),
             lacks: Vec::new(),
+            source_lost: Vec::new(),
             left_out: Vec::new(),
             manifests: 0,
             blobs: 0,

@@ -11,7 +11,7 @@ use super::json::{ErrorReport, LeftOutReport, rounded};
 use super::summary::{Outcome, Signal};
 use super::text::{self, aligned, line, or_dash, short, short_name, traffic};
 use crate::error::{Error, Kind};
-use crate::finding::{Finding, Lack, Part, Verdict};
+use crate::finding::{Finding, Holder, Lack, Part, Verdict};
 use crate::image::digest::Digest;
 use crate::inventory::difference;
 use crate::options::Depth;
@@ -143,6 +143,8 @@ struct TagReport<'a> {
     absent_platforms: &'a [String],
     missing: Vec<LackReport<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    source_lost: Vec<LackReport<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     left_out: Vec<LeftOutReport<'a>>,
     manifests: u64,
     blobs: u64,
@@ -164,6 +166,10 @@ struct LackReport<'a> {
     size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     platform: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referrer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
     kind: &'static str,
     message: String,
 }
@@ -232,6 +238,7 @@ fn tag(finding: &Finding) -> TagReport<'_> {
         missing_platforms: &finding.missing_platforms,
         absent_platforms: &finding.absent_platforms,
         missing: finding.lacks.iter().map(lack).collect(),
+        source_lost: finding.source_lost.iter().map(lack).collect(),
         left_out: finding.left_out.iter().map(LeftOutReport::new).collect(),
         manifests: finding.manifests,
         blobs: finding.blobs,
@@ -249,6 +256,8 @@ fn lack(lack: &Lack) -> LackReport<'_> {
         tag: lack.tag.as_deref(),
         size: lack.size,
         platform: lack.platform.as_deref(),
+        referrer: lack.of.as_ref().map(|holder| holder.referrer.as_str()),
+        subject: lack.of.as_ref().map(|holder| holder.subject.as_str()),
         kind: lack.error.kind().name(),
         message: lack.error.to_string(),
     }
@@ -319,6 +328,11 @@ fn notes(told: &mut String, finding: &Finding) {
             line(told, &format!("note: {tag} {words} {names}"));
         }
     }
+    for lost in &finding.source_lost {
+        let error = clean(&lost.error.to_string());
+        let said = format!("note: {tag} is not compared with what the source has lost: {error}");
+        line(told, &said);
+    }
     left_out(told, finding);
 }
 
@@ -353,6 +367,9 @@ fn problems(told: &mut String, finding: &Finding) {
         let about: Vec<String> = about.into_iter().flatten().collect();
         if !about.is_empty() {
             let _ = write!(what, " ({})", about.join(", "));
+        }
+        if let Some(Holder { referrer, subject }) = &lack.of {
+            let _ = write!(what, " of the referrer {referrer} of {subject}");
         }
         if lack.error.kind() != Kind::NotFound {
             let _ = write!(what, ": {}", clean(lack.error.cause()));

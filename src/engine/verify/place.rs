@@ -104,7 +104,7 @@ impl Place {
             let found = self.endpoint.manifest(&target).await?;
             found.ok_or_else(|| {
                 Error::new(Kind::NotFound, "read manifest", self.name(&target))
-                    .because("the index lists it, but it is not there")
+                    .because("it is listed, but it is not there")
             })
         });
         Ok(read.await?.into_inner())

@@ -8,7 +8,7 @@ use super::place::{Place, part};
 use super::tag::{Looked, Tag, lack, look_at_blobs};
 use crate::endpoint::{Attached, Lost, Naming, Target};
 use crate::error::{Error, Kind, Result};
-use crate::finding::{Lack, Part};
+use crate::finding::{Holder, Lack, Part};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::referrers::{Types, Walk, artifact_type, list_tag};
@@ -25,6 +25,8 @@ struct Behind {
     /// What those list that are indexes: something may refer to that too.
     below: Vec<Digest>,
     looked: Looked,
+    /// What the source has lost of that.
+    source_lost: Vec<Lost>,
 }
 
 impl Tag<'_> {
@@ -35,7 +37,7 @@ impl Tag<'_> {
         };
         let (mut walk, mut level) = Walk::from(std::mem::take(&mut self.subjects));
         let mut count = 0;
-        let mut known = BTreeSet::new();
+        let (mut known, mut lost_known) = (BTreeSet::new(), BTreeSet::new());
         while !level.is_empty() {
             let looked: Vec<_> = level
                 .iter()
@@ -50,6 +52,9 @@ impl Tag<'_> {
                 let mut lacks = std::mem::take(&mut behind.looked.lacks);
                 lacks.retain(|lack| !lack.part.refers() || known.insert(identity(lack)));
                 behind.looked.lacks = lacks;
+                let mut lost: Vec<Lack> = behind.source_lost.iter().map(Lack::from).collect();
+                lost.retain(|lack| lost_known.insert(identity(lack)));
+                self.finding.source_lost.extend(lost);
                 self.add(behind.looked);
             }
             let found = referrers.iter().cloned().chain(below);
@@ -75,7 +80,7 @@ impl Tag<'_> {
                     let wrong = misnamed(place, subject, (entry, &artifact));
                     behind.looked.lacks.extend(wrong);
                     if names(&artifact, subject) {
-                        behind.add(place, &artifact).await?;
+                        behind.add(place, subject, &artifact).await?;
                     }
                 }
                 Err(error) => {
@@ -86,39 +91,50 @@ impl Tag<'_> {
             }
         }
         for (_, manifest) in &here.tagged {
-            behind.add(place, manifest).await?;
+            behind.add(place, subject, manifest).await?;
         }
         for lost in &here.lost {
             behind.lose(lost);
         }
-        for lost in self.missing(subject, (&here, types)).await? {
-            behind.lose(&lost);
+        let (missing, lost) = self.missing(subject, (&here, types)).await?;
+        for lost in &missing {
+            behind.lose(lost);
         }
+        behind.source_lost = lost;
         Ok(behind)
     }
 
-    /// What refers to `subject` at the source, and is not among what is `here`.
+    /// What refers to `subject` at the source, and is not among what is `here`; and what the source itself has
+    /// lost, which no place can be asked for.
     async fn missing(
         &self,
         subject: &Digest,
         (here, types): (&Attached, &Types),
-    ) -> Result<Vec<Lost>> {
+    ) -> Result<(Vec<Lost>, Vec<Lost>)> {
         let Some(source) = &self.shared.source else {
-            return Ok(Vec::new());
+            return Ok(Default::default());
         };
         let there = source.attached(subject, types).await?;
         let referrers = here.referrers.iter().map(|entry| &entry.digest);
         let known: BTreeSet<&Digest> = referrers.collect();
-        let mut missing = Vec::new();
+        let (mut missing, mut source_lost) = (Vec::new(), there.lost.clone());
         for entry in there
             .referrers
             .iter()
             .filter(|entry| !known.contains(&entry.digest))
         {
             // A copy leaves out what only a list says to refer to it.
-            let artifact = source.child(entry).await?;
+            let naming = Naming::entry(entry, None);
+            let artifact = match part(source.listed(entry).await)? {
+                Ok(artifact) => artifact,
+                Err(error) => {
+                    let error = source.endpoint.referrer_error(subject, entry, &error);
+                    source_lost.push(Lost { naming, error });
+                    continue;
+                }
+            };
             if names(&artifact, subject) && types.takes(&artifact_type(&artifact)) {
-                missing.push(Naming::entry(entry, None));
+                missing.push(naming);
             }
         }
         for (tag, manifest) in &there.tagged {
@@ -138,13 +154,14 @@ impl Tag<'_> {
                 .because("the source has it, but it is not there");
             Lost { naming, error }
         };
-        Ok(missing.into_iter().map(lost).collect())
+        Ok((missing.into_iter().map(lost).collect(), source_lost))
     }
 }
 
 impl Behind {
     /// Looks at what refers to the manifest, and at all below it.
-    async fn add(&mut self, place: &Place, referrer: &Manifest) -> Result<()> {
+    async fn add(&mut self, place: &Place, subject: &Digest, referrer: &Manifest) -> Result<()> {
+        let first = self.looked.lacks.len();
         self.referrers.push(referrer.digest.clone());
         let mut seen = BTreeSet::new();
         let mut waiting = vec![referrer.clone()];
@@ -162,14 +179,25 @@ impl Behind {
             }
         }
         self.below.extend(seen);
+        for lack in self.looked.lacks.iter_mut().skip(first) {
+            lack.of = Some(Holder {
+                referrer: referrer.digest.clone(),
+                subject: subject.clone(),
+            });
+        }
         Ok(())
     }
 
     /// Adds what is not there, or not what it should be.
     fn lose(&mut self, lost: &Lost) {
-        let Lost { naming, error } = lost;
+        self.looked.lacks.push(Lack::from(lost));
+    }
+}
+
+impl From<&Lost> for Lack {
+    fn from(Lost { naming, error }: &Lost) -> Self {
         let is_list = naming.tag.as_deref().is_some_and(is_list_tag);
-        self.looked.lacks.push(Lack {
+        Self {
             part: if is_list {
                 Part::ReferrersList
             } else {
@@ -179,8 +207,9 @@ impl Behind {
             tag: naming.tag.clone(),
             size: naming.size,
             platform: None,
+            of: None,
             error: error.clone(),
-        });
+        }
     }
 }
 
@@ -239,6 +268,7 @@ fn misnamed(
         tag: Some(list_tag(subject)),
         size: 0,
         platform: None,
+        of: None,
         error: error.because(cause),
     })
 }

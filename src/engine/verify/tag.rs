@@ -61,7 +61,7 @@ fn lacking(lacks: &[Lack], mode: Mode, (place, target): (&Place, &Target)) -> Op
     let missing = count(Flaw::Missing);
     let damaged = count(Flaw::Damaged) + count(Flaw::Unreadable);
     let wrong = count(Flaw::Wrong);
-    let flags = if lacks.iter().any(|lack| lack.part.refers()) {
+    let flags = if lacks.iter().any(Lack::comes_with_referrers) {
         "--referrers --recheck blobs"
     } else {
         "--recheck blobs"
@@ -371,6 +371,7 @@ pub(super) fn lack(entry: &Descriptor, error: Error) -> Lack {
         tag: None,
         size: entry.size,
         platform: entry.platform.as_ref().map(ToString::to_string),
+        of: None,
         error,
     }
 }
@@ -397,6 +398,7 @@ pub(super) async fn look_at_blobs(
             tag: None,
             size: blob.size,
             platform: platform.map(str::to_owned),
+            of: None,
             error,
         }))
     });

@@ -1,5 +1,6 @@
 //! `--referrers`: signatures, attestations and bills of materials travel with their image.
 
+mod against;
 mod blamed;
 mod cosign;
 mod filtered;
