@@ -16,6 +16,10 @@ use crate::options::{Digests, Run};
 use crate::plan::{self, Choice, Verdict};
 use crate::printable::plural;
 use crate::reference::is_tag;
+use crate::select::is_digest_tag;
+
+/// What helps where a tag that belongs to an image is asked for platforms.
+const OF_NO_PLATFORM: &str = "signatures and lists of referrers are of no platform: --referrers brings them with their images, and needs no --include-digest-tags";
 
 /// How far a tag came by itself.
 pub(super) enum Step {
@@ -253,12 +257,20 @@ impl Tag {
                 self.mind_signatures(&choice).await?;
                 Ok(Chosen::Choice(choice))
             }
-            Verdict::Fail(error) => Err(error),
+            Verdict::Fail(error) => Err(self.advised(error)),
             Verdict::Skip(error) => {
-                self.outcome.error = Some(error);
+                self.outcome.error = Some(self.advised(error));
                 self.outcome.digest = None;
                 Ok(Chosen::Ended(Status::Skipped))
             }
+        }
+    }
+
+    /// The error of platforms that are not there, with what helps where the tag is none of an image.
+    fn advised(&self, error: Error) -> Error {
+        match &self.job.source {
+            Target::Tag(tag) if is_digest_tag(tag) => error.hint(OF_NO_PLATFORM),
+            _ => error,
         }
     }
 

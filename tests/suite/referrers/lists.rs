@@ -9,6 +9,7 @@ use crate::support::content::{Manifest, OCI_INDEX, sha256};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::image::{Artifact, Bundle, Layout, Target, list_of, list_tag, push};
 use crate::support::registry::{FakeRegistry, Referrers};
+use crate::support::signing::Signer;
 use crate::support::wire::{Fault, Request};
 
 const LISTS: [&str; 2] = ["--all-tags", "--include-digest-tags"];
@@ -268,5 +269,27 @@ fn a_layout_lists_what_has_a_subject() {
             .exits(0)
             .json();
         assert_eq!(image["digest"], sha256(&artifact("1").root.bytes));
+    }
+}
+
+#[test]
+fn what_is_of_no_platform_comes_with_its_image() {
+    let source = holding("x", &[&artifact("bill")]);
+    let signature = Signer::new().sign(&single().digest());
+    let name = Signer::tag(&single().digest());
+    push(signature, &source, &format!("x:{name}"));
+    let digests = ["--all-tags", "--include-digest-tags", "--arch", "arm64"];
+    for (missing, status) in [("fail", "failed"), ("skip", "skipped")] {
+        let destination = with(Referrers::Absent);
+        let options = [&digests[..], &["--missing-arch", missing]];
+        let output = run(&options, &source, &destination.reference("y"));
+        for tag in [&name, &tag()] {
+            let found = output.tag(tag);
+            assert_eq!(found["status"], status, "{found}");
+            let hint = found["error"]["hint"].to_string();
+            assert!(hint.contains("--referrers"), "{found}");
+        }
+        let hint = output.tag("1")["error"]["hint"].to_string();
+        assert!(!hint.contains("--referrers"), "{hint}");
     }
 }
