@@ -11,6 +11,9 @@ pub(super) const BRING_AGAIN: &str =
 /// What helps where a destination is.
 const DELETE_THERE: &str = "what the destination has stored is damaged: delete it there, then copy again with --recheck blobs; the source is not to blame";
 
+/// What helps where an archive does not come whole through a pipe.
+pub(super) const PIPED_AGAIN: &str = "see whether what is before the pipe failed; bring lost parts again, pipe all of them in their order, and run the same command again";
+
 /// The same error of what was read from an archive, with what helps there, unless it says that itself.
 pub(super) fn of_archive(error: Error) -> Error {
     match error.kind() {

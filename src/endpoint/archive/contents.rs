@@ -56,6 +56,8 @@ pub struct Contents {
 pub enum Fault {
     /// Its bytes could not be had.
     Io(io::Error),
+    /// They are no archive, or not all of one.
+    Damaged(String),
     /// They are no archive that can be trusted.
     Refused(String),
 }
@@ -64,6 +66,20 @@ type Read<T> = Result<T, Fault>;
 
 fn refused<T>(why: impl Into<String>) -> Read<T> {
     Err(Fault::Refused(why.into()))
+}
+
+fn damaged<T>(why: impl Into<String>) -> Read<T> {
+    Err(Fault::Damaged(why.into()))
+}
+
+/// An archive ends at byte `at`, where a header should be.
+pub(super) fn cut_off(at: u64) -> Fault {
+    let end = format!("it ends at byte {at} without the end mark of a tar archive");
+    Fault::Damaged(if at < BLOCK {
+        format!("it is no tar file, or is cut off: {end}")
+    } else {
+        format!("it is cut off: {end}")
+    })
 }
 
 impl Contents {
@@ -313,8 +329,8 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Walk<R> {
             return Ok(());
         }
         let at = self.at;
-        refused(if at == 0 {
-            "it does not begin with the header of a tar archive".to_owned()
+        damaged(if at == 0 {
+            "it is no tar file: it does not begin with the header of one".to_owned()
         } else {
             format!("the header at byte {at} is damaged")
         })
@@ -353,7 +369,7 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Walk<R> {
                 self.at = end;
                 Ok(())
             }
-            _ => refused(format!(
+            _ => damaged(format!(
                 "it is cut off: {name:?} at byte {} has {size} bytes, the file ends at {}",
                 self.at, self.length
             )),
@@ -362,10 +378,7 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Walk<R> {
 
     fn fill(&mut self, offset: u64, buffer: &mut [u8]) -> Read<()> {
         if offset.saturating_add(buffer.len() as u64) > self.length {
-            return refused(format!(
-                "it is cut off: it ends at byte {} without the end mark of a tar archive",
-                self.length
-            ));
+            return Err(cut_off(self.length));
         }
         (self.read_at)(offset, buffer).map_err(Fault::Io)
     }
@@ -454,7 +467,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "{error}"),
-            Self::Refused(why) => f.write_str(why),
+            Self::Damaged(why) | Self::Refused(why) => f.write_str(why),
         }
     }
 }

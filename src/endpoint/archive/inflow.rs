@@ -13,7 +13,7 @@ use super::contents::{Contents, Fault, Member, Span, Walk};
 use super::opened::{Opened, Parts, no_link};
 use super::opened_by;
 use super::passing::{Keep, Passing};
-use super::store::{Opening, Source};
+use super::store::{Opening, Source, Store};
 use crate::error::Result;
 use crate::inventory::difference;
 
@@ -55,24 +55,38 @@ pub(super) async fn open_while_it_comes(path: &Path, name: String) -> Result<Opt
 /// Reads an archive to its end, and tells of it when it can be used.
 fn read(passing: Passing<'_>, name: &str, tell: impl Fn(Result<Arc<Opened>>)) {
     let passing = RefCell::new(passing);
-    let mut inflow = Inflow {
-        walk: Walk::new(u64::MAX, |offset, buffer: &mut [u8]| {
-            passing.borrow_mut().fill(offset, buffer)
-        }),
-        passing: &passing,
-    };
+    let mut inflow = inflow(&passing);
     match inflow.begin(name) {
         Ok(Begun::Usable(opened, arriving, first)) => {
             tell(Ok(opened));
             arriving.ended(inflow.run(&arriving, first));
         }
         Ok(Begun::Not) => {
-            let mut passing = passing.into_inner();
-            let ended = passing.pass_all();
-            let store = ended.and_then(|()| passing.into_store());
+            let rest = inflow.rest();
+            drop(inflow);
+            let store = rest.and_then(|()| passing.into_inner().into_store());
             tell(store.and_then(|store| Opened::of(store, name)));
         }
         Err(error) => tell(Err(error)),
+    }
+}
+
+/// An archive, once all of it is here.
+pub(super) fn spool(passing: Passing<'_>) -> Result<Store> {
+    let passing = RefCell::new(passing);
+    inflow(&passing).rest()?;
+    passing.into_inner().into_store()
+}
+
+fn inflow<'a, 'b>(
+    passing: &'a RefCell<Passing<'b>>,
+) -> Inflow<'a, 'b, impl FnMut(u64, &mut [u8]) -> io::Result<()>> {
+    Inflow {
+        walk: Walk::new(u64::MAX, |offset, buffer: &mut [u8]| {
+            passing.borrow_mut().fill(offset, buffer)
+        }),
+        passing,
+        is_over: false,
     }
 }
 
@@ -87,9 +101,19 @@ enum Begun {
 struct Inflow<'a, 'b, R> {
     walk: Walk<R>,
     passing: &'a RefCell<Passing<'b>>,
+    /// Whether its end mark has come.
+    is_over: bool,
 }
 
 impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Inflow<'_, '_, R> {
+    /// Keeps all that is still to come.
+    fn rest(&mut self) -> Result<()> {
+        while !self.is_over {
+            self.next()?;
+        }
+        self.passing.borrow_mut().drain()
+    }
+
     /// Reads what comes before the first blob.
     fn begin(&mut self, name: &str) -> Result<Begun> {
         let mut contents = Contents::default();
@@ -143,7 +167,7 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Inflow<'_, '_, R> {
             arriving.came(&name, span, keep);
             match self.next_file(arriving)? {
                 Some(next) => (name, span) = next,
-                None => return self.passing.borrow_mut().pass_all(),
+                None => return self.passing.borrow_mut().drain(),
             }
         }
     }
@@ -172,7 +196,9 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Inflow<'_, '_, R> {
 
     fn next(&mut self) -> Result<Option<(String, Option<Member>)>> {
         let next = self.walk.next();
-        next.map_err(|fault| self.refusal(fault))
+        let next = next.map_err(|fault| self.refusal(fault))?;
+        self.is_over = next.is_none();
+        Ok(next)
     }
 
     fn refusal(&self, fault: Fault) -> crate::error::Error {

@@ -11,7 +11,8 @@ use flate2::write::GzEncoder;
 use tokio::sync::mpsc;
 
 use super::contents::Span;
-use super::store::{Bounded, MAGIC, Packing, Store};
+use super::packing::{Bounded, MAGIC, Packing};
+use super::store::Store;
 use crate::image::digest::{Algorithm, Digest, Hasher};
 
 /// How much is handed on at once, and how many of these may wait.

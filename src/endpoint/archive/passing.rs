@@ -4,8 +4,9 @@
 use std::io::{self, ErrorKind, Read as _};
 use std::sync::Arc;
 
-use super::contents::Fault;
-use super::store::{Bounded, READ_SIZE, Store};
+use super::contents::{Fault, cut_off};
+use super::packing::Bounded;
+use super::store::{READ_SIZE, Store};
 use crate::error::{Error, Kind, Result};
 
 /// Whether bytes that pass are written down.
@@ -55,16 +56,16 @@ impl<'a> Passing<'a> {
                     "it is cut off: it ends at byte {}, before the end of a member",
                     self.at
                 );
-                return Err(self.store.refusal(&Fault::Refused(cause)));
+                return Err(self.store.refusal(&Fault::Damaged(cause)));
             }
         }
         Ok(())
     }
 
-    /// Lets everything pass.
-    pub(super) fn pass_all(&mut self) -> Result<()> {
-        while self.step(u64::MAX)? > 0 {}
-        Ok(())
+    /// Lets pass what stands behind the end mark, which is no part of the archive.
+    pub(super) fn drain(&mut self) -> Result<()> {
+        let drained = self.source.drain();
+        drained.map_err(|error| self.unreadable(&error))
     }
 
     /// Lets at most `most` bytes pass; how many did.
@@ -78,7 +79,7 @@ impl<'a> Passing<'a> {
         let count = loop {
             match self.source.read(buffer) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.store.error(Kind::Protocol).because(error)),
+                Err(error) => return Err(self.unreadable(&error)),
                 Ok(count) => break count,
             }
         };
@@ -126,17 +127,32 @@ impl<'a> Passing<'a> {
         match (self.failure.take(), fault) {
             (Some(failure), _) => failure,
             (None, Fault::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => {
-                let cause = format!(
-                    "it is cut off: it ends at byte {} without the end mark of a tar archive",
-                    self.at
-                );
-                self.store.refusal(&Fault::Refused(cause))
+                self.store.refusal(&cut_off(self.at))
             }
             (None, fault) => self.store.refusal(&fault),
         }
     }
 
-    /// The store, once everything has passed and was kept.
+    /// The error of a source that cannot be read, or unpacked.
+    fn unreadable(&self, error: &io::Error) -> Error {
+        if error.raw_os_error().is_some() {
+            return self.store.error(Kind::LocalIo).because(error);
+        }
+        match error.kind() {
+            // It says itself what is to be done, or is a bomb.
+            ErrorKind::InvalidData => self.store.error(Kind::Protocol).because(error),
+            ErrorKind::UnexpectedEof => {
+                let cause = "it is cut off: what it is compressed to ends early".to_owned();
+                self.store.refusal(&Fault::Damaged(cause))
+            }
+            _ => {
+                let cause = format!("it cannot be unpacked: {error}");
+                self.store.refusal(&Fault::Damaged(cause))
+            }
+        }
+    }
+
+    /// The store, once all of the archive has passed and was kept.
     pub(super) fn into_store(self) -> Result<Store> {
         let failed = self.store.error(Kind::LocalIo);
         let store = Arc::into_inner(self.store).map(|store| store.ending_at(self.at));

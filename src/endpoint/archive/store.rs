@@ -3,11 +3,9 @@
 //!
 //! That file is in `TMPDIR`, else in `/var/tmp`: archives are large, and `/tmp` is memory on many systems.
 
-use std::cell::Cell;
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek as _};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,25 +13,16 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
 use super::contents::{Contents, Fault, Span};
-use super::passing::{Keep, Passing};
+use super::inflow;
+use super::packing::{Bounded, MAGIC, Packing};
+use super::passing::Passing;
 use super::positioned::{read_exact_at, write_all_at};
 use crate::endpoint::BlobStream;
+use crate::endpoint::advice::{BRING_AGAIN, PIPED_AGAIN};
 use crate::error::{Error, Kind, Result};
 
 /// How much is read at once.
 pub(super) const READ_SIZE: usize = 256 << 10;
-/// What comes out of a compressed archive may be so many times as long as what went in …
-const MOST_EXPANSION: u64 = 100;
-/// … once it has this many bytes: a bomb has 1,000 times and more, real images far less.
-const EXPANSION_COUNTS: u64 = 64 << 20;
-
-/// A compressed source may refer back to so many bytes of what came out of it, as a power of two: 32 MiB, which
-/// zstd needs up to -20 and the packers of images at their best.
-const LONGEST_WINDOW: u32 = 25;
-
-/// How many of its first bytes tell how something is compressed.
-pub(super) const MAGIC: u64 = 6;
-
 /// An open archive.
 #[derive(Debug)]
 pub(in crate::endpoint) struct Store {
@@ -44,8 +33,17 @@ pub(in crate::endpoint) struct Store {
     pub(super) stamp: Stamp,
     /// How that is compressed.
     pub(super) packing: Packing,
+    comes: Comes,
     /// For errors.
     name: String,
+}
+
+/// Where the bytes of an archive come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comes {
+    FromFile,
+    /// Whoever writes them may fail.
+    Piped,
 }
 
 /// Which file it is, and in what state: enough to see that another process put its own there.
@@ -103,11 +101,7 @@ impl Opening<'_> {
     pub(super) fn open(&self) -> Result<Store> {
         match self.source()? {
             Source::Placed(store) => Ok(store),
-            Source::Passing(mut passing) => {
-                passing.keep = Keep::Yes;
-                passing.pass_all()?;
-                passing.into_store()
-            }
+            Source::Passing(passing) => inflow::spool(passing),
         }
     }
 
@@ -151,6 +145,11 @@ impl Opening<'_> {
             length,
             stamp: Stamp::of(&metadata),
             packing,
+            comes: if metadata.is_file() {
+                Comes::FromFile
+            } else {
+                Comes::Piped
+            },
             name: self.name.to_owned(),
         };
         if placed && packing == Packing::None {
@@ -159,7 +158,7 @@ impl Opening<'_> {
         let directory = spool_directory();
         let spool =
             tempfile::tempfile_in(&directory).map_err(|error| spool_failed(&directory, &error))?;
-        let unpacked = Bounded::new(packing, io::Cursor::new(first).chain(file));
+        let unpacked = Bounded::archive(packing, io::Cursor::new(first).chain(file));
         let unpacked = unpacked.map_err(|error| self.error(Kind::Protocol).because(error))?;
         let store = Arc::new(store(spool, 0));
         Ok(Source::Passing(Passing::new(unpacked, store, self.wanted)))
@@ -179,16 +178,15 @@ impl Store {
 
     /// The error of an archive that has this `fault`.
     pub(super) fn refusal(&self, fault: &Fault) -> Error {
-        let kind = match fault {
-            Fault::Io(_) => Kind::LocalIo,
-            Fault::Refused(_) => Kind::Protocol,
-        };
-        let error = self.error(kind).because(fault);
+        let error = |kind| self.error(kind).because(fault);
         match fault {
-            Fault::Io(_) => error,
-            Fault::Refused(_) => {
-                error.hint("the archive is damaged or was made to do harm: have it made again")
+            Fault::Io(_) => error(Kind::LocalIo),
+            Fault::Damaged(_) if self.comes == Comes::Piped => {
+                error(Kind::Protocol).hint(PIPED_AGAIN)
             }
+            Fault::Damaged(_) => error(Kind::Protocol).hint(BRING_AGAIN),
+            Fault::Refused(_) => error(Kind::Protocol)
+                .hint("the archive is damaged or was made to do harm: have it made again"),
         }
     }
 
@@ -257,117 +255,6 @@ impl Store {
             Ok(Some((chunk, (store, at + size))))
         });
         chunks.boxed()
-    }
-}
-
-/// How an archive is compressed, as its first bytes tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Packing {
-    None,
-    Gzip,
-    Zstd,
-}
-
-impl Packing {
-    pub(super) fn of(first: &[u8]) -> std::result::Result<Self, String> {
-        let begins = |magic: &[u8]| first.starts_with(magic);
-        let other = |name| {
-            Err(format!(
-                "it is compressed with {name}; gzip and zstd are understood"
-            ))
-        };
-        match () {
-            () if begins(&[0x1f, 0x8b]) => Ok(Self::Gzip),
-            () if begins(&[0x28, 0xb5, 0x2f, 0xfd]) => Ok(Self::Zstd),
-            () if begins(b"BZh") => other("bzip2"),
-            () if begins(&[0xfd, b'7', b'z', b'X', b'Z', 0]) => other("xz"),
-            () => Ok(Self::None),
-        }
-    }
-
-    /// What comes out of `source`.
-    pub(super) fn unpack<'a>(self, source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
-        Ok(match self {
-            Self::None => Box::new(source),
-            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(source)),
-            Self::Zstd => {
-                let mut decoder = zstd::Decoder::new(source)?;
-                decoder.window_log_max(LONGEST_WINDOW)?;
-                Box::new(Windowed(decoder))
-            }
-        })
-    }
-}
-
-/// What zstd unpacks: a source that would take more memory than is granted to it says so.
-struct Windowed<R>(R);
-
-impl<R: Read> Read for Windowed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).map_err(|error| {
-            if !error.to_string().contains("too much memory") {
-                return error;
-            }
-            let why = format!(
-                "unpacking it takes more than {} MiB of memory (zstd --ultra or --long): unpack it on the way, `zstd -dc --long=31 FILE | barge … oci-archive:-`",
-                1 << (LONGEST_WINDOW - 20)
-            );
-            io::Error::new(ErrorKind::InvalidData, why)
-        })
-    }
-}
-
-/// What comes out of a compressed source, as long as that is no bomb.
-pub(super) struct Bounded<'a> {
-    source: Box<dyn Read + 'a>,
-    packing: Packing,
-    taken: Rc<Cell<u64>>,
-    given: u64,
-}
-
-impl<'a> Bounded<'a> {
-    /// Unpacks `source`.
-    pub(super) fn new(packing: Packing, source: impl Read + 'a) -> io::Result<Self> {
-        let taken = Rc::new(Cell::new(0));
-        let counted = Counted {
-            source,
-            taken: Rc::clone(&taken),
-        };
-        Ok(Self {
-            source: packing.unpack(counted)?,
-            packing,
-            taken,
-            given: 0,
-        })
-    }
-}
-
-impl Read for Bounded<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.source.read(buffer)?;
-        self.given += count as u64;
-        let most = EXPANSION_COUNTS.max(self.taken.get().saturating_mul(MOST_EXPANSION));
-        if self.packing != Packing::None && self.given > most {
-            let why = format!(
-                "it unpacks to more than {MOST_EXPANSION} times its size, as no image does"
-            );
-            return Err(io::Error::new(ErrorKind::InvalidData, why));
-        }
-        Ok(count)
-    }
-}
-
-/// Counts the bytes that are taken from a source.
-struct Counted<R> {
-    source: R,
-    taken: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.source.read(buffer)?;
-        self.taken.set(self.taken.get() + count as u64);
-        Ok(count)
     }
 }
 

@@ -18,15 +18,15 @@ use crate::support::registry::FakeRegistry;
 use crate::support::skopeo;
 use crate::support::wire::Request;
 
-const END: [u8; 1024] = [0; 1024];
+pub(super) const END: [u8; 1024] = [0; 1024];
 
 /// A pipe that a run reads and a test writes.
-struct Pipe {
+pub(super) struct Pipe {
     directory: TempDir,
 }
 
 impl Pipe {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempdir().expect("a temporary directory");
         let path = directory.path().join("pipe");
         let made = Command::new("mkfifo").arg(&path).status().expect("mkfifo");
@@ -35,16 +35,16 @@ impl Pipe {
         Self { directory }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.directory.path().join("pipe")
     }
 
-    fn spool(&self) -> PathBuf {
+    pub(super) fn spool(&self) -> PathBuf {
         self.directory.path().join("spool")
     }
 
     /// `copy` from the pipe; what it writes down is in a directory of its own.
-    fn copy(&self, options: &[&str], destination: &str) -> Barge {
+    pub(super) fn copy(&self, options: &[&str], destination: &str) -> Barge {
         barge()
             .args(["copy", "-o", "json"])
             .args(options)
@@ -52,7 +52,7 @@ impl Pipe {
             .env("TMPDIR", self.spool())
     }
 
-    fn spawn(&self, command: Barge) -> (Running, File) {
+    pub(super) fn spawn(&self, command: Barge) -> (Running, File) {
         let running = command
             .after(&format!("exec < {}", self.path().display()))
             .spawn();
@@ -61,7 +61,7 @@ impl Pipe {
     }
 
     /// The same on a disk of its own for what is written down.
-    fn spawn_on_disk(&self, command: Barge, size: &str) -> (Running, File) {
+    pub(super) fn spawn_on_disk(&self, command: Barge, size: &str) -> (Running, File) {
         let spool = self.spool();
         let line = format!(
             r#"exec < {} && exec unshare --map-root-user --mount sh -c 'mount -t tmpfs -o size={size} tmpfs {} && exec "$@"' sh "$@""#,
@@ -83,7 +83,7 @@ fn large(seed: u64, size: usize) -> Image {
 }
 
 /// What barge makes of `x:SEED`.
-fn bundle(source: &FakeRegistry) -> Vec<u8> {
+pub(super) fn bundle(source: &FakeRegistry) -> Vec<u8> {
     let directory = tempdir().expect("a temporary directory");
     let archive = Archive::at(&directory.path().join("bundle.tar"));
     let to = archive.reference("");
@@ -100,7 +100,7 @@ fn filled(images: &[(&str, &Image)]) -> FakeRegistry {
 }
 
 /// Where the header of a member begins.
-fn header_of(bytes: &[u8], digest: &str) -> usize {
+pub(super) fn header_of(bytes: &[u8], digest: &str) -> usize {
     let name = blob_name(digest);
     bytes
         .chunks(512)

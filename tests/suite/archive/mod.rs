@@ -11,6 +11,7 @@ mod peers;
 mod pipes;
 mod read;
 mod save;
+mod tail;
 mod trouble;
 mod unsaved;
 mod whole;
