@@ -19,6 +19,9 @@ const SHORT_DIGEST: usize = "sha256:".len() + 12;
 /// So many parts that are missing are listed.
 const MOST_LACKING: usize = 40;
 
+/// So many tags are named that failed for one reason.
+const MOST_NAMES: usize = 8;
+
 /// The text of `summary`.
 #[must_use]
 pub fn render(summary: &Summary) -> String {
@@ -246,25 +249,57 @@ fn problems(text: &mut String, summary: &Summary) {
         .filter(|tag| tag.status == Status::Failed)
         .collect();
     if summary.outcome == Outcome::Partial {
-        line(
-            text,
-            &format!(
-                "PARTIAL: {} of {} failed",
-                failed.len(),
-                plural(summary.tags.len() as u64, "tag")
-            ),
-        );
+        line(text, &partial(summary, failed.len()));
     }
+    failures(text, &failed, summary.error.as_ref());
+    undone(text, &summary.tags);
+}
+
+fn partial(summary: &Summary, failed: usize) -> String {
+    if failed > 0 {
+        let tags = plural(summary.tags.len() as u64, "tag");
+        return format!("PARTIAL: {failed} of {tags} failed");
+    }
+    let there = plural(
+        summary.tags.iter().filter(|tag| tag.is_shown()).count() as u64,
+        "tag",
+    );
+    format!(
+        "PARTIAL: no tag failed ({there} copied or current), but the source could not be read to its end"
+    )
+}
+
+/// `v1, v2, v3`, and how many more; the table has all.
+fn few(names: &[&str]) -> String {
+    match names.split_at_checked(MOST_NAMES) {
+        Some((first, rest)) if !rest.is_empty() => {
+            let rest = plural(rest.len() as u64, "more tag");
+            format!("{} and {rest}", first.join(", "))
+        }
+        _ => names.join(", "),
+    }
+}
+
+/// Why tags failed: each reason once, with all that it hit; `told` is what stands above already.
+fn failures(text: &mut String, failed: &[&TagOutcome], told: Option<&Error>) {
+    let told = told.map(error);
+    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
     for tag in failed {
-        if let Some(failure) = &tag.error {
-            let kind = failure.kind().name();
-            line(
-                text,
-                &format!("{}: {kind}: {}", clean(&tag.tag), error(failure)),
-            );
+        let Some(failure) = &tag.error else { continue };
+        let said = error(failure);
+        let reason = if told.as_ref() == Some(&said) {
+            "what is needed did not come".to_owned()
+        } else {
+            format!("{}: {said}", failure.kind().name())
+        };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, tags)) => tags.push(&tag.tag),
+            None => reasons.push((reason, vec![&tag.tag])),
         }
     }
-    undone(text, &summary.tags);
+    for (reason, tags) in reasons {
+        line(text, &format!("{}: {reason}", clean(&few(&tags))));
+    }
 }
 
 /// Why tags are undone where they have a reason of their own, which is the same for all.

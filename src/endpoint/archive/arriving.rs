@@ -235,9 +235,7 @@ impl Arriving {
 impl State {
     /// What is known of the member `name`; `None` where it may still come.
     fn look(&self, name: &str, store: &Store) -> Option<Result<Option<Span>>> {
-        if let Some(Err(error)) = &self.ended {
-            return Some(Err(error.clone()));
-        }
+        // What has come stays good, however the rest ends: the tags that need no more are brought.
         if let Some(span) = self.here.get(name) {
             return Some(Ok(Some(*span)));
         }
@@ -247,7 +245,7 @@ impl State {
             let hint = "run the same command again, or give the archive as a file";
             return Some(Err(error.hint(hint)));
         }
-        self.ended.is_some().then_some(Ok(None))
+        self.ended.clone().map(|ended| ended.map(|()| None))
     }
 
     fn has_come(&self, name: &str) -> bool {

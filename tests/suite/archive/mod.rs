@@ -3,6 +3,7 @@
 mod advice;
 mod arriving;
 mod containerd;
+mod damaged;
 mod docker;
 mod existing;
 mod hostile;
