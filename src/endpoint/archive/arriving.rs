@@ -288,3 +288,34 @@ impl Drop for Held {
         arriving.change(|state| state.release(hold, &arriving.store));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::endpoint::archive::store::Opening;
+
+    #[tokio::test]
+    async fn what_has_come_stays_here_when_reading_fails() {
+        let opening = Opening {
+            path: Path::new("Cargo.toml"),
+            name: "x",
+            wanted: &|| true,
+        };
+        let store = Arc::new(opening.open().expect("a file"));
+        let arriving = Arc::new(Arriving::new(Arc::clone(&store), Contents::default()));
+        let span = Span {
+            offset: 512,
+            size: 9,
+        };
+        let entered = arriving.enter("a".to_owned(), Some(Member::File(span)));
+        entered.expect("it is new");
+        arriving.came("a", span, Keep::Yes);
+        arriving.ended(Err(store.error(Kind::Protocol)));
+        assert_eq!(arriving.find("a").await.ok(), Some(Some(span)));
+        assert!(arriving.arrival("a").await.is_ok());
+        assert!(arriving.find("b").await.is_err());
+        assert!(arriving.end().await.is_err());
+    }
+}
