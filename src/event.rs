@@ -221,6 +221,8 @@ pub struct TagOutcome {
     pub previous_digest: Option<Digest>,
     /// Whether a rollback could not put the tag back; the error says why.
     pub left: bool,
+    /// Whether it is a list of referrers, which is merged into the one that is there.
+    pub is_list: bool,
     /// The platforms copied, as the source's entries write them.
     pub platforms: Vec<String>,
     /// The platforms left out.
@@ -255,6 +257,7 @@ impl TagOutcome {
             digest: None,
             previous_digest: None,
             left: false,
+            is_list: false,
             platforms: Vec::new(),
             omitted_platforms: Vec::new(),
             missing_platforms: Vec::new(),
@@ -272,6 +275,12 @@ impl TagOutcome {
     #[must_use]
     pub fn destination_name(&self) -> &str {
         self.destination_tag.as_deref().unwrap_or(&self.tag)
+    }
+
+    /// Whether it is a list that the destination has in another form than the source.
+    #[must_use]
+    pub fn is_merged(&self) -> bool {
+        self.is_list && self.digest.is_some() && self.digest != self.source_digest
     }
 
     /// Whether the destination's tag points at what was asked for.

@@ -238,6 +238,14 @@ impl Endpoint {
         unheld((name, &named), entry, why)
     }
 
+    /// The same of what `list`, a tag of its own, names.
+    #[must_use]
+    pub fn listed_error(&self, list: &str, entry: &Descriptor, why: &Error) -> Error {
+        let name = format!("{self}@{}", entry.digest);
+        let named = format!("the list of referrers {list} names it");
+        unheld((name, &named), entry, why)
+    }
+
     /// The same of what `tag` points at, which is made of the digest of `subject`.
     #[must_use]
     pub fn tagged_error(

@@ -183,6 +183,8 @@ struct Shared {
     lists: Lists,
     /// Whether it was told that other runs are not kept off.
     warned: OnceLock<()>,
+    /// Whether it was said that another run is at such lists.
+    waited: OnceLock<()>,
     /// Tags that belong to images and are shown with theirs.
     companions: Mutex<Companions>,
     /// Roots that are staged: whether the destination lacked them before.
@@ -235,6 +237,7 @@ impl Shared {
             attached: Once::default(),
             lists: Lists::default(),
             warned: OnceLock::new(),
+            waited: OnceLock::new(),
             companions: Mutex::default(),
             lacked: Once::default(),
             transfers: TaskTracker::new(),

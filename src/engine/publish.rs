@@ -14,7 +14,7 @@ impl Tag {
     /// Puts the indexes of `choice`, whose images are there, and what refers to all of them; `brought` is what
     /// the images took. The tag comes last: nobody sees an image without its signatures.
     pub(super) async fn publish(&mut self, choice: &Choice, brought: Changed) -> Result<Changed> {
-        if let Some(list) = self.copied_list(&choice.filtered.root) {
+        if let Some(list) = self.merged.clone() {
             return self.publish_list(choice, (list, brought)).await;
         }
         if brought == Changed::Nothing && self.was_complete(choice).await? {

@@ -129,6 +129,10 @@ impl Tag {
                 }
             }
             if !lost.is_empty() {
+                let indexes = root.entries().iter().filter(|entry| entry.is_index());
+                if let Some(list) = self.without_gone(root, indexes).await? {
+                    return self.choose_index_as(&list, &root.digest).await;
+                }
                 let nested = known.manifests.values().flat_map(Manifest::entries);
                 let listed: Vec<_> = root.entries().iter().chain(nested).cloned().collect();
                 if settings.mode == Mode::All {
@@ -149,6 +153,15 @@ impl Tag {
             }
         }
         Ok(choice)
+    }
+
+    /// What becomes of `list`, which stands for the source's root with the digest `source`.
+    pub(super) async fn choose_index_as(&self, list: &Manifest, source: &Digest) -> Result<Choice> {
+        let choice = Box::pin(self.choose_index(list)).await?;
+        Ok(Choice {
+            source: source.clone(),
+            ..choice
+        })
     }
 
     fn about_source(&self, error: &Error) -> Error {

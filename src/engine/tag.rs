@@ -60,6 +60,7 @@ pub(super) async fn one_tag(
         tally: Mutex::default(),
         pulls: AtomicU64::new(0),
         lists: Mutex::default(),
+        merged: None,
         shared,
         job,
         place,
@@ -120,6 +121,8 @@ pub(super) struct Tag {
     pub(super) pulls: AtomicU64,
     /// The lists of referrers that have to be written before it is shown.
     pub(super) lists: Mutex<BTreeSet<String>>,
+    /// The tag of the list that it is itself, and that is merged.
+    pub(super) merged: Option<String>,
 }
 
 impl Tag {
@@ -181,6 +184,7 @@ impl Tag {
             layout.check_owner(&self.job.destination)?;
         }
         self.mind_the_limit(choice.filtered.kept.len().saturating_sub(held.len()));
+        let choice = self.mind_list(choice, &held).await?;
         self.refuse_known_sparse(&choice).await?;
         if let Some(load) = self.load_for_archive(&choice).await? {
             return Ok(Reached::Load(Box::new(load)));

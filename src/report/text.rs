@@ -166,6 +166,7 @@ pub(super) fn short(digest: &Digest) -> String {
 fn one(text: &mut String, tag: &TagOutcome, digests: DigestsOf) {
     let Some(digest) = &tag.digest else { return };
     let (of, why) = match digests {
+        DigestsOf::Manifests if tag.is_merged() => ("", " (the list was merged)"),
         DigestsOf::Manifests => ("", " (the index was rewritten)"),
         DigestsOf::Configs => (" (the image ID)", ""),
     };
@@ -195,6 +196,10 @@ fn notes(text: &mut String, tags: &[TagOutcome]) {
                 text,
                 &format!("note: {} has no {}", clean(&tag.tag), clean(&missing)),
             );
+        }
+        if tag.is_merged() && matches!(tag.status, Status::Copied | Status::WouldCopy) {
+            let name = clean(tag.destination_name());
+            line(text, &format!("note: {name}: the list was merged"));
         }
         left_behind(text, tag);
         if tag.blobs.foreign > 0 {

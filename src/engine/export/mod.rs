@@ -10,14 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::bring::Tally;
 use super::{Shared, Showing, Tag, TagEnd, unfinished};
+use crate::endpoint::Endpoint;
 use crate::endpoint::archive::compose::Beside;
 use crate::endpoint::archive::saved;
-use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::Status;
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
-use crate::image::referrers::Additions;
 use crate::options::Run;
 use crate::plan::Choice;
 
@@ -57,32 +56,14 @@ impl Tag {
         let beside = self.gather(choice.subjects()).await?;
         Ok(Load {
             beside,
-            root: self.grown(&filtered.root).await?,
+            root: self.grown(choice).await?,
             below: filtered.nested.iter().cloned().chain(images).collect(),
             // A list belongs to a digest, wherever that is.
-            repository: match self.copied_list(&filtered.root) {
+            repository: match self.merged {
                 Some(_) => None,
                 None => self.shared.source.repository(&self.job.source).await?,
             },
         })
-    }
-}
-
-impl Tag {
-    /// What `root` is to be: a list of referrers grows by what comes.
-    async fn grown(&mut self, root: &Manifest) -> Result<Manifest> {
-        let Some(tag) = self.copied_list(root) else {
-            return Ok(root.clone());
-        };
-        let destination = &self.shared.destination;
-        let added = Additions::all_of(root);
-        let list = match destination.grown_list(&tag, &added).await? {
-            Some(grown) => Some(grown),
-            None => destination.manifest(&Target::Tag(tag)).await?,
-        };
-        let list = list.unwrap_or_else(|| root.clone());
-        self.outcome.digest = Some(list.digest.clone());
-        Ok(list)
     }
 }
 

@@ -66,10 +66,21 @@ impl Tag {
     }
 
     /// The artifact, and all manifests below it.
-    async fn whole(&self, entry: &Descriptor) -> Result<(Manifest, Vec<Manifest>)> {
+    pub(in super::super) async fn whole(
+        &self,
+        entry: &Descriptor,
+    ) -> Result<(Manifest, Vec<Manifest>)> {
         let artifact = self.read(entry).await?;
         let below = self.below(&artifact).await?;
         Ok((artifact, below))
+    }
+
+    /// The error of what a list that is copied as a tag names, and is gone.
+    pub(in super::super) fn gone_from_list(&self, entry: &Descriptor, error: &Error) -> Error {
+        let list = self.source_name();
+        self.shared.source.listed_error(&list, entry, error).hint(
+            "have it put back at the source, or struck from the list there; or leave out what is gone with --missing-referrers skip",
+        )
     }
 
     /// The error of what refers to `subject` and the source does not have as it was listed, where that is why
@@ -125,7 +136,7 @@ impl Tag {
     }
 
     /// Fails the tag for what is gone, or tells of it.
-    fn mind_gone(&self, error: Error) -> Result<()> {
+    pub(in super::super) fn mind_gone(&self, error: Error) -> Result<()> {
         if self.shared.settings.missing_referrers == MissingReferrers::Fail {
             return Err(error);
         }

@@ -132,6 +132,20 @@ pub fn merge(list: Option<&Manifest>, added: &Additions) -> Result<Option<Manife
     Manifest::parse(bytes.into(), Some(media_type)).map(Some)
 }
 
+/// The list of referrers without what is `gone`.
+///
+/// # Errors
+///
+/// `invalid-manifest` where `list` has no entries to be parted.
+pub fn without(list: &Manifest, gone: &BTreeSet<Digest>) -> Result<Manifest> {
+    let mut rest = Additions::all_of(list).listed;
+    rest.retain(|digest, _| !gone.contains(digest));
+    let bytes = written(None, rest.values()).map_err(|why| {
+        Error::new(Kind::InvalidManifest, "read the list", &list.digest).because(why.to_string())
+    })?;
+    Manifest::parse(bytes.into(), Some(media_type::OCI_INDEX))
+}
+
 /// The text of `list` with entries for `added` behind its own.
 fn written<'a>(
     list: Option<&Manifest>,

@@ -11,9 +11,9 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub use self::list::{Additions, merge};
+pub use self::list::{Additions, merge, without};
 use super::digest::{Algorithm, Digest};
-use super::manifest::{Content, Manifest};
+use super::manifest::{Content, Descriptor, Manifest};
 use super::media_type;
 use crate::error::{Error, Kind, Result};
 
@@ -55,6 +55,14 @@ pub fn list_tag(subject: &Digest) -> String {
 #[must_use]
 pub fn is_itself(tag: &str, found: &Digest) -> bool {
     list_tag(found) == tag
+}
+
+/// Whether a manifest may be a list of referrers. What tells the index of an image apart is that it says for which
+/// platforms its entries are.
+#[must_use]
+pub fn may_be_list(manifest: &Manifest) -> bool {
+    let is_image = |entry: &Descriptor| entry.platform.is_some() && entry.artifact_type.is_none();
+    manifest.is_index() && !manifest.entries().iter().any(is_image)
 }
 
 /// The tags under which cosign keeps what belongs to `subject` (cosign, "Signature Specifications",

@@ -2,6 +2,7 @@
 
 mod against;
 mod blamed;
+mod copied_lists;
 mod cosign;
 mod filtered;
 mod forms;

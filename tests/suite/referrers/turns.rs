@@ -28,6 +28,9 @@ fn writes_list(request: &Request) -> bool {
     request.method == "PUT" && request.path.ends_with(&list())
 }
 
+/// What is said once that takes long.
+const TOLD: &str = "another run writes lists of referrers into";
+
 /// A copy of `artifact` to `y`, under a tag of its own.
 fn run(state: &Path, source: &FakeRegistry, (to, name): (&FakeRegistry, &str)) -> Barge {
     push(artifact(name), source, &format!("x:{name}"));
@@ -107,6 +110,29 @@ fn a_signal_ends_the_wait() {
     mirror.release();
     one.wait().exits(0);
     assert_eq!(mirror.store.tags("y"), ["one".to_owned(), list()]);
+}
+
+#[test]
+fn a_long_wait_is_told_once() {
+    let state = tempdir().expect("a directory");
+    let (source, mirror) = (with(Referrers::Served), with(Referrers::Absent));
+    mirror.fail(1, writes_list, Fault::Stall);
+    let one = run(state.path(), &source, (&mirror, "one")).spawn();
+    mirror.wait_for(1, writes_list);
+    for name in ["two", "three"] {
+        push(artifact(name), &source, &format!("z:{name}"));
+    }
+    let two = barge().args(["copy", "--all-tags", "--state-dir"]);
+    let two = two
+        .arg(state.path())
+        .args([source.reference("z"), mirror.reference("y")]);
+    let two = two.spawn();
+    two.wait_until_said(TOLD);
+    mirror.release();
+    one.wait().exits(0);
+    let two = two.wait().exits(0);
+    assert_eq!(two.stderr.matches(TOLD).count(), 1, "{two:#?}");
+    all_are_listed(&mirror, &["one", "two", "three"]);
 }
 
 #[test]

@@ -1,26 +1,27 @@
 //! Lists of referrers, where a place keeps them itself: what is to be in them is collected while manifests come,
-//! and written before a tag is shown that needs it. Such a list is merged, also where its tag is one of the
-//! run's. Registries cannot compare and swap, so the runs of this machine take turns.
+//! and written before a tag is shown that needs it. Registries cannot compare and swap, so the runs of this
+//! machine take turns. `copied`: a list whose tag is one of the run's.
+
+mod copied;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 
-use super::{Changed, Shared, Showing, Tag};
-use crate::endpoint::{Endpoint, Listing, Target};
+use super::{Shared, Showing, Tag};
+use crate::endpoint::{Endpoint, Listing};
 use crate::error::Result;
 use crate::event::Event;
 use crate::image::manifest::Manifest;
 use crate::image::referrers::{Additions, list_tag};
-use crate::options::Run;
-use crate::plan::Choice;
-use crate::select::is_list_tag;
 use crate::state::{Lock, StateDirectory};
 
 /// How often is looked whether it is this run's turn.
 const LOOK: Duration = Duration::from_millis(20);
+/// A turn that takes longer to come is told of.
+const LONG: Duration = Duration::from_secs(1);
 
 /// Held while a list is written: whoever needs what was to be in it waits.
 type Cell = Arc<tokio::sync::Mutex<Additions>>;
@@ -76,52 +77,6 @@ impl Tag {
         let written = lists.iter().map(|tag| self.shared.write_list(tag));
         try_join_all(written).await.map(|_| ())
     }
-
-    /// The tag of the list that is copied as a tag of its own, where it is one.
-    pub(super) fn copied_list(&self, root: &Manifest) -> Option<String> {
-        match &self.job.destination {
-            Target::Tag(tag) if self.job.destination == self.job.source => {
-                (is_list_tag(tag) && root.is_index()).then(|| tag.clone())
-            }
-            _ => None,
-        }
-    }
-
-    /// Makes the list under `tag` hold what `choice`, the source's, holds; what else it has stays.
-    pub(super) async fn publish_list(
-        &mut self,
-        choice: &Choice,
-        (tag, brought): (String, Changed),
-    ) -> Result<Changed> {
-        let shared = Arc::clone(&self.shared);
-        let added = Additions::all_of(&choice.filtered.root);
-        let grown = shared.destination.grown_list(&tag, &added).await?;
-        let nested = choice.filtered.nested.iter();
-        let lacking = self
-            .absent_among(nested.map(|index| index.digest.clone()))
-            .await?;
-        let mut changed = brought;
-        if grown.is_some() || !lacking.is_empty() {
-            changed = Changed::Something;
-        }
-        if shared.settings.run == Run::Real && changed == Changed::Something {
-            for index in &choice.filtered.nested {
-                self.put(index).await?;
-            }
-            self.want_listed(&tag, added).await;
-            self.lists().insert(tag.clone());
-        }
-        let attached = self.attach(choice.subjects()).await?;
-        let foreseen = grown.map(|list| list.digest);
-        self.outcome.digest = match (shared.showing, shared.settings.run) {
-            (Showing::Later, _) | (_, Run::Dry) if foreseen.is_some() => foreseen,
-            _ => {
-                let there = shared.destination.head(&Target::Tag(tag)).await?;
-                there.map(|there| there.digest)
-            }
-        };
-        Ok(changed.max(attached))
-    }
 }
 
 impl Shared {
@@ -147,7 +102,7 @@ impl Shared {
             return Vec::new();
         };
         let place = format!("docker://{}", self.destination);
-        match wait(state, (&place, tags)).await {
+        match self.wait(state, (&place, tags)).await {
             Ok(locks) => locks,
             Err(error) => {
                 let warning = format!(
@@ -159,26 +114,33 @@ impl Shared {
             }
         }
     }
-}
 
-async fn wait(
-    state: &StateDirectory,
-    (place, tags): (&str, impl IntoIterator<Item = &str>),
-) -> Result<Vec<Lock>> {
-    let mut locks = Vec::new();
-    for file in state.list_locks(place, tags) {
-        let mut told = false;
-        loop {
-            if let Some(lock) = state.take(&file)? {
-                locks.push(lock);
-                break;
+    async fn wait(
+        &self,
+        state: &StateDirectory,
+        (place, tags): (&str, impl IntoIterator<Item = &str>),
+    ) -> Result<Vec<Lock>> {
+        let mut locks = Vec::new();
+        for file in state.list_locks(place, tags) {
+            let (since, mut told) = (Instant::now(), false);
+            loop {
+                if let Some(lock) = state.take(&file)? {
+                    locks.push(lock);
+                    break;
+                }
+                if !told {
+                    tracing::info!(%place, "waiting for another run, which writes lists of referrers");
+                    told = true;
+                }
+                if since.elapsed() >= LONG {
+                    self.waited.get_or_init(|| {
+                        let text = format!("another run writes lists of referrers into {place}; waiting for its turn to end");
+                        self.events.send(Event::Warning(text));
+                    });
+                }
+                tokio::time::sleep(LOOK).await;
             }
-            if !told {
-                tracing::info!(%place, "waiting for another run, which writes lists of referrers");
-                told = true;
-            }
-            tokio::time::sleep(LOOK).await;
         }
+        Ok(locks)
     }
-    Ok(locks)
 }
