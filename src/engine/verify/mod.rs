@@ -2,6 +2,7 @@
 //!
 //! Tags are looked at concurrently; what they share is looked at once.
 
+mod list;
 pub(super) mod place;
 mod referrers;
 mod tag;

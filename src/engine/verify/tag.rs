@@ -133,7 +133,7 @@ impl Tag<'_> {
         self.look_at_referrers().await?;
         self.excuse_left_out().await?;
         match (&self.shared.source, &self.job.source) {
-            (Some(source), Some(target)) => self.compare(source, target, &root.digest).await,
+            (Some(source), Some(target)) => self.compare(source, target, &root).await,
             _ => Ok(None),
         }
     }
@@ -312,7 +312,7 @@ impl Tag<'_> {
         &mut self,
         source: &Place,
         target: &Target,
-        here: &Digest,
+        here: &Manifest,
     ) -> Result<Option<Error>> {
         let Some(head) = source.endpoint.head(target).await? else {
             let error = Error::new(Kind::NotFound, "compare with", source.name(target))
@@ -320,10 +320,14 @@ impl Tag<'_> {
             return Ok(Some(error));
         };
         self.finding.source_digest = Some(head.digest.clone());
-        if head.digest == *here {
+        if head.digest == here.digest {
             return Ok(None);
         }
+        if self.is_list(here) {
+            return self.compare_list((source, target), here).await;
+        }
         let mut expected = head.digest;
+        let here = &here.digest;
         if self.mode != Mode::All {
             let root = source.root(target).await?;
             if root.is_index() {

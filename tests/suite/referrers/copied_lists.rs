@@ -4,7 +4,7 @@
 use tempfile::tempdir;
 
 use super::{SBOM, index, listed, single, with};
-use crate::support::barge::{barge, copy};
+use crate::support::barge::{Output, barge, copy};
 use crate::support::content::{Manifest, OCI_INDEX};
 use crate::support::image::{Artifact, Bundle, Layout, list_of, list_tag};
 use crate::support::registry::{FakeRegistry, Referrers};
@@ -252,4 +252,41 @@ fn what_the_destination_has_need_not_be_at_the_source() {
     let mirror = holding("y", &tag(), &[&ours, &artifact("theirs")]);
     let output = copy(&LISTS, &source.reference("x"), &mirror.reference("y")).exits(0);
     assert_eq!(output.tag(&tag())["status"], "current");
+}
+
+/// The mirror, compared with its source.
+fn verified(source: &FakeRegistry, mirror: &FakeRegistry) -> Output {
+    let run = barge().args(["verify", "-o", "json"]).args(LISTS);
+    run.args(["--against", &source.reference("x"), &mirror.reference("y")])
+        .run()
+}
+
+#[test]
+fn a_merged_list_is_complete_where_all_is_in_it_that_the_source_lists() {
+    let (ours, theirs, new) = (artifact("ours"), artifact("theirs"), artifact("new"));
+    let source = holding("x", &tag(), &[&ours]);
+    let mirror = holding("y", &tag(), &[&theirs]);
+    copy(&LISTS, &source.reference("x"), &mirror.reference("y")).exits(0);
+    verified(&source, &mirror).exits(0);
+    new.put_into(&source, "x");
+    let both = list_of(&[&ours, &new]);
+    source.store.put_manifest("x", &tag(), both);
+    let told = verified(&source, &mirror).exits(1).tag(&tag()).clone();
+    assert_eq!(told["error"]["kind"], "digest-mismatch", "{told}");
+    let message = told["error"]["message"].to_string();
+    assert!(message.contains(&new.root.digest()), "{told}");
+    assert!(!message.contains(&ours.root.digest()), "{told}");
+    // What the source has lost cannot be asked of a copy.
+    let both = list_of(&[&ours, &artifact("absent")]);
+    source.store.put_manifest("x", &tag(), both);
+    verified(&source, &mirror).exits(0);
+    let (from, to) = (source.reference("x"), mirror.reference("y"));
+    let skip = ["--missing-referrers", "skip"];
+    copy(&[&LISTS[..], &skip].concat(), &from, &to).exits(0);
+    verified(&source, &mirror).exits(0);
+    // What is no list is none of this.
+    let image = single().manifest;
+    source.store.put_manifest("x", &tag(), image);
+    let told = verified(&source, &mirror).tag(&tag()).clone();
+    assert_eq!(told["error"]["kind"], "digest-mismatch", "{told}");
 }

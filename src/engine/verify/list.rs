@@ -1,0 +1,67 @@
+//! A list of referrers that is verified as a tag: copies merge it, so its digest is its own.
+
+use std::collections::BTreeSet;
+
+use super::place::{Place, part};
+use super::tag::Tag;
+use crate::endpoint::Target;
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::referrers::may_be_list;
+use crate::select::is_list_tag;
+
+impl Tag<'_> {
+    /// Whether the tag is that of a list, and `root` is one.
+    pub(super) fn is_list(&self, root: &Manifest) -> bool {
+        matches!(&self.job.target, Target::Tag(tag) if is_list_tag(tag)) && may_be_list(root)
+    }
+
+    /// How the source's list differs: what it names, and has, has to be named here.
+    pub(super) async fn compare_list(
+        &self,
+        (source, target): (&Place, &Target),
+        here: &Manifest,
+    ) -> Result<Option<Error>> {
+        let list = source.root(target).await?;
+        let known: BTreeSet<&Digest> = here.entries().iter().map(|entry| &entry.digest).collect();
+        let mut lacking = Vec::new();
+        for entry in list.entries() {
+            if !known.contains(&entry.digest) && is_whole(source, entry).await? {
+                lacking.push(entry.digest.as_str());
+            }
+        }
+        if lacking.is_empty() && may_be_list(&list) {
+            return Ok(None);
+        }
+        let there = source.name(target);
+        let cause = if may_be_list(&list) {
+            format!("{there} also lists {}", lacking.join(", "))
+        } else {
+            format!("here it is a list of referrers, {there} is none")
+        };
+        let name = self.shared.place.name(&self.job.target);
+        Ok(Some(
+            Error::new(Kind::DigestMismatch, "compare", name)
+                .because(cause)
+                .hint("`barge copy` adds to the list what the source has now"),
+        ))
+    }
+}
+
+/// Whether the source has all of what it lists: what it has lost cannot be asked of a copy.
+async fn is_whole(source: &Place, entry: &Descriptor) -> Result<bool> {
+    let mut waiting = vec![entry.clone()];
+    let mut seen = BTreeSet::new();
+    while let Some(entry) = waiting.pop() {
+        if !seen.insert(entry.digest.clone()) {
+            continue;
+        }
+        match part(source.child(&entry).await)? {
+            Ok(manifest) => waiting.extend(manifest.entries().iter().cloned()),
+            Err(error) if error.kind() == Kind::NotFound => return Ok(false),
+            Err(_) => {}
+        }
+    }
+    Ok(true)
+}
