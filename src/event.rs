@@ -1,7 +1,7 @@
 //! What happens during a run: the one language between the engine, which never prints, and the
 //! report, which never asks a registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -135,6 +135,8 @@ pub struct Undone {
     pub deleted: Vec<String>,
     /// Tags that are not as they were before.
     pub left: Vec<Left>,
+    /// Those among them that nobody has to put back: lists of referrers that somebody else has written since.
+    pub grown: BTreeSet<String>,
     /// Whether every tag had its turn.
     pub finished: bool,
 }
@@ -219,8 +221,9 @@ pub struct TagOutcome {
     pub digest: Option<Digest>,
     /// What the destination's tag pointed at before a rollback run moved it, or was about to.
     pub previous_digest: Option<Digest>,
-    /// Whether a rollback could not put the tag back; the error says why.
-    pub left: bool,
+    /// The destination's tags that a rollback could not put back, its own and those of what belongs to it; the
+    /// error says why.
+    pub left: Vec<String>,
     /// Whether it is a list of referrers, which is merged into the one that is there.
     pub is_list: bool,
     /// The platforms copied, as the source's entries write them.
@@ -256,7 +259,7 @@ impl TagOutcome {
             source_digest: None,
             digest: None,
             previous_digest: None,
-            left: false,
+            left: Vec::new(),
             is_list: false,
             platforms: Vec::new(),
             omitted_platforms: Vec::new(),

@@ -17,7 +17,7 @@ use crate::engine::rollback::{self, Doubts, UndoJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side, Undone};
 use crate::journal::{Journal, State};
-use crate::printable::{self, clean};
+use crate::printable::{self, clean, plural};
 use crate::reference::{Reference, Role};
 use crate::report::json::{ErrorReport, SettledReport};
 use crate::report::progress::Style;
@@ -37,13 +37,13 @@ pub async fn run(request: UndoRequest) -> anyhow::Result<Code> {
         Task::List => list(&request.state).map(|list| tell_list(&list, form)),
         Task::Forget(name) => forget(&request.state, name).map(|path| tell_forgotten(&path, form)),
         Task::Settle(name) => match request.state.find(name) {
-            Ok(stored) => return settle(&request, vec![stored]).await,
+            Ok(stored) => return settle(&request, vec![stored], 0).await,
             Err(error) => Err(error),
         },
         Task::SettleAll => match request.state.journals() {
             Ok(stored) => {
-                let unfinished = stored.into_iter().filter(|stored| !is_closed(stored));
-                return settle(&request, unfinished.collect()).await;
+                let (closed, unfinished): (Vec<_>, _) = stored.into_iter().partition(is_closed);
+                return settle(&request, unfinished, closed.len()).await;
             }
             Err(error) => Err(error),
         },
@@ -222,7 +222,12 @@ impl Settled {
     }
 }
 
-async fn settle(request: &UndoRequest, journals: Vec<Stored>) -> anyhow::Result<Code> {
+/// Puts back the tags of `journals`; so many that are `closed` are passed over.
+async fn settle(
+    request: &UndoRequest,
+    journals: Vec<Stored>,
+    closed: usize,
+) -> anyhow::Result<Code> {
     let signals = Signals::listen();
     let listener = Listener::new(if request.output.quiet {
         Style::Quiet
@@ -242,6 +247,7 @@ async fn settle(request: &UndoRequest, journals: Vec<Stored>) -> anyhow::Result<
     let outcome = outcome(&settled, &signals);
     print(&match request.output.form {
         Form::Json => json(&settled, outcome),
+        Form::Text if settled.is_empty() => told_nothing(closed),
         Form::Text => told(&settled),
     })?;
     Ok(outcome.exit_code())
@@ -354,10 +360,17 @@ fn json(settled: &[Settled], outcome: Outcome) -> String {
     }))
 }
 
-fn told(settled: &[Settled]) -> String {
-    if settled.is_empty() {
-        return "no unfinished journal: nothing to put back\n".to_owned();
+fn told_nothing(closed: usize) -> String {
+    match closed {
+        0 => "no unfinished journal: nothing to put back\n".to_owned(),
+        closed => format!(
+            "no unfinished journal; {} could not be put back whole: `barge undo` lists what is left, `barge undo JOURNAL` tries again\n",
+            plural(closed as u64, "closed one")
+        ),
     }
+}
+
+fn told(settled: &[Settled]) -> String {
     let mut told = String::new();
     for Settled { path, end } in settled {
         let path = clean(&path.display().to_string());

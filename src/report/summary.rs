@@ -211,7 +211,7 @@ impl Tally {
     fn outcome(&self, policy: Policy, totals: &Totals, end: &End) -> Outcome {
         let bad = totals.failed + totals.not_attempted + totals.rolled_back;
         let good = totals.copied + totals.current + totals.would_copy;
-        if self.tags.iter().any(|tag| tag.left) || self.rollback.was_cut_off() {
+        if self.tags.iter().any(|tag| !tag.left.is_empty()) || self.rollback.was_cut_off() {
             return Outcome::RollbackIncomplete;
         }
         let left_before = self.rollback.left().next().is_some();
@@ -321,8 +321,8 @@ impl Summary {
     /// of an earlier one that it was to put back first.
     #[must_use]
     pub fn left(&self) -> Vec<&str> {
-        let left = self.tags.iter().filter(|tag| tag.left);
-        let mut names: Vec<&str> = left.map(TagOutcome::destination_name).collect();
+        let left = self.tags.iter().flat_map(|tag| &tag.left);
+        let mut names: Vec<&str> = left.map(String::as_str).collect();
         if self.outcome == Outcome::RollbackIncomplete {
             names.extend(self.rollback.left());
         }
@@ -412,7 +412,7 @@ mod tests {
         }
         for end in [End::Complete, signal] {
             let mut left = TagOutcome::new("1", Failed);
-            left.left = true;
+            left.left = vec!["1".to_owned()];
             let mut tally = Tally::default();
             tally.add(&Event::TagEnded(Box::new(left)));
             let summary = tally.finish(asked(Policy::Rollback), end, Duration::ZERO);

@@ -6,6 +6,7 @@ mod flip;
 mod foresee;
 mod record;
 mod stage;
+mod told;
 mod undo;
 
 use std::collections::BTreeSet;
@@ -326,7 +327,7 @@ impl Rollback<'_> {
         for left in &undone.left {
             self.fail(&left.tag, with_reason(&left.error, reason.as_ref()));
             if let Some(end) = self.end_of(&left.tag) {
-                end.outcome.left = true;
+                end.outcome.left.push(left.tag.clone());
             }
         }
         let mut left = undone.left.iter();
@@ -400,7 +401,10 @@ pub fn close(job: UndoJob<'_>, undone: &Undone) -> Result<Kept> {
     if !undone.finished {
         return Ok(Kept::Yes);
     }
-    let is_left = |tag: &str| undone.left.iter().any(|left| left.tag == tag);
+    let is_left = |tag: &str| {
+        let mut left = undone.left.iter().map(|left| left.tag.as_str());
+        left.any(|left| left == tag) && !undone.grown.contains(tag)
+    };
     shorten(job.path, job.journal.closed(is_left))
 }
 

@@ -81,7 +81,7 @@ pub(super) struct Undo<'a> {
 
 /// Whether a child of what is restored had to be put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Brought {
+pub(super) enum Brought {
     WasThere,
     Put,
 }
@@ -164,7 +164,12 @@ impl<'a> Undo<'a> {
                     None
                 }
                 Ok(End::AsBefore) => None,
-                Ok(End::Theirs(error)) => Some(error),
+                Ok(End::Theirs(error)) => {
+                    undone
+                        .grown
+                        .extend(self.is_list(moved).then(|| tag.clone()));
+                    Some(error)
+                }
                 Err(error) => Some(self.failed(&tag, &error)),
             };
             if doubtful {
@@ -224,70 +229,6 @@ impl<'a> Undo<'a> {
         Ok(steps.next().map_or(Action::Nothing, |step| step.action))
     }
 
-    pub(super) fn theirs(&self, moved: &Move, found: Option<&Digest>) -> Error {
-        let cause = match found {
-            Some(found) => format!("somebody else has made it point at {found} since"),
-            None => "somebody else has deleted it since".to_owned(),
-        };
-        let error = Error::new(Kind::Conflict, "put back", self.name(&moved.tag)).because(cause);
-        match &moved.before {
-            Some(before) => error.hint(format!(
-                "it is left to them; what it pointed at before comes back with: barge copy{} docker://{}@{before} docker://{}",
-                self.job.options.access,
-                self.job.repository,
-                self.name(&moved.tag)
-            )),
-            None => error.hint("it is left to them; before this run there was no such tag"),
-        }
-    }
-
-    /// The same, once the registry has what the hint names: it may have dropped that with its tag.
-    async fn leave(&self, moved: &Move, found: Option<&Digest>) -> Error {
-        let error = self.theirs(moved, found);
-        let Some(before) = &moved.before else {
-            return error;
-        };
-        let kept = async {
-            let root = self.job.journal.manifest(before)?;
-            self.bring_children(&root).await?;
-            self.bring(&root).await
-        };
-        match kept.await {
-            Ok(Brought::WasThere | Brought::Put) => error,
-            Err(lost) => error.hint(format!(
-                "it is left to them; what it pointed at before, {before}, may be gone ({})",
-                lost.cause()
-            )),
-        }
-    }
-
-    fn in_doubt(&self, tag: &str) -> Error {
-        let cause = "a PUT of it got no answer, and the registry may still carry it out; when the tag was looked at last it was as before";
-        Error::new(Kind::Unavailable, "put back", self.name(tag))
-            .because(cause)
-            .hint(format!("in a while, run: {}", self.command()))
-    }
-
-    /// The command line that finishes the work, once nothing is in its way.
-    fn command(&self) -> String {
-        self.job.options.undo(self.job.path)
-    }
-
-    /// What did not work, and how to go on.
-    pub(super) fn failed(&self, tag: &str, error: &Error) -> Error {
-        let first = match error.kind() {
-            Kind::Conflict => "let the registry move this tag, then run: ",
-            Kind::Unsupported => "once that is out of the way, run: ",
-            Kind::NotFound => "push the image again, or what it lacks, then run: ",
-            Kind::Unauthorized => "with credentials (--creds, or log in first), run: ",
-            Kind::Denied => "with the right to do this, run: ",
-            _ => "run: ",
-        };
-        Error::new(error.kind(), "put back", self.name(tag))
-            .because(error.cause())
-            .hint(format!("{first}{}", self.command()))
-    }
-
     async fn restore(&self, moved: &Move, before: &Digest) -> Result<End> {
         let tag = &moved.tag;
         let root = self.job.journal.manifest(before)?;
@@ -310,7 +251,7 @@ impl<'a> Undo<'a> {
     }
 
     /// Puts the children of `root` that the registry has dropped since.
-    async fn bring_children(&self, root: &Manifest) -> Result<Brought> {
+    pub(super) async fn bring_children(&self, root: &Manifest) -> Result<Brought> {
         let mut brought = Brought::WasThere;
         for child in self.job.journal.children(root)? {
             if self.bring(&child).await? == Brought::Put {
@@ -321,7 +262,7 @@ impl<'a> Undo<'a> {
     }
 
     /// Puts a manifest by its digest where the registry has dropped it.
-    async fn bring(&self, manifest: &Manifest) -> Result<Brought> {
+    pub(super) async fn bring(&self, manifest: &Manifest) -> Result<Brought> {
         let work = self.brought.run(&manifest.digest, async {
             let target = Target::Digest(manifest.digest.clone());
             let repository = self.job.repository;
@@ -468,10 +409,6 @@ impl<'a> Undo<'a> {
             .await?;
         let entries = manifest.iter().flat_map(Manifest::entries);
         Ok(entries.map(|entry| entry.digest.clone()).collect())
-    }
-
-    fn name(&self, tag: &str) -> String {
-        format!("{}:{tag}", self.job.repository)
     }
 }
 

@@ -1,14 +1,15 @@
 //! What goes to the tag of a list of referrers is judged by that tag: a list is merged, whatever it is called at
 //! the source, and nothing else takes its place.
 
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 
+use super::rollback::rollback;
 use super::{SBOM, index, listed, single, with};
 use crate::support::barge::{Output, barge, copy};
 use crate::support::content::{Manifest, OCI_INDEX};
-use crate::support::image::{Artifact, Bundle, Layout, list_of, list_tag};
+use crate::support::image::{Artifact, Bundle, Layout, list_of, list_tag, push};
 use crate::support::registry::{FakeRegistry, Referrers};
-use crate::support::wire::Request;
+use crate::support::wire::{Fault, Request};
 
 const LISTS: [&str; 2] = ["--all-tags", "--include-digest-tags"];
 const ROLLBACK: [&str; 2] = ["--policy", "rollback"];
@@ -289,4 +290,78 @@ fn a_merged_list_is_complete_where_all_is_in_it_that_the_source_lists() {
     source.store.put_manifest("x", &tag(), image);
     let told = verified(&source, &mirror).tag(&tag()).clone();
     assert_eq!(told["error"]["kind"], "digest-mismatch", "{told}");
+}
+
+/// A run whose flip of `2` fails, when somebody else has moved a tag that it had moved.
+struct RolledBack {
+    output: Output,
+    mirror: FakeRegistry,
+    state: TempDir,
+}
+
+impl RolledBack {
+    fn with(moved: &str, theirs: &Manifest) -> Self {
+        let source = with(Referrers::Served);
+        single().push_to(&source, "x:2");
+        artifact("ours").put_into(&source, "x");
+        push(artifact("sig"), &source, &format!("x:{}.sig", tag()));
+        let mirror = holding("y", &tag(), &[&artifact("theirs")]);
+        let (store, moved, theirs) = (mirror.store.clone(), moved.to_owned(), theirs.clone());
+        mirror.on(move |request| {
+            let flip = request.is("PUT", "/y/manifests/2");
+            flip.then(|| {
+                store.put_manifest("y", &moved, theirs.clone());
+                Fault::status(403)
+            })
+        });
+        let state = tempdir().expect("a directory");
+        let (from, to) = (source.reference("x"), mirror.reference("y"));
+        let output = rollback(state.path(), &from, &to).run().exits(5);
+        mirror.behave();
+        Self {
+            output,
+            mirror,
+            state,
+        }
+    }
+
+    fn undo(&self, what: &[&str]) -> Output {
+        let undo = barge().arg("undo").args(what).arg("--state-dir");
+        undo.arg(self.state.path()).run()
+    }
+}
+
+#[test]
+fn a_list_that_somebody_added_to_is_named_and_stays_whole() {
+    let (ours, theirs, foreign) = (artifact("ours"), artifact("theirs"), artifact("foreign"));
+    let all = list_of(&[&theirs, &ours, &foreign]);
+    let run = RolledBack::with(&tag(), &all);
+    let output = &run.output;
+    assert_eq!(output.json()["left"], serde_json::json!([tag()]));
+    assert_eq!(run.mirror.store.tags("y"), [tag()]);
+    let error = output.tag("2")["error"].clone();
+    let hint = error["hint"].to_string();
+    assert!(!hint.contains("barge copy"), "{error}");
+    assert!(hint.contains("only grow"), "{error}");
+    // There is nothing to be done, so nothing is kept for it.
+    assert_eq!(output.json().get("journal"), None, "{output:#?}");
+    let undo = run.undo(&["--all"]).exits(0);
+    assert!(undo.stdout.contains("nothing to put back"), "{undo:#?}");
+    assert_eq!(run.mirror.store.manifest("y", &tag()), Some(all));
+}
+
+#[test]
+fn a_signatures_tag_that_somebody_moved_is_named() {
+    let signature = format!("{}.sig", tag());
+    let run = RolledBack::with(&signature, &artifact("theirs").root);
+    let report = run.output.json();
+    assert_eq!(report["left"], serde_json::json!([signature]));
+    assert_eq!(run.mirror.store.tags("y"), [tag(), signature.clone()]);
+    // The journal that is named is there, and undo tells of it.
+    let journal = report["journal"].as_str().expect("a journal");
+    assert!(std::path::Path::new(journal).exists());
+    let undo = run.undo(&["--all"]).exits(0);
+    assert!(undo.stdout.contains("1 closed one"), "{undo:#?}");
+    let list = run.undo(&[]).exits(0);
+    assert!(list.stdout.contains(&signature), "{list:#?}");
 }
