@@ -3,24 +3,14 @@
 
 use tempfile::{TempDir, tempdir};
 
+use super::lists::{LISTS, ROLLBACK, artifact, sorted, tag};
 use super::rollback::rollback;
 use super::{SBOM, index, listed, single, with};
 use crate::support::barge::{Output, barge, copy};
 use crate::support::content::{Manifest, OCI_INDEX};
-use crate::support::image::{Artifact, Bundle, Layout, list_of, list_tag, push};
+use crate::support::image::{Bundle, Layout, list_of, push};
 use crate::support::registry::{FakeRegistry, Referrers};
 use crate::support::wire::{Fault, Request};
-
-const LISTS: [&str; 2] = ["--all-tags", "--include-digest-tags"];
-const ROLLBACK: [&str; 2] = ["--policy", "rollback"];
-
-fn artifact(content: &str) -> Bundle {
-    Artifact::of(&single().manifest, SBOM, content).build()
-}
-
-fn tag() -> String {
-    list_tag(&single().digest())
-}
 
 /// A registry without the API, with these artifacts in `repository` and a list of them under `tag`.
 fn holding(repository: &str, tag: &str, artifacts: &[&Bundle]) -> FakeRegistry {
@@ -32,13 +22,6 @@ fn holding(repository: &str, tag: &str, artifacts: &[&Bundle]) -> FakeRegistry {
         .store
         .put_manifest(repository, tag, list_of(artifacts));
     registry
-}
-
-fn sorted(artifacts: &[&Bundle]) -> Vec<String> {
-    let digests = artifacts.iter().map(|artifact| artifact.root.digest());
-    let mut digests: Vec<String> = digests.collect();
-    digests.sort();
-    digests
 }
 
 fn is_written(registry: &FakeRegistry) -> bool {

@@ -12,14 +12,14 @@ use crate::support::registry::{FakeRegistry, Referrers};
 use crate::support::signing::Signer;
 use crate::support::wire::{Fault, Request};
 
-const LISTS: [&str; 2] = ["--all-tags", "--include-digest-tags"];
-const ROLLBACK: [&str; 2] = ["--policy", "rollback"];
+pub(super) const LISTS: [&str; 2] = ["--all-tags", "--include-digest-tags"];
+pub(super) const ROLLBACK: [&str; 2] = ["--policy", "rollback"];
 
-fn artifact(content: &str) -> Bundle {
+pub(super) fn artifact(content: &str) -> Bundle {
     Artifact::of(&single().manifest, SBOM, content).build()
 }
 
-fn tag() -> String {
+pub(super) fn tag() -> String {
     list_tag(&single().digest())
 }
 
@@ -46,7 +46,7 @@ fn holding(repository: &str, artifacts: &[&Bundle]) -> FakeRegistry {
     registry
 }
 
-fn sorted(artifacts: &[&Bundle]) -> Vec<String> {
+pub(super) fn sorted(artifacts: &[&Bundle]) -> Vec<String> {
     let digests = artifacts.iter().map(|artifact| artifact.root.digest());
     let mut digests: Vec<String> = digests.collect();
     digests.sort();
