@@ -1,10 +1,13 @@
 //! A source that is sparse itself: it lists what it does not hold, and nothing is dropped in silence.
 
 use serde_json::{Value, json};
+use tempfile::tempdir;
 
 use crate::support::barge::{copy, run};
 use crate::support::docker_registry::DockerRegistry;
-use crate::support::image::{Attestations, Bundle, Form, ImageSpec, IndexBuilder, MultiArch, push};
+use crate::support::image::{
+    Attestations, Bundle, Form, Image, ImageSpec, IndexBuilder, MultiArch, push,
+};
 use crate::support::registry::{FakeRegistry, Settings, Sparse};
 
 const MODES: [&str; 2] = ["filtered-index", "sparse-index"];
@@ -225,5 +228,48 @@ fn lost_nested_indexes_and_nameless_entries_are_named() {
             message.contains(digests[0]) && message.contains(digests[1]),
             "{message}"
         );
+    }
+}
+
+/// Nothing of some nested indexes is wanted, but the root lists them: without them nobody could tell.
+#[test]
+fn a_sparse_copy_of_nested_indexes_is_a_source_too() {
+    let image = |platform, seed| ImageSpec::new("linux", platform).seed(seed).layers(1, 100);
+    let image = |platform, seed| image(platform, seed).build();
+    let inner = |images: &[&Image]| {
+        let index = IndexBuilder::new(Form::Oci);
+        images.iter().fold(index, |index, image| index.image(image))
+    };
+    let both = [&image("amd64", 2), &image("s390x", 2)];
+    let outer = IndexBuilder::new(Form::Oci)
+        .image(&image("amd64", 1))
+        .image(&image("arm64", 1))
+        .index(&inner(&both).build())
+        .index(&inner(&[&image("arm64", 3)]).build())
+        .build();
+    let (source, mirror, directory) = (FakeRegistry::start(), taker(), tempdir());
+    outer.push_to(&source, "x:1");
+    let directory = directory.expect("a directory");
+    let path = directory.path().display();
+    for place in [
+        format!("oci-archive:{path}/archive.tar:1"),
+        format!("oci:{path}/layout:1"),
+        mirror.reference("x:1"),
+    ] {
+        let arch = ["--arch", "amd64", "--mode"];
+        let sparse = [&arch[..], &["sparse-index"]].concat();
+        copy(&sparse, &source.reference("x:1"), &place).exits(0);
+        for mode in MODES {
+            let options = [&arch[..], &[mode]].concat();
+            let digest = |from: &str| {
+                let end = taker();
+                let output = copy(&options, from, &end.reference("x:1")).exits(0);
+                output.tag("1")["digest"].clone()
+            };
+            assert_eq!(digest(&place), digest(&source.reference("x:1")), "{place}");
+        }
+        run(&["verify", "--arch", "amd64", &place]).exits(0);
+        let again = copy(&sparse, &source.reference("x:1"), &place).exits(0);
+        assert_eq!(again.tag("1")["status"], "current", "{place}");
     }
 }

@@ -168,7 +168,11 @@ impl Tag<'_> {
         self.finding.manifests += read - unread;
         // What cannot be looked into may be what is asked for, unless all of that was found.
         let matters = self.mode == Mode::All || !filtered.missing.is_empty();
-        let lost = if matters { lost } else { Vec::new() };
+        let (lost, passed_over) = if matters {
+            (lost, Vec::new())
+        } else {
+            (Vec::new(), lost)
+        };
         if lost.is_empty() {
             self.judge(&filtered)?;
         }
@@ -178,7 +182,9 @@ impl Tag<'_> {
             .map(|(entry, error)| lack(&entry, error))
             .collect();
         self.look_at_children(&filtered, &known).await?;
-        self.look_for_omitted(&filtered, &lost).await?;
+        let passed_over = passed_over.iter().map(|(entry, _)| entry);
+        let omitted: Vec<&Descriptor> = passed_over.chain(&filtered.omitted).collect();
+        self.look_for_omitted(&omitted, &lost).await?;
         self.finding.lacks.extend(lost);
         Ok(())
     }
@@ -274,12 +280,12 @@ impl Tag<'_> {
     }
 
     /// Lists what nobody asked for and the index lacks.
-    async fn look_for_omitted(&mut self, filtered: &Filtered, lost: &[Lack]) -> Result<()> {
+    async fn look_for_omitted(&mut self, omitted: &[&Descriptor], lost: &[Lack]) -> Result<()> {
         let lost: BTreeSet<&Digest> = lost
             .iter()
             .filter_map(|lack| lack.digest.as_ref())
             .collect();
-        let omitted = filtered.omitted.iter();
+        let omitted = omitted.iter().copied();
         let omitted =
             omitted.filter(|entry| !entry.is_attestation() && !lost.contains(&entry.digest));
         let endpoint = &self.shared.place.endpoint;

@@ -55,11 +55,13 @@ pub enum Form {
 pub struct Filtered {
     /// The index to push: rewritten, or the source's own where nothing was dropped from it or it is kept.
     pub root: Manifest,
-    /// The nested indexes to push before it, the deepest first; those that keep nothing are not among them.
+    /// The nested indexes to push before it, the deepest first; those that keep nothing are among them where the
+    /// root is kept as it is, and dropped where it is rewritten.
     pub nested: Vec<Manifest>,
     /// The entries to copy, attestations among them and indexes not, each digest once.
     pub kept: Vec<Descriptor>,
-    /// The entries that are left out, nested indexes and what they list among them, each digest once.
+    /// The entries that are left out, nested indexes that are dropped and what they list among them, each digest
+    /// once.
     pub omitted: Vec<Descriptor>,
     /// The platforms of what is kept, as the source writes them.
     pub platforms: Vec<String>,
@@ -122,8 +124,15 @@ pub fn filter(index: &Manifest, wanted: &Wanted, known: &Known, form: Form) -> R
     tree.check(|_| true)?;
     let choice = Choice::of(&tree, wanted);
     let mut filtered = survey(&tree, &choice);
-    if form == Form::Rewrite && !filtered.kept.is_empty() {
-        rewrite(&tree, &choice, &mut filtered)?;
+    if !filtered.kept.is_empty() {
+        match form {
+            Form::Rewrite => rewrite(&tree, &choice, &mut filtered)?,
+            // The root lists even those that keep nothing, and without them nobody can tell what is in them.
+            Form::Keep => {
+                filtered.nested = tree.nested().collect();
+                filtered.omitted.retain(|entry| !entry.is_index());
+            }
+        }
     }
     Ok(filtered)
 }

@@ -274,6 +274,11 @@ fn an_emptied_nested_index_is_dropped_with_all_it_lists() {
         named(&["linux/s390x", "of s390x", "of the inner index"]),
     ];
     assert_eq!(digests(&filtered.omitted), omitted.concat());
+    // Where the root still lists it, it comes: else nobody who reads the copy knows that nothing is lost.
+    let sparse = filter(&root, &wanted(&["amd64"]), &all, Form::Keep).unwrap();
+    assert_eq!(sparse.nested, [inner.clone(), outer.clone()]);
+    let omitted = named(&["linux/s390x", "of s390x", "of the inner index"]);
+    assert_eq!(digests(&sparse.omitted), omitted);
     let all = filter(&root, &wanted(&["amd64", "s390x"]), &all, Form::Rewrite).unwrap();
     assert_eq!((all.root, all.nested), (root, vec![inner, outer]));
 }
