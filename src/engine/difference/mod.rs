@@ -159,8 +159,9 @@ fn refused(
         destination = destination.1,
     );
     let origin = asked_for(&difference.origin, selected);
-    let outside = whole_command(&origin, &tags);
-    let inside = arrival_command(&origin, destination.0);
+    let referrers = selected.referrers.map(Types::option);
+    let outside = whole_command((&origin, referrers.as_deref()), &tags);
+    let inside = arrival_command((&origin, referrers.as_deref()), destination.0);
     Error::new(Kind::NotFound, "complete", source)
         .because(cause)
         .hint(format!(
@@ -178,12 +179,16 @@ fn asked_for(origin: &Origin, selected: &Selected<'_>) -> Origin {
 }
 
 /// The command that takes such an archive in.
-fn arrival_command(origin: &Origin, destination: &Reference) -> String {
+fn arrival_command(
+    (origin, referrers): (&Origin, Option<&str>),
+    destination: &Reference,
+) -> String {
     let mut words = vec!["barge copy --all-tags --recheck blobs".to_owned()];
     if origin.mode == options::name(&Mode::SparseIndex) {
         // Of a sparse index no more than is there can be asked for.
         words.extend(platform_words(origin));
     }
+    words.extend(referrers.map(word));
     words.push("oci-archive:whole.tar".to_owned());
     words.push(word(&destination.place().to_string()));
     words.join(" ")
@@ -206,7 +211,7 @@ fn platform_words(origin: &Origin) -> Vec<String> {
 }
 
 /// The command that makes an archive with everything of these tags.
-fn whole_command(origin: &Origin, tags: &BTreeSet<&str>) -> String {
+fn whole_command((origin, referrers): (&Origin, Option<&str>), tags: &BTreeSet<&str>) -> String {
     let tags: Vec<&str> = tags.iter().copied().collect();
     let few = tags.len() <= NAMED_TAGS && tags.iter().all(|tag| is_tag(tag));
     let mut words = vec!["barge copy".to_owned()];
@@ -216,6 +221,7 @@ fn whole_command(origin: &Origin, tags: &BTreeSet<&str>) -> String {
         "--all-tags".to_owned()
     });
     words.extend(platform_words(origin));
+    words.extend(referrers.map(word));
     words.push(word(&origin.source));
     words.push("oci-archive:whole.tar".to_owned());
     words.join(" ")
@@ -234,7 +240,8 @@ mod tests {
             mode: "all".into(),
         };
         let command = |origin: &Origin, tags: &[&str]| {
-            whole_command(origin, &tags.iter().copied().collect::<BTreeSet<_>>())
+            let tags = tags.iter().copied().collect();
+            whole_command((origin, None), &tags)
         };
         assert_eq!(
             command(&origin, &["v2", "v1"]),

@@ -99,6 +99,15 @@ impl Types {
         Self(names)
     }
 
+    /// The option that asks for these.
+    #[must_use]
+    pub fn option(&self) -> String {
+        match self.0.as_slice() {
+            [] => "--referrers".to_owned(),
+            names => format!("--referrers={}", names.join(",")),
+        }
+    }
+
     /// The one that is wanted, where it is just one: what a registry can be asked for.
     #[must_use]
     pub fn only(&self) -> Option<&str> {
