@@ -1,7 +1,7 @@
 //! What an archive is to hold: the images that come, in order, then what was in it before and is still
 //! named.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::OciArchive;
 use super::members::Listing;
@@ -13,8 +13,10 @@ use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::media_type;
+use crate::image::referrers::{Additions, merge};
 use crate::inventory::Inventory;
 use crate::inventory::difference::{self, Difference, LeftOut};
+use crate::select::is_list_tag;
 
 /// An image that comes into an archive.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +50,12 @@ impl Beside {
         matches!(self.entry, Some(Target::Tag(_)))
     }
 
+    /// Whether a place that has `have` needs it no more.
+    #[must_use]
+    pub fn stays(&self, have: &Inventory) -> bool {
+        !self.is_root() && !have.with_manifest(&self.manifest.digest).is_empty()
+    }
+
     fn names(&self) -> Option<Names<'_>> {
         Some(match self.entry.as_ref()? {
             Target::Tag(tag) => tagged(tag),
@@ -65,18 +73,22 @@ impl<'a> Incoming<'a> {
 
     /// Its manifests that come, the root first.
     pub fn manifests(&self) -> impl Iterator<Item = &'a Manifest> + use<'a> {
+        let beside = self.beside().map(|beside| &beside.manifest);
+        std::iter::once(self.root).chain(self.below()).chain(beside)
+    }
+
+    /// Those below the root that come.
+    fn below(&self) -> impl Iterator<Item = &'a Manifest> + use<'a> {
         let image = *self;
         let below = self.below.iter();
-        let below = below.filter(move |manifest| !image.is_there(manifest));
-        let beside = self.beside().map(|beside| &beside.manifest);
-        std::iter::once(self.root).chain(below).chain(beside)
+        below.filter(move |manifest| !image.is_there(manifest))
     }
 
     /// What refers to them and comes.
     fn beside(&self) -> impl Iterator<Item = &'a Beside> + use<'a> {
-        let image = *self;
+        let have = self.without;
         let beside = self.beside.iter();
-        beside.filter(move |beside| beside.is_root() || !image.is_there(&beside.manifest))
+        beside.filter(move |beside| have.is_none_or(|have| !beside.stays(have)))
     }
 
     /// Whether a manifest is where the archive goes.
@@ -133,6 +145,44 @@ impl<'a> Incoming<'a> {
     }
 }
 
+/// Lists of referrers, each with all that several images add to it.
+struct Lists<'a>(BTreeMap<&'a str, Manifest>);
+
+impl<'a> Lists<'a> {
+    fn of(images: &[Incoming<'a>]) -> Result<Self> {
+        let mut lists: BTreeMap<&str, Manifest> = BTreeMap::new();
+        let entered = images.iter().flat_map(|image| {
+            let root = std::iter::once((Some(image.target), image.root));
+            let beside = image.beside();
+            root.chain(beside.map(|beside| (beside.entry.as_ref(), &beside.manifest)))
+        });
+        for (entry, list) in entered {
+            let Some(tag) = list_named(entry) else {
+                continue;
+            };
+            let merged = match lists.get(tag) {
+                Some(known) => merge(Some(known), &Additions::all_of(list))?,
+                None => Some(list.clone()),
+            };
+            lists.extend(merged.map(|list| (tag, list)));
+        }
+        Ok(Self(lists))
+    }
+
+    /// What comes as `entry` in the place of `manifest`.
+    fn whole<'m>(&'m self, entry: Option<&Target>, manifest: &'m Manifest) -> &'m Manifest {
+        let list = list_named(entry).and_then(|tag| self.0.get(tag));
+        list.unwrap_or(manifest)
+    }
+}
+
+fn list_named(entry: Option<&Target>) -> Option<&str> {
+    match entry {
+        Some(Target::Tag(tag)) if is_list_tag(tag) => Some(tag),
+        _ => None,
+    }
+}
+
 /// A listing in the making: everything once.
 #[derive(Default)]
 struct Collected {
@@ -186,16 +236,23 @@ impl OciArchive {
         let mut index = opened.map_or_else(IndexFile::empty, |opened| opened.index.clone());
         let mut collected = Collected::default();
         let failed = |why| Error::new(Kind::LocalIo, "write the index of", self).because(why);
+        let lists = Lists::of(images)?;
         for image in images {
-            index.enter(image.root, image.names()).map_err(failed)?;
+            let root = lists.whole(Some(image.target), image.root);
+            index.enter(root, image.names()).map_err(failed)?;
+            collected.add_manifest(root);
             for beside in image.beside() {
                 if let Some(names) = beside.names() {
-                    index.enter(&beside.manifest, names).map_err(failed)?;
+                    let manifest = lists.whole(beside.entry.as_ref(), &beside.manifest);
+                    index.enter(manifest, names).map_err(failed)?;
                 }
             }
-            image
-                .manifests()
-                .for_each(|manifest| collected.add_manifest(manifest));
+            for manifest in image.below() {
+                collected.add_manifest(manifest);
+            }
+            for beside in image.beside() {
+                collected.add_manifest(lists.whole(beside.entry.as_ref(), &beside.manifest));
+            }
         }
         images
             .iter()

@@ -41,6 +41,7 @@ use self::store::{Opening, Stamp};
 use super::advice::{BRING_AGAIN, of_archive};
 use super::backoff::Backoff;
 use super::layout::attached::{Lists, understood};
+use super::layout::index_file::Entry;
 use super::layout::stored::Stored;
 use super::{
     BlobStream, Endpoint, Had, Head, Labels, Lent, Listed, Naming, OnlyImage, Overwrite, Target,
@@ -51,7 +52,6 @@ use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::inventory::difference::Difference;
 use crate::reference::STANDARD;
-use crate::select::is_digest_tag;
 
 /// What came of reading a manifest.
 type MayBeRead = Result<Option<Manifest>>;
@@ -113,7 +113,7 @@ impl OciArchive {
     /// `not-found` when there is none, or several: the message lists them.
     pub async fn only_image(&self) -> Result<OnlyImage> {
         let opened = self.present().await?;
-        let read = self.belonging(opened).await?;
+        let read = self.belonging(opened, |entry| entry.name.is_none()).await;
         let refers = |digest: &Digest| {
             let manifest = understood(read.get(digest).cloned().unwrap_or(Ok(None)))?;
             Ok(manifest.is_some_and(|manifest| manifest.subject().is_some()))
@@ -121,17 +121,19 @@ impl OciArchive {
         opened.index.only_image(self, refers)
     }
 
-    /// The manifests of the entries that may belong to an image.
-    async fn belonging(&self, opened: &Opened) -> Result<BTreeMap<Digest, MayBeRead>> {
+    /// The manifests of the entries that `may` belong to an image.
+    async fn belonging(
+        &self,
+        opened: &Opened,
+        may: impl Fn(&Entry) -> bool,
+    ) -> BTreeMap<Digest, MayBeRead> {
         let mut read = BTreeMap::new();
-        for entry in opened.index.entries() {
-            if entry.name.is_none_or(|name| is_digest_tag(&name)) {
-                let digest = entry.descriptor.digest;
-                let manifest = self.manifest(&Target::Digest(digest.clone())).await;
-                read.insert(digest, manifest);
-            }
+        for entry in opened.index.entries().filter(may) {
+            let digest = entry.descriptor.digest;
+            let manifest = self.manifest(&Target::Digest(digest.clone())).await;
+            read.insert(digest, manifest);
         }
-        Ok(read)
+        read
     }
 
     /// What `target` points at; `None` also when its manifest is not there.
@@ -184,7 +186,7 @@ impl OciArchive {
             return Ok(Listed::default());
         };
         let known = self.lists.get_or_try_init(|| async {
-            let mut read = self.belonging(opened).await?;
+            let mut read = self.belonging(opened, Entry::may_refer).await;
             let without_entry = opened.without_entry();
             for digest in &without_entry {
                 let manifest = self.manifest(&Target::Digest(digest.clone())).await;

@@ -1,6 +1,6 @@
 //! What refers to something in a layout, or a layout in an archive: the lists under digest tags that regctl
-//! keeps, and entries without a name whose manifest has a `subject`, as oras writes them. `cosign save` keeps
-//! no entries of those.
+//! keeps, and entries whose manifest has a `subject`, as oras writes them, with a name or without. `cosign save`
+//! keeps no entries of those.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -57,8 +57,13 @@ impl Lists {
                     let list = naming.had(read(), place)?;
                     lists.add_list(name, list);
                 }
-                Some(_) => {}
-                None if !entry.may_refer() => {}
+                _ if !entry.may_refer() => {}
+                // A tag of its own, whose loss is told where it is copied.
+                Some(_) => {
+                    if let Ok(Some(manifest)) = read() {
+                        lists.add(entry.descriptor, &manifest);
+                    }
+                }
                 None => match read() {
                     Err(error) if is_no_manifest(&error) => {}
                     read => match naming.clone().had(read, place)? {
@@ -122,7 +127,7 @@ impl Listed {
 
 impl Entry {
     /// Whether it is a manifest, which may refer to another.
-    fn may_refer(&self) -> bool {
+    pub(in crate::endpoint) fn may_refer(&self) -> bool {
         let named = self.descriptor.media_type.as_str();
         named.is_empty() || media_type::is_image(named) || media_type::is_index(named)
     }

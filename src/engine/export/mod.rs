@@ -53,11 +53,15 @@ impl Tag {
         let Some(images) = images else {
             return Err(self.lost(choice.listed(), &filtered.kept).await);
         };
-        let beside = self.gather(choice.subjects()).await?;
+        let mut beside = self.gather(choice.subjects()).await?;
+        let root = self.grown(choice).await?;
+        let below: Vec<Manifest> = filtered.nested.iter().cloned().chain(images).collect();
+        let all: Vec<&Manifest> = std::iter::once(&root).chain(&below).collect();
+        beside.extend(self.lists_with(&all).await?);
         Ok(Load {
             beside,
-            root: self.grown(choice).await?,
-            below: filtered.nested.iter().cloned().chain(images).collect(),
+            root,
+            below,
             // A list belongs to a digest, wherever that is.
             repository: match self.merged {
                 Some(_) => None,

@@ -1,17 +1,47 @@
 //! Gathering what refers to images for an archive, which is planned as a whole before its first blob moves.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use futures_util::future::try_join_all;
 
 use super::super::Tag;
 use super::find::Artifact;
-use crate::endpoint::Target;
 use crate::endpoint::archive::compose::Beside;
+use crate::endpoint::{Endpoint, Target};
 use crate::error::Result;
 use crate::event::ReferrerCounts;
 use crate::image::digest::Digest;
+use crate::image::manifest::Manifest;
 use crate::image::referrers::{Additions, Walk, list_tag};
 
 impl Tag {
+    /// The lists that have those of `manifests` that name a subject; where an archive has them, none.
+    pub(in super::super) async fn lists_with(
+        &self,
+        manifests: &[&Manifest],
+    ) -> Result<Vec<Beside>> {
+        if !matches!(self.shared.destination, Endpoint::OciArchive(_)) {
+            return Ok(Vec::new());
+        }
+        let mut wanted: BTreeMap<String, Additions> = BTreeMap::new();
+        for manifest in manifests {
+            if let Some(subject) = manifest.subject() {
+                let added = Additions::of([*manifest]);
+                wanted
+                    .entry(list_tag(&subject.digest))
+                    .or_default()
+                    .add(added);
+            }
+        }
+        let mut lists = Vec::new();
+        for (tag, added) in wanted {
+            let list = self.shared.destination.grown_list(&tag, &added).await?;
+            let entry = Some(Target::Tag(tag));
+            lists.extend(list.map(|manifest| Beside { manifest, entry }));
+        }
+        Ok(lists)
+    }
+
     /// Reads all that refers to `subjects`, and to that, and so on, for an archive, which is planned as a
     /// whole: in the form of a layout, whose lists grow by what comes.
     pub(in super::super) async fn gather(&mut self, subjects: Vec<Digest>) -> Result<Vec<Beside>> {
@@ -25,8 +55,11 @@ impl Tag {
             let read = try_join_all(level.iter().map(|subject| self.read_referrers(subject)));
             let read = read.await?;
             let (mut digests, mut below) = (Vec::new(), Vec::new());
+            let mut left_out = BTreeSet::new();
             for (artifacts, beside, gone) in read {
                 counts.missing += gone;
+                let stays = beside.iter().filter(|beside| self.stays(beside));
+                left_out.extend(stays.map(|beside| beside.manifest.digest.clone()));
                 digests.extend(artifacts);
                 let unnamed = beside.iter().filter(|beside| beside.entry.is_none());
                 below.extend(unnamed.map(|beside| beside.manifest.digest.clone()));
@@ -34,9 +67,11 @@ impl Tag {
             }
             for digest in &digests {
                 let target = Target::Digest(digest.clone());
-                match self.shared.destination.head(&target).await? {
-                    Some(_) => counts.existing += 1,
-                    None => counts.copied += 1,
+                let stays = left_out.contains(digest);
+                if stays || self.shared.destination.head(&target).await?.is_some() {
+                    counts.existing += 1;
+                } else {
+                    counts.copied += 1;
                 }
             }
             level = walk
@@ -45,6 +80,14 @@ impl Tag {
         }
         self.outcome.referrers = Some(counts);
         Ok(gathered)
+    }
+
+    /// Whether an archive leaves it out, since it is where that goes.
+    fn stays(&self, beside: &Beside) -> bool {
+        let Endpoint::OciArchive(archive) = &self.shared.destination else {
+            return false;
+        };
+        archive.without().is_some_and(|have| beside.stays(have))
     }
 
     /// What refers to `subject`, all that is beside it in a layout for that, and how much is gone.

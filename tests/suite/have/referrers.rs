@@ -50,8 +50,11 @@ fn only_what_is_new_crosses() {
         let have = desk.write("have.json", &inventory.stdout);
         let archive = desk.archive("new.tar");
         let options = [&REFERRERS[..], &["--have", &have]].concat();
-        copy(&options, &from, &archive.reference("")).exits(0);
+        let exported = copy(&options, &from, &archive.reference("")).exits(0);
         let held = held(&archive);
+        let counts = &exported.tag("1")["referrers"];
+        assert_eq!(counts["copied"], 2, "{inside:?}: {counts}");
+        assert_eq!(counts["existing"], 1, "{inside:?}: {counts}");
         let has = |bundle: &Bundle| held.contains(&bundle.root.digest());
         assert!(has(&new) && !has(&old), "{inside:?}: {held:?}");
         assert!(
@@ -95,4 +98,37 @@ fn an_artifact_that_is_gone_inside_is_missed_before_anything_is_written() {
     let output = copy(&REFERRERS, &archive.reference(""), &to).exits(1);
     assert_eq!(super::lacking(&output.json()), [old.root.digest()]);
     assert!(super::writes(&mirror).is_empty());
+}
+
+/// What the hint says is done, word for word.
+#[test]
+fn the_hint_mends_what_referrers_lack() {
+    for flag in ["--referrers", "--referrers=application/spdx+json"] {
+        let (desk, old) = (Desk::new(), artifact("old"));
+        let (source, mirror) = (with(Referrers::Served), with(Referrers::Served));
+        single(1).push_to(&source, "x:1");
+        old.put_into(&source, "x");
+        let (from, to) = (source.reference("x"), mirror.reference("y"));
+        let options = ["--all-tags", flag];
+        copy(&options, &from, &to).exits(0);
+        let inventory = run(&["inventory", "--referrers", &to]).exits(0);
+        let have = desk.write("have.json", &inventory.stdout);
+        let archive = desk.archive("new.tar");
+        let with_have = [&options[..], &["--have", &have]].concat();
+        copy(&with_have, &from, &archive.reference("")).exits(0);
+        mirror
+            .store
+            .remove_blob("y", &crate::support::content::sha256(&old.blobs[1]));
+        let import = || copy(&options, &archive.reference(""), &to);
+        let report = import().exits(1).json();
+        let hint = report["error"]["hint"].as_str().expect("a hint");
+        let whole = desk.archive("whole.tar").reference("");
+        for command in hint.split('`').skip(1).step_by(2).take(2) {
+            assert!(command.contains(&format!(" {flag} ")), "{command}");
+            let command = command.replace("oci-archive:whole.tar", &whole);
+            let words: Vec<&str> = command.split(' ').skip(1).collect();
+            run(&words).exits(0);
+        }
+        import().exits(0);
+    }
 }

@@ -7,7 +7,10 @@ use super::{SBOM, listed, single, with};
 use crate::support::barge::{Output, barge, copy};
 use crate::support::content::{Manifest, OCI_INDEX, sha256};
 use crate::support::docker_registry::DockerRegistry;
-use crate::support::image::{Artifact, Bundle, Layout, Target, list_of, list_tag, push};
+use crate::support::image::archive::{Archive, pack};
+use crate::support::image::{
+    Artifact, Bundle, Layout, Target, list_of, list_tag, push, write_layout,
+};
 use crate::support::registry::{FakeRegistry, Referrers};
 use crate::support::signing::Signer;
 use crate::support::wire::{Fault, Request};
@@ -251,6 +254,57 @@ fn a_real_registry_lists_what_has_a_subject() {
         let found = client.manifest("y", &tag()).expect("a list");
         assert_eq!(listed(&found), sorted(&[&artifact("1"), &theirs]));
     }
+}
+
+/// Each tag adds its own to the list of the image, and so does the next run.
+#[test]
+fn an_archive_lists_what_has_a_subject() {
+    let all = ["2", "3", "4"].map(artifact);
+    for policy in [&[][..], &ROLLBACK] {
+        let (source, directory) = (with(Referrers::Absent), tempdir());
+        single().push_to(&source, "x:1");
+        push(&all[0], &source, "x:2");
+        push(&all[1], &source, "x:3");
+        let directory = directory.expect("a directory");
+        let archive = Archive::at(&directory.path().join("archive.tar"));
+        let place = archive.reference("");
+        run(&[&["--all-tags"], policy], &source, &place).exits(0);
+        push(&all[2], &source, "x:4");
+        run(&[&["--all-tags"], policy], &source, &place).exits(0);
+        let expected = sorted(&[&all[0], &all[1], &all[2]]);
+        let found = archive.manifest(&tag()).expect("a list");
+        assert_eq!(listed(&found), expected);
+        let again = run(&[&["--all-tags"], policy], &source, &place).exits(0);
+        assert_eq!(again.tag("4")["status"], "current");
+        let mirror = with(Referrers::Absent);
+        let image = archive.reference("1");
+        let output = copy(&["--referrers"], &image, &mirror.reference("y")).exits(0);
+        assert_eq!(output.tag("1")["referrers"]["copied"], 3);
+        let found = mirror.store.manifest("y", &tag()).expect("a list");
+        assert_eq!(listed(&found), expected);
+    }
+}
+
+/// As other tools write layouts: what refers to an image has a name of its own, and is in no list.
+#[test]
+fn a_named_entry_may_refer_to_an_image() {
+    let directory = tempdir().expect("a directory");
+    let images = [("1", Bundle::from(&single())), ("sbom", artifact("named"))];
+    let path = directory.path().join("layout");
+    let layout = write_layout(&path, &images);
+    let archive = pack(&path, &directory.path().join("archive.tar"));
+    for image in [layout.reference("1"), archive.reference("1")] {
+        let mirror = with(Referrers::Served);
+        let output = copy(&["--referrers"], &image, &mirror.reference("y")).exits(0);
+        assert_eq!(output.tag("1")["referrers"]["copied"], 1, "{image}");
+        let root = artifact("named").root;
+        assert_eq!(mirror.store.manifest("y", &root.digest()), Some(root));
+    }
+    // What is wrong with one that nobody asked for is no matter of the image.
+    std::fs::remove_file(layout.blob_path(&artifact("named").root.digest())).expect("a blob");
+    let mirror = with(Referrers::Served);
+    let to = mirror.reference("y");
+    copy(&["--referrers"], &layout.reference("1"), &to).exits(0);
 }
 
 #[test]
