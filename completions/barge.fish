@@ -48,7 +48,7 @@ complete -c barge -n "__fish_barge_using_subcommand inspect" -l stall-timeout -d
 complete -c barge -n "__fish_barge_using_subcommand inspect" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
 json\t'For scripts'"
 complete -c barge -n "__fish_barge_using_subcommand inspect" -l raw -d 'Print the bytes of the manifest as they are'
-complete -c barge -n "__fish_barge_using_subcommand inspect" -l platforms -d 'Show what refers to the image of each platform too'
+complete -c barge -n "__fish_barge_using_subcommand inspect" -l platforms -d 'Show what refers to the image of each platform too, and read all of it: what is lost or refers to something else is marked'
 complete -c barge -n "__fish_barge_using_subcommand inspect" -l no-creds -d 'Ask as nobody'
 complete -c barge -n "__fish_barge_using_subcommand inspect" -s v -l verbose -d 'Say more on standard error (-vv: every request)'
 complete -c barge -n "__fish_barge_using_subcommand inspect" -s q -l quiet -d 'Say nothing on standard error but errors'

@@ -332,7 +332,8 @@ pub struct InspectArgs {
     /// Print the bytes of the manifest as they are
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub raw: bool,
-    /// Show what refers to the image of each platform too
+    /// Show what refers to the image of each platform too, and read all of it:
+    /// what is lost or refers to something else is marked
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub platforms: bool,
     /// Who is asking.

@@ -9,7 +9,7 @@ use indicatif::DecimalBytes;
 use serde::{Deserialize, Serialize};
 
 use super::listener::Listener;
-use super::referrers::{self, Referrer};
+use super::referrers::{self, Asking, Referrer};
 use super::{Code, failed, print};
 use crate::cli::Form;
 use crate::endpoint::{Endpoint, Target};
@@ -41,6 +41,9 @@ struct Inspected {
     labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     referrers: Vec<Referrer>,
+    /// The indexes in it that something refers to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    indexes: Vec<Nested>,
     #[serde(skip)]
     is_index: bool,
     #[serde(skip)]
@@ -58,6 +61,14 @@ struct Held {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     left_out: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    referrers: Vec<Referrer>,
+}
+
+/// An index in it that is there.
+#[derive(Debug, Serialize)]
+struct Nested {
+    digest: Digest,
+    size: u64,
     referrers: Vec<Referrer>,
 }
 
@@ -148,6 +159,11 @@ async fn inspect(
     if request.subjects == Subjects::Root {
         endpoint.expect_few_subjects();
     }
+    let asking = Asking {
+        endpoint,
+        subjects: request.subjects,
+        events,
+    };
     let mut inspected = Inspected {
         reference: named(&request.reference),
         digest: root.digest.clone(),
@@ -160,7 +176,8 @@ async fn inspect(
             .map(|difference| LeftOutCounts::of(difference, request.reference.tag())),
         created: None,
         labels: BTreeMap::new(),
-        referrers: referrers::of(endpoint, &root.digest, events).await,
+        referrers: asking.of(&root.digest).await,
+        indexes: Vec::new(),
         is_index: root.is_index(),
         lost_attestations: 0,
     };
@@ -169,8 +186,11 @@ async fn inspect(
         Content::Image { config, .. } => inspected.add_image(endpoint, root, config).await?,
     }
     if request.subjects == Subjects::Each && inspected.is_index {
-        inspected.add_referrers(endpoint, events).await;
+        inspected.add_referrers(asking).await;
     }
+    inspected
+        .indexes
+        .retain(|index| !index.referrers.is_empty());
     Ok(inspected)
 }
 
@@ -201,11 +221,14 @@ struct Runtime {
 }
 
 impl Inspected {
-    /// Adds what refers to the images that are there.
-    async fn add_referrers(&mut self, endpoint: &Endpoint, events: &Events) {
+    /// Adds what refers to the images and indexes that are there.
+    async fn add_referrers(&mut self, asking: Asking<'_>) {
         let present = self.platforms.iter_mut().filter(|held| held.present);
-        let asked = present.map(async |held| {
-            held.referrers = referrers::of(endpoint, &held.digest, events).await;
+        let images = present.map(|held| (&held.digest, &mut held.referrers));
+        let indexes = self.indexes.iter_mut();
+        let indexes = indexes.map(|index| (&index.digest, &mut index.referrers));
+        let asked = images.chain(indexes).map(async |(subject, referrers)| {
+            *referrers = asking.of(subject).await;
         });
         join_all(asked.collect::<Vec<_>>()).await;
     }
@@ -230,6 +253,11 @@ impl Inspected {
                     nested.extend(index.filter(|index| seen.insert(index.digest.clone())));
                 }
             }
+            self.indexes.extend(nested.iter().map(|index| Nested {
+                digest: index.digest.clone(),
+                size: index.bytes.len() as u64,
+                referrers: Vec::new(),
+            }));
             indexes = nested;
             depth += 1;
         }
@@ -440,6 +468,11 @@ fn add_entries(text: &mut String, inspected: &Inspected) -> std::fmt::Result {
             held.digest
         )?;
         referrers::tell(text, "    ", &held.referrers)?;
+    }
+    for index in &inspected.indexes {
+        let (digest, size) = (&index.digest, DecimalBytes(index.size));
+        writeln!(text, "  {:width$}  present  {digest}  {size}", "index")?;
+        referrers::tell(text, "    ", &index.referrers)?;
     }
     Ok(())
 }

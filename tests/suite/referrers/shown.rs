@@ -9,7 +9,9 @@ use super::{NOTARY, SBOM, index, sbom_and_signature, single, with};
 use crate::support::barge::{Output, copy, run};
 use crate::support::content::{Manifest, OCI_INDEX, sha256};
 use crate::support::docker_registry::DockerRegistry;
-use crate::support::image::{Artifact, Bundle, Layout, list_of, list_tag, push};
+use crate::support::image::{
+    Artifact, Bundle, Form, IndexBuilder, Layout, list_of, list_tag, push,
+};
 use crate::support::registry::{FakeRegistry, Referrers};
 use crate::support::signing::Signer;
 use crate::support::wire::Fault;
@@ -294,4 +296,65 @@ fn a_list_that_is_wrong_is_told_from_what_it_names() {
             "{output:#?}"
         );
     }
+}
+
+/// What a list names may be gone, or of something else; what it names twice is one.
+#[test]
+fn inspect_looks_at_what_lists_name() {
+    let image = single();
+    let (sbom, _) = sbom_and_signature(&image.manifest);
+    let gone = Artifact::of(&image.manifest, NOTARY, "gone").build();
+    let other = Artifact::of(&index().root, SBOM, "of something else").build();
+    let registry = with(Referrers::Absent);
+    image.push_to(&registry, "x:1");
+    sbom.put_into(&registry, "x");
+    other.put_into(&registry, "x");
+    let list = list_of(&[&sbom, &gone, &sbom, &other]);
+    let tag = list_tag(&image.digest());
+    registry.store.put_manifest("x", &tag, list);
+    let place = registry.reference("x:1");
+    for options in [&[][..], &["--platforms"]] {
+        let json = [&["-o", "json"], options].concat();
+        let shown = inspect(&json, &place).exits(0).json();
+        let found = shown["referrers"].as_array().expect("a list");
+        assert_eq!(found.len(), 3, "{shown:#}");
+        for one in found {
+            let is = |bundle: &Bundle| one["digest"] == bundle.root.digest().as_str();
+            let lost = is(&gone).then(|| json!("not-found"));
+            assert_eq!(one.get("lost"), lost.as_ref(), "{one}");
+            // Only reading it tells that.
+            let stray = (is(&other) && !options.is_empty()).then(|| json!(true));
+            assert_eq!(one.get("stray"), stray.as_ref(), "{one}");
+        }
+        let text = inspect(options, &place).exits(0).stdout;
+        let line = format!("lost (not-found)  {}", gone.root.digest());
+        assert!(text.contains(&line), "{text}");
+        let strays = text.matches("but refers to something else").count();
+        assert_eq!(strays, options.len(), "{text}");
+    }
+    // A plain look costs no pull.
+    registry.clear_log();
+    inspect(&[], &place).exits(0);
+    let path = format!("/manifests/{}", sbom.root.digest());
+    assert_eq!(registry.count(|request| request.is("GET", &path)), 0);
+}
+
+#[test]
+fn inspect_lists_what_refers_to_a_nested_index() {
+    let inner = IndexBuilder::new(Form::Oci).image(&single()).build();
+    let outer = IndexBuilder::new(Form::Oci).index(&inner).build();
+    let registry = with(Referrers::Served);
+    outer.push_to(&registry, "x:1");
+    let sbom = Artifact::of(&inner.root, SBOM, "bill").build();
+    sbom.put_into(&registry, "x");
+    let place = registry.reference("x:1");
+    let shown = inspect(&["-o", "json", "--platforms"], &place);
+    let shown = shown.exits(0).json();
+    assert_eq!(shown["indexes"][0]["digest"], inner.digest());
+    let digest = &shown["indexes"][0]["referrers"][0]["digest"];
+    assert_eq!(*digest, sbom.root.digest());
+    let text = inspect(&["--platforms"], &place).exits(0).stdout;
+    assert!(text.contains(&sbom.root.digest()), "{text}");
+    let plain = inspect(&["-o", "json"], &place).exits(0).json();
+    assert_eq!(plain.get("indexes"), None);
 }
