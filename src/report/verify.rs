@@ -16,6 +16,7 @@ use crate::image::digest::Digest;
 use crate::inventory::difference;
 use crate::options::Depth;
 use crate::printable::{self, clean, plural};
+use crate::select::is_digest_tag;
 
 /// All that there is to tell.
 #[derive(Debug)]
@@ -313,7 +314,9 @@ fn row(finding: &Finding) -> [String; 7] {
 
 fn notes(told: &mut String, finding: &Finding) {
     let tag = clean(&finding.tag);
-    if let Some(count) = finding.referrers {
+    // What belongs to an image seldom has more.
+    let is_worth_it = |count: &u64| *count > 0 || !is_digest_tag(&finding.tag);
+    if let Some(count) = finding.referrers.filter(is_worth_it) {
         line(
             told,
             &format!("note: {tag} has {}", plural(count, "referrer")),

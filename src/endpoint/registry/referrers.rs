@@ -35,6 +35,8 @@ enum Answer {
     NoApi,
 }
 
+const SHORTEN: &str = "a registry without the referrers API keeps them in one list: take out of it what is no longer needed, or copy fewer with --referrers=TYPE";
+
 impl Repository {
     /// What refers to `subject`, of these `types` as far as the registry tells types.
     ///
@@ -130,6 +132,8 @@ impl Repository {
             Some(Err(lost)) => listed.lost.push(lost),
             Some(Ok(list)) if is_itself(&tag, &list.digest) => {}
             Some(Ok(list)) if list.is_index() => listed.entries = list.entries().to_vec(),
+            // What is to be added to it at the destination fails, and tells.
+            Some(Ok(_)) if self.side == Side::Destination => {}
             Some(Ok(_)) => {
                 let warning = format!(
                     "{} is an image, not a list of referrers; it is left out",
@@ -238,9 +242,8 @@ impl Repository {
         merge(list.as_ref(), added).map_err(|error| {
             let target = Target::Tag(tag.to_owned());
             let named = Error::new(error.kind(), "write", self.named(&target));
-            named
-                .because(error.cause())
-                .hint("that tag is where a registry without the referrers API keeps its list of them: free it, or shorten the list")
+            let advice = error.advice().unwrap_or(SHORTEN);
+            named.because(error.cause()).hint(advice)
         })
     }
 

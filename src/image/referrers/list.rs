@@ -105,7 +105,7 @@ pub fn merge(list: Option<&Manifest>, added: &Additions) -> Result<Option<Manife
     let listed = match list {
         Some(list) if !list.is_index() => {
             return Err(failed("its tag holds an image, not a list".to_owned())
-                .hint("move that image to another tag: this one is for the list of referrers"));
+                .hint("move that image to another tag: this one is where a registry without the referrers API keeps its list of them"));
         }
         Some(list) => list.entries(),
         None => &[],

@@ -320,10 +320,10 @@ fn inspect_looks_at_what_lists_name() {
         assert_eq!(found.len(), 3, "{shown:#}");
         for one in found {
             let is = |bundle: &Bundle| one["digest"] == bundle.root.digest().as_str();
-            let lost = is(&gone).then(|| json!("not-found"));
-            assert_eq!(one.get("lost"), lost.as_ref(), "{one}");
+            let missed = is(&gone).then(|| json!("not-found"));
+            assert_eq!(one.get("lost"), missed.as_ref(), "{one}");
             // Only reading it tells that.
-            let stray = (is(&other) && !options.is_empty()).then(|| json!(true));
+            let stray = (is(&other) && !options.is_empty()).then_some(json!(true));
             assert_eq!(one.get("stray"), stray.as_ref(), "{one}");
         }
         let text = inspect(options, &place).exits(0).stdout;
@@ -357,4 +357,42 @@ fn inspect_lists_what_refers_to_a_nested_index() {
     assert!(text.contains(&sbom.root.digest()), "{text}");
     let plain = inspect(&["-o", "json"], &place).exits(0).json();
     assert_eq!(plain.get("indexes"), None);
+}
+
+#[test]
+fn verify_says_nothing_of_digest_tags_without_referrers() {
+    let (registry, ..) = registry(Referrers::Absent);
+    push(Bundle::from(&single()), &registry, "x:2");
+    let options = [
+        "verify",
+        "--referrers",
+        "--all-tags",
+        "--include-digest-tags",
+    ];
+    let place = registry.reference("x");
+    let text = run(&[&options[..], &[&place]].concat()).exits(0).stdout;
+    let notes = text.lines().filter(|line| line.starts_with("note: "));
+    let notes: Vec<&str> = notes.collect();
+    assert_eq!(
+        notes,
+        ["note: 1 has 2 referrers", "note: 2 has 0 referrers"]
+    );
+}
+
+#[test]
+fn an_image_in_the_place_of_a_list_is_told_of_once() {
+    let (source, mirror) = (with(Referrers::Served), with(Referrers::Absent));
+    single().push_to(&source, "x:1");
+    sbom_and_signature(&single().manifest)
+        .0
+        .put_into(&source, "x");
+    let tag = list_tag(&single().digest());
+    let other = index().image("arm64").clone();
+    other.push_to(&mirror, &format!("y:{tag}"));
+    let (from, to) = (source.reference("x:1"), mirror.reference("y"));
+    let output = copy(&["--referrers"], &from, &to).exits(1);
+    assert!(!output.stderr.contains("left out"), "{output:#?}");
+    let hint = output.tag("1")["error"]["hint"].to_string();
+    assert!(hint.contains("move that image"), "{hint}");
+    assert!(!hint.contains("take out of it"), "{hint}");
 }
