@@ -130,6 +130,7 @@ async fn places(request: &CopyRequest, events: &Events) -> Result<(Endpoint, End
             (None, _) => None,
         },
         overwrite: request.overwrite,
+        ..Labels::default()
     });
     tokio::try_join!(
         source.contact(Side::Source),
@@ -140,7 +141,7 @@ async fn places(request: &CopyRequest, events: &Events) -> Result<(Endpoint, End
 
 /// Both places talked to, the tags known; nothing is written yet.
 async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
-    let (source, destination) = places(request, events).await?;
+    let (source, mut destination) = places(request, events).await?;
     let tags = match &request.selection {
         None => vec![one_tag(request, &source).await?],
         Some(selection) => {
@@ -152,6 +153,11 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
             names::jobs(&selected, (&request.source, &request.destination))?
         }
     };
+    if let (Endpoint::Layout(layout), false) =
+        (&mut destination, matches!(source, Endpoint::Registry(_)))
+    {
+        Arc::make_mut(layout).labels.repositories = names::repositories(&source, &tags).await?;
+    }
     let open = |reference: &Reference| {
         let access = &request.destination_access;
         Endpoint::new(reference, access.options(Side::Destination, events))

@@ -24,6 +24,23 @@ pub(super) async fn all(place: &Endpoint, reference: &Reference) -> Result<Vec<S
     Ok(found)
 }
 
+/// The repositories of the images that `source`, a file, says them of, by what they are called where they go.
+pub(super) async fn repositories(
+    source: &Endpoint,
+    tags: &[TagJob],
+) -> Result<BTreeMap<String, String>> {
+    let mut known = BTreeMap::new();
+    for tag in tags {
+        let Target::Tag(reference) = &tag.destination else {
+            continue;
+        };
+        if let Some(repository) = source.repository(&tag.source).await? {
+            known.insert(reference.clone(), repository);
+        }
+    }
+    Ok(known)
+}
+
 /// The jobs that bring the images of these names from `source` to `destination`, each under its tag. Files
 /// can hold several of one tag by their whole names.
 ///

@@ -1,5 +1,6 @@
 //! What the entries of layouts and archives are called, and which one is meant where none is named.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,10 +23,20 @@ pub enum Overwrite {
 pub struct Labels {
     /// The repository that they are of, where they are of one.
     pub repository: Option<String>,
+    /// Those of single ones, by the REF that they come under, where a file says them.
+    pub repositories: BTreeMap<String, String>,
     /// Whether they replace those of another.
     pub overwrite: Overwrite,
     /// What an archive leaves out of them.
     pub without: Option<Arc<Without>>,
+}
+
+impl Labels {
+    /// The repository of the image that comes as `reference`, where it is known.
+    pub(super) fn repository_of(&self, reference: &str) -> Option<&str> {
+        let own = || self.repositories.get(reference);
+        self.repository.as_ref().or_else(own).map(String::as_str)
+    }
 }
 
 /// The image of a place that holds just one.

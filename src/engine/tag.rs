@@ -181,7 +181,7 @@ impl Tag {
         };
         self.refuse_barred()?;
         if let Endpoint::Layout(layout) = &self.shared.destination {
-            layout.check_owner(&self.job.destination)?;
+            layout.check_owner(&choice.filtered.root.digest, &self.job.destination)?;
         }
         self.mind_the_limit(choice.filtered.kept.len().saturating_sub(held.len()));
         let choice = self.mind_list(choice, &held).await?;

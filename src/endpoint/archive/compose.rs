@@ -221,7 +221,8 @@ impl OciArchive {
             None => Ok(()),
             Some(opened) => {
                 let index = &opened.index;
-                index.check_owner(image.names(), self.labels.overwrite, self)
+                let image = (image.names(), &image.root.digest);
+                index.check_owner(image, self.labels.overwrite, self)
             }
         }
     }

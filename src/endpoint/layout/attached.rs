@@ -226,18 +226,24 @@ impl Layout {
             .map_err(|error| self.error(Kind::LocalIo, "write").because(error))?
     }
 
+    /// What an image that comes is entered as.
+    pub(super) fn names<'a>(&'a self, target: &'a Target) -> Names<'a> {
+        match target {
+            Target::Tag(tag) => Names {
+                reference: Some(tag),
+                repository: self.labels.repository_of(tag),
+            },
+            Target::Digest(_) => Names::default(),
+        }
+    }
+
     /// Whether anything changed.
     fn enter_into(&self, index: &mut IndexFile, arrivals: &Arrivals) -> Result<bool> {
         let mut changed = false;
         for (manifest, target) in &arrivals.images {
-            let names = Names {
-                reference: match target {
-                    Target::Tag(tag) => Some(tag),
-                    Target::Digest(_) => None,
-                },
-                repository: self.labels.repository.as_deref(),
-            };
-            index.check_owner(names, self.labels.overwrite, self)?;
+            let names = self.names(target);
+            let image = (names, &manifest.digest);
+            index.check_owner(image, self.labels.overwrite, self)?;
             changed |= self.entered(index, manifest, names)?;
         }
         for (tag, added) in &arrivals.referrers {

@@ -192,27 +192,45 @@ impl IndexFile {
         self.entries.iter().find(names)?.repository()
     }
 
-    /// Refuses to enter an image as what another repository's image is entered as in `place`.
+    /// Refuses to enter the image `digest` as what another repository's image is entered as in `place`. One
+    /// of unknown origin may be another's, unless it is the same image; where nothing is known of the one
+    /// that is there either, it is replaced.
     pub(in crate::endpoint) fn check_owner(
         &self,
-        names: Names<'_>,
+        (names, digest): (Names<'_>, &Digest),
         overwrite: Overwrite,
         place: &dyn Display,
     ) -> Result<()> {
-        let (Some(reference), Some(repository)) = (names.reference, names.repository) else {
+        let Some(reference) = names.reference else {
             return Ok(());
         };
-        let owner = self.repository(&Target::Tag(reference.to_owned()));
-        match owner {
-            Some(owner) if owner != repository && overwrite == Overwrite::Never => {
-                let name = format!("{place}:{reference}");
-                let cause = format!("it is an image of {owner} there, this one is of {repository}");
-                Err(Error::new(Kind::Conflict, "write", name)
-                    .because(cause)
-                    .hint("copy to another REF or file, or replace it with --force"))
-            }
-            _ => Ok(()),
+        let target = Target::Tag(reference.to_owned());
+        let Some(owner) = self.repository(&target) else {
+            return Ok(());
+        };
+        // A REF that is a whole name says itself of which repository it is.
+        let repository = names.repository.map(str::to_owned);
+        let this = match repository.or_else(|| repository_of(reference)) {
+            Some(repository) if repository == owner => return Ok(()),
+            None if self.leads_to(reference, digest) => return Ok(()),
+            Some(repository) => format!("this one is of {repository}"),
+            None => "of this one the source does not say of which repository it is".to_owned(),
+        };
+        if overwrite == Overwrite::Always {
+            return Ok(());
         }
+        let name = format!("{place}:{reference}");
+        let cause = format!("it is an image of {owner} there, {this}");
+        Err(Error::new(Kind::Conflict, "write", name)
+            .because(cause)
+            .hint("copy to another REF or file, or replace it with --force"))
+    }
+
+    /// Whether an entry of this REF is the image `digest`.
+    fn leads_to(&self, reference: &str, digest: &Digest) -> bool {
+        self.entries.iter().any(|entry| {
+            entry.name.as_deref() == Some(reference) && entry.descriptor.digest == *digest
+        })
     }
 
     /// Says of each entry what it is to cosign, or no longer, where `kind` tells; whether anything changed.

@@ -39,7 +39,7 @@ const STALE: Duration = Duration::from_hours(24);
 #[derive(Clone, Debug)]
 pub struct Layout {
     path: PathBuf,
-    pub(super) labels: Labels,
+    pub(crate) labels: Labels,
     pub(crate) backoff: Backoff,
     /// What refers to what, as it was when it was first asked for.
     lists: OnceLock<Arc<Lists>>,
@@ -269,20 +269,17 @@ impl Layout {
         .await
     }
 
-    /// Refuses to enter an image under a REF that another repository's image has.
+    /// Refuses to enter the image `root` under a REF that another repository's image has.
     ///
     /// # Errors
     ///
     /// `conflict`, or `local-io` when `index.json` cannot be read.
-    pub fn check_owner(&self, target: &Target) -> Result<()> {
-        let (Target::Tag(name), Some(index)) = (target, IndexFile::read(&self.path)?) else {
+    pub fn check_owner(&self, root: &Digest, target: &Target) -> Result<()> {
+        let Some(index) = IndexFile::read(&self.path)? else {
             return Ok(());
         };
-        let names = index_file::Names {
-            reference: Some(name),
-            repository: self.labels.repository.as_deref(),
-        };
-        index.check_owner(names, self.labels.overwrite, self)
+        let image = (self.names(target), root);
+        index.check_owner(image, self.labels.overwrite, self)
     }
 
     /// The repository that the image behind `target` is of, where its entry tells.

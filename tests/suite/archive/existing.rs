@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::{names, place, single, standard, tagged};
 use crate::support::barge::{copy, run};
-use crate::support::image::Layout;
 use crate::support::image::archive::{Archive, blob_name};
+use crate::support::image::{Layout, write_layout};
 use crate::support::registry::FakeRegistry;
 
 #[test]
@@ -143,6 +143,55 @@ fn another_repositorys_image_is_replaced_only_by_force() {
         copy(&["--force"], &source.reference("theirs/a:1"), &destination).exits(0);
         let inspected = run(&["inspect", "-o", "json", &format!("{destination}:1")]).exits(0);
         assert_eq!(inspected.json()["digest"], single(2).manifest.digest());
+    }
+}
+
+/// What says nothing of its repository may be another's.
+#[test]
+fn an_image_of_unknown_origin_replaces_a_named_one_only_by_force() {
+    let source = FakeRegistry::start();
+    for (seed, tag) in [(1, "1"), (2, "2"), (1, "3")] {
+        single(seed).push_to(&source, &format!("ours/a:{tag}"));
+    }
+    let (directory, archive) = place();
+    let at = |name: &str| Layout::at(&directory.path().join(name));
+    let (layout, named) = (at("layout"), at("named"));
+    let images = [("1", (&single(2)).into()), ("3", (&single(1)).into())];
+    let plain = write_layout(&directory.path().join("plain"), &images);
+    let ours = |tag: &str| source.reference(&format!("ours/a:{tag}"));
+    copy(
+        &["--all-tags"],
+        &source.reference("ours/a"),
+        &named.reference(""),
+    )
+    .exits(0);
+    for destination in [archive.reference(""), layout.reference("")] {
+        for tag in ["1", "3"] {
+            copy(&[], &ours(tag), &destination).exits(0);
+        }
+        let output = copy(&["--all-tags"], &plain.reference(""), &destination).exits(3);
+        let refused = &output.tag("1")["error"];
+        assert_eq!(refused["kind"], "conflict", "{output:#?}");
+        let message = refused["message"].as_str().expect("a message");
+        assert!(message.contains("/ours/a there, of this one"), "{message}");
+        // The same image keeps the name that is known of it.
+        assert_eq!(output.tag("3")["status"], "current");
+        // From a file that says the repository it is an update.
+        let two = named.reference("2");
+        let output = copy(&[], &two, &format!("{destination}:1")).exits(0);
+        assert_eq!(output.tag("2")["status"], "copied");
+        let back = copy(&[], &plain.reference("3"), &format!("{destination}:1"));
+        assert_eq!(back.exits(1).tag("3")["error"]["kind"], "conflict");
+        let plain = plain.reference("3");
+        copy(&["--force"], &plain, &format!("{destination}:1")).exits(0);
+        copy(&[], &named.reference("2"), &format!("{destination}:1")).exits(0);
+    }
+    let name = |tag: &str| json!(format!("{}/ours/a:{tag}", source.host()));
+    for entry in archive.entries() {
+        let annotations = &entry["annotations"];
+        let tag = annotations["org.opencontainers.image.ref.name"].as_str();
+        let named = &annotations["io.containerd.image.name"];
+        assert_eq!(*named, name(tag.expect("a REF")), "{entry:#}");
     }
 }
 
