@@ -146,7 +146,7 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
         None => vec![one_tag(request, &source).await?],
         Some(selection) => {
             let all = names::all(&source, &request.source).await?;
-            let selected = selection.select(&all);
+            let selected = names::selected(&source, selection, &all).await?;
             if selected.is_empty() {
                 return Err(nothing_selected(&request.source, all.len()));
             }

@@ -50,15 +50,10 @@ async fn list(request: &ListTagsRequest, events: &Events) -> Result<Listed> {
         request.access.options(Side::Source, events),
     )?;
     let all = names::all(&endpoint, &request.repository).await?;
-    let tags = request
-        .selection
-        .select(&all)
-        .into_iter()
-        .cloned()
-        .collect();
+    let tags = names::selected(&endpoint, &request.selection, &all).await?;
     Ok(Listed {
         repository: request.repository.to_string(),
-        tags,
+        tags: tags.into_iter().cloned().collect(),
         total: all.len(),
     })
 }

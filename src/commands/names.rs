@@ -1,12 +1,13 @@
 //! What images of files are called where they go: REFs and names of `docker save` may be whole names, and a
 //! registry has tags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::endpoint::{Endpoint, Target};
 use crate::engine::{Earlier, TagJob};
 use crate::error::{Error, Kind, Result};
 use crate::reference::{Reference, repository_of, tag_of};
+use crate::select::Selection;
 
 /// The names that `reference` has at `place`; of one repository, where it names that.
 pub(super) async fn all(place: &Endpoint, reference: &Reference) -> Result<Vec<String>> {
@@ -15,13 +16,51 @@ pub(super) async fn all(place: &Endpoint, reference: &Reference) -> Result<Vec<S
         return Ok(names);
     };
     let mut found = Vec::new();
+    let mut others = BTreeSet::new();
     for name in names {
         let repository = place.repository(&Target::Tag(name.clone())).await?;
         if repository.as_ref() == Some(&wanted) {
             found.push(name);
+        } else {
+            others.extend(repository);
         }
     }
+    if found.is_empty() {
+        return Err(no_repository(&wanted, &others, reference));
+    }
     Ok(found)
+}
+
+/// The error of a NAME that no image of a file has.
+fn no_repository(wanted: &str, others: &BTreeSet<String>, source: &Reference) -> Error {
+    let place = source.place();
+    let named: Vec<String> = others
+        .iter()
+        .map(|name| format!("{place}:{name}"))
+        .collect();
+    let error = Error::new(Kind::NotFound, "select tags of", source)
+        .because(format!("it holds no image of {wanted}"));
+    match named.as_slice() {
+        [] => error.hint(format!("its images have no repository: write {place}")),
+        named => error.hint(format!("name one that it holds: {}", named.join(", "))),
+    }
+}
+
+/// Those of the `names` of `place` that `selection` selects, by their tags or by their whole names.
+pub(super) async fn selected<'a>(
+    place: &Endpoint,
+    selection: &Selection,
+    names: &'a [String],
+) -> Result<Vec<&'a String>> {
+    let mut whole = BTreeMap::new();
+    if place.is_local() && selection.has_whole_names() {
+        for name in names {
+            if let Some(repository) = place.repository(&Target::Tag(name.clone())).await? {
+                whole.insert(name.clone(), format!("{repository}:{}", tag_of(name)));
+            }
+        }
+    }
+    Ok(selection.select_called(names, &whole))
 }
 
 /// The repositories of the images that `source`, a file, says them of, by what they are called where they go.

@@ -94,8 +94,9 @@ async fn prepare(request: &VerifyRequest, events: &Events) -> Result<Job> {
         Some(selection) => {
             // A tag that the source has and the place lacks is what a comparison is to find.
             let looked_at = request.against.as_ref().unwrap_or(&request.reference);
-            let all = names::all(source.as_ref().unwrap_or(&place), looked_at).await?;
-            let selected = selection.select(&all);
+            let asked = source.as_ref().unwrap_or(&place);
+            let all = names::all(asked, looked_at).await?;
+            let selected = names::selected(asked, selection, &all).await?;
             if selected.is_empty() {
                 return Err(nothing_selected(looked_at, all.len()));
             }

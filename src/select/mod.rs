@@ -5,7 +5,7 @@
 
 mod globs;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use globset::{GlobBuilder, GlobMatcher};
 use regex::Regex;
@@ -80,14 +80,37 @@ impl Selection {
     /// The selected ones of `tags`, each once, sorted by bytes.
     #[must_use]
     pub fn select<'a>(&self, tags: &'a [String]) -> Vec<&'a String> {
-        let distinct: BTreeSet<_> = tags.iter().filter(|tag| self.selects(tag)).collect();
+        self.select_called(tags, &BTreeMap::new())
+    }
+
+    /// The same, where `whole` has the whole names of some of `tags`. What may fit a tag is not compared with
+    /// those: `l.*` is no `localhost/app:v1`.
+    #[must_use]
+    pub fn select_called<'a>(
+        &self,
+        tags: &'a [String],
+        whole: &BTreeMap<String, String>,
+    ) -> Vec<&'a String> {
+        let selects = |tag: &&String| self.selects(tag, whole.get(*tag));
+        let distinct: BTreeSet<_> = tags.iter().filter(selects).collect();
         distinct.into_iter().collect()
     }
 
-    /// Whether it selects `name` by its tag, or, where it is a whole name, by that.
-    fn selects(&self, name: &str) -> bool {
+    /// Whether any pattern is one of whole names.
+    #[must_use]
+    pub fn has_whole_names(&self) -> bool {
+        let mut patterns = self.include.iter().chain(&self.exclude);
+        patterns.any(|pattern| pattern.is_whole)
+    }
+
+    /// Whether it selects `name` by its tag, or by its whole name.
+    fn selects(&self, name: &str, whole: Option<&String>) -> bool {
         let tag = tag_of(name);
-        let fits = |pattern: &Pattern| pattern.is_match(tag) || pattern.is_match(name);
+        let fits = |pattern: &Pattern| {
+            pattern.is_match(tag)
+                || pattern.is_match(name)
+                || pattern.is_whole && whole.is_some_and(|whole| pattern.is_match(whole))
+        };
         let ordinary = self.digest_tags || !is_digest_tag(tag);
         let included = self.all && ordinary
             || self
@@ -136,6 +159,8 @@ struct Pattern {
     matcher: Matcher,
     /// Whether it asks for digest tags by name.
     names_digest_tags: bool,
+    /// Whether it has what no tag has, and every whole name.
+    is_whole: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -150,6 +175,7 @@ impl Pattern {
         Self {
             matcher,
             names_digest_tags: start.starts_with("sha256-") || start.starts_with("sha512-"),
+            is_whole: text.contains('/'),
         }
     }
 

@@ -180,3 +180,41 @@ fn of_several_repositories_with_the_same_tags_one_is_named() {
     .exits(1);
     assert_eq!(none.json()["error"]["kind"], "not-found", "{none:#?}");
 }
+
+/// Also where a file holds one repository, whose images it lists by their tags.
+#[test]
+fn whole_names_select_in_files_of_one_repository() {
+    let source = FakeRegistry::start();
+    for seed in [1, 2] {
+        single(seed).push_to(&source, &format!("team/app:v{seed}"));
+    }
+    let (directory, archive) = place();
+    let from = source.reference("team/app");
+    let layout = format!("oci:{}", directory.path().join("layout").display());
+    let saved = docker(&Archive::at(&directory.path().join("saved.tar")), "");
+    let whole = format!("{}/team/app:v2", source.host());
+    for file in [archive.reference(""), layout, saved] {
+        all(&[], &from, &file).exits(0);
+        let listed = |option: &str, pattern: &str| {
+            run(&["list-tags", option, pattern, &file]).exits(0).stdout
+        };
+        assert_eq!(listed("--tags", &whole), "v2\n", "{file}");
+        assert_eq!(listed("--tag-glob", &whole), "v2\n", "{file}");
+        assert_eq!(listed("--exclude-tags", &whole), "v1\n", "{file}");
+        // What may be meant for tags is compared with tags alone.
+        assert_eq!(listed("--tags", "1.*"), "", "{file}");
+        assert_eq!(listed("--tags", "v.*"), "v1\nv2\n", "{file}");
+        let registry = FakeRegistry::start();
+        copy(&["--tags", &whole], &file, &registry.reference("x")).exits(0);
+        assert_eq!(registry.store.tags("x"), ["v2"], "{file}");
+        run(&["verify", "--tags", &whole, &file]).exits(0);
+        // A repository that is not in it.
+        if !file.starts_with("oci:") {
+            let nowhere = format!("{file}:nowhere.example/app");
+            let output = all(&[], &nowhere, &registry.reference("x")).exits(1);
+            let hint = output.json()["error"]["hint"].to_string();
+            let named = format!("{file}:{}/team/app", source.host());
+            assert!(hint.contains(&named), "{output:#?}");
+        }
+    }
+}
