@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::listener::Listener;
 use super::{Code, failed, print};
 use crate::cli::Form;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, standard};
 use crate::engine::inventory::{Stocktaking, take};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side};
@@ -32,6 +32,9 @@ pub async fn run(request: InventoryRequest) -> anyhow::Result<Code> {
     } else {
         Style::Silent
     });
+    if let Err(error) = standard::check_output(&"the inventory") {
+        return failed(&error, Form::Text);
+    }
     match inventory(&request, &listener.events()).await {
         Ok(inventory) => {
             print(&inventory.text())?;

@@ -11,6 +11,7 @@ mod lent;
 mod needed;
 mod referrers;
 pub mod registry;
+pub mod standard;
 mod trail;
 pub(crate) mod transfer;
 pub mod turns;

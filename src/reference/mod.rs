@@ -6,6 +6,7 @@
 mod misplaced;
 mod name;
 mod scope;
+mod standard;
 mod typo;
 mod whole;
 
@@ -13,12 +14,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use self::scope::RegistryScope;
+pub use self::standard::{STANDARD, is_standard_input};
 pub use self::whole::{repository_of, tag_of};
 use crate::error::{Error, Result};
 use crate::image::digest::Digest;
-
-/// What the path of an archive on standard input or output is written as.
-pub const STANDARD: &str = "-";
 
 /// Where on the command line a reference stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +86,9 @@ impl Reference {
         } else if let Some(rest) = text.strip_prefix("oci:") {
             file(rest).map(Self::Layout)
         } else if let Some(rest) = text.strip_prefix("oci-archive:") {
-            file(rest).map(Self::OciArchive)
+            file(rest).map(|file| Self::OciArchive(standard::one_name(file, role)))
         } else if let Some(rest) = text.strip_prefix("docker-archive:") {
-            file(rest).map(Self::DockerArchive)
+            file(rest).map(|file| Self::DockerArchive(standard::one_name(file, role)))
         } else {
             bare(text, role).map(Self::Registry)
         };
@@ -129,8 +128,8 @@ impl Reference {
     #[must_use]
     pub fn is_standard(&self) -> bool {
         match self {
-            Self::OciArchive(file) => file.path.as_os_str() == STANDARD,
-            Self::Registry(_) | Self::Layout(_) | Self::DockerArchive(_) => false,
+            Self::OciArchive(file) | Self::DockerArchive(file) => file.path.as_os_str() == STANDARD,
+            Self::Registry(_) | Self::Layout(_) => false,
         }
     }
 

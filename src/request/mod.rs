@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::image::digest::Digest;
 use crate::image::platform::{PlatformSelector, Wanted};
 use crate::options::{Digests, MissingArch, Mode, Policy, Recheck, Run};
-use crate::reference::{Reference, Role, STANDARD};
+use crate::reference::{Reference, Role, is_standard_input};
 use crate::select::{Patterns, Selection};
 use crate::state::StateDirectory;
 
@@ -259,20 +259,16 @@ fn listed(arguments: &TagArgs) -> Result<Selection> {
     Selection::compile(&patterns)?.ok_or_else(|| Error::usage("no tag can be selected"))
 }
 
-fn is_standard(path: &Path) -> bool {
-    path.as_os_str() == STANDARD
-}
-
 /// Standard input holds one thing: an image, an inventory, or a login, and nothing says whose two would be.
 fn check_standard_input(
     access: &CopyAccessArgs,
     (source, have): (&Reference, Option<&Path>),
 ) -> Result<()> {
     let files = [&access.source.src_creds_file, &access.dest_creds_file];
-    let is_stdin = |file: &Option<PathBuf>| file.as_deref().is_some_and(is_standard);
+    let is_stdin = |file: &Option<PathBuf>| file.as_deref().is_some_and(is_standard_input);
     let mut logins = files.into_iter().chain([&access.both.creds_file]);
     let readers: Vec<&str> = [
-        ("--have", have.is_some_and(is_standard)),
+        ("--have", have.is_some_and(is_standard_input)),
         ("SOURCE", source.is_standard()),
         ("a file with credentials", logins.any(is_stdin)),
     ]

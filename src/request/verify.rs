@@ -47,6 +47,11 @@ impl VerifyRequest {
         let against = against
             .map(|text| Reference::parse(text, Role::Source))
             .transpose()?;
+        if reference.is_standard() && against.as_ref().is_some_and(Reference::is_standard) {
+            return Err(Error::usage(
+                "REFERENCE and --against both name standard input, which can be read once",
+            ));
+        }
         let selection = Selection::compile(&patterns(&arguments.tags))?;
         if selection.is_some() {
             refuse_names([

@@ -43,6 +43,7 @@ use super::backoff::Backoff;
 use super::layout::attached::{Lists, understood};
 use super::layout::index_file::Entry;
 use super::layout::stored::Stored;
+use super::standard::check_output;
 use super::{
     BlobStream, Endpoint, Had, Head, Labels, Lent, Listed, Naming, OnlyImage, Overwrite, Target,
 };
@@ -311,6 +312,9 @@ impl OciArchive {
         if self.path.as_os_str() == STANDARD && std::io::stdout().is_terminal() {
             return Err(error("standard output is a terminal".to_owned())
                 .hint("send it to a file or another command"));
+        }
+        if self.path.as_os_str() == STANDARD {
+            check_output(self)?;
         }
         check_directory(&self.path, self)?;
         let Some(opened) = self.opened().await? else {

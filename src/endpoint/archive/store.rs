@@ -19,7 +19,9 @@ use super::passing::Passing;
 use super::positioned::{read_exact_at, write_all_at};
 use crate::endpoint::BlobStream;
 use crate::endpoint::advice::{BRING_AGAIN, PIPED_AGAIN};
+use crate::endpoint::standard::is_input_closed;
 use crate::error::{Error, Kind, Result};
+use crate::reference::STANDARD;
 
 /// How much is read at once.
 pub(super) const READ_SIZE: usize = 256 << 10;
@@ -290,7 +292,11 @@ fn standard_input() -> io::Result<File> {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    if path.as_os_str() == crate::reference::STANDARD {
+    if path.as_os_str() == STANDARD {
+        if is_input_closed() {
+            let why = "standard input is closed, or /dev/null: give it an archive, `< FILE`";
+            return Err(io::Error::other(why));
+        }
         standard_input()
     } else {
         File::open(path)

@@ -12,6 +12,7 @@ mod peers;
 mod pipes;
 mod read;
 mod save;
+mod stdio;
 mod tail;
 mod trouble;
 mod unsaved;
