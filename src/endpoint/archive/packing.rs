@@ -87,6 +87,8 @@ pub(super) struct Bounded<'a> {
     packing: Packing,
     taken: Rc<Taken>,
     given: u64,
+    /// What helps where it is no bomb.
+    advice: &'static str,
 }
 
 impl<'a> Bounded<'a> {
@@ -103,7 +105,18 @@ impl<'a> Bounded<'a> {
             Packing::Gzip => Box::new(Streams::new(counted)),
             Packing::None | Packing::Zstd => packing.unpack(counted)?,
         };
-        Ok(Self::of(packing, source, taken))
+        // Unpacked by somebody else it has no bound.
+        let advice = match packing {
+            Packing::None => "",
+            Packing::Gzip => {
+                ": if you trust who made it, unpack it on the way, `gzip -dc FILE | barge …` with `-` as its path"
+            }
+            Packing::Zstd => {
+                ": if you trust who made it, unpack it on the way, `zstd -dc FILE | barge …` with `-` as its path"
+            }
+        };
+        let bounded = Self::of(packing, source, taken);
+        Ok(Self { advice, ..bounded })
     }
 
     fn of(packing: Packing, source: Box<dyn Read + 'a>, taken: Rc<Taken>) -> Self {
@@ -112,6 +125,7 @@ impl<'a> Bounded<'a> {
             packing,
             taken,
             given: 0,
+            advice: "",
         }
     }
 
@@ -133,8 +147,9 @@ impl Read for Bounded<'_> {
         self.given += count as u64;
         let most = EXPANSION_COUNTS.max(self.taken.bytes.get().saturating_mul(MOST_EXPANSION));
         if self.packing != Packing::None && self.given > most {
+            let advice = self.advice;
             let why = format!(
-                "it unpacks to more than {MOST_EXPANSION} times its size, as no image does"
+                "it unpacks to more than {MOST_EXPANSION} times its size, as bombs do and few images{advice}"
             );
             return Err(io::Error::new(ErrorKind::InvalidData, why));
         }

@@ -331,12 +331,14 @@ fn a_bomb_ends_early() {
     pack(&mut gzip);
     let mut zstd = zstd::Encoder::new(Vec::new(), 1).expect("an encoder");
     pack(&mut zstd);
-    for bomb in [
-        gzip.finish().expect("packed"),
-        zstd.finish().expect("packed"),
+    for (bomb, unpacker) in [
+        (gzip.finish().expect("packed"), "gzip -dc"),
+        (zstd.finish().expect("packed"), "zstd -dc"),
     ] {
         let (output, _) = import(&bomb, 1);
         is_a_bomb(&output);
+        // An image of zeros is none, and this is the way in for it.
+        assert!(output.stdout.contains(unpacker), "{output:#?}");
     }
 }
 
@@ -357,6 +359,7 @@ fn a_layer_that_is_a_bomb_ends_early() {
         let bytes = [&packed(&members)[..], &[0; 1024]].concat();
         let (output, _) = import_as("docker-archive", &bytes, 1);
         is_a_bomb(&output);
+        assert!(!output.stdout.contains("-dc"), "{output:#?}");
     }
 }
 
