@@ -170,7 +170,8 @@ fn what_is_gone_from_a_layout_comes_again() {
         let source = tempdir().expect("a directory");
         // Signed anew, with another signature.
         let whole = super::shown::layout(source.path());
-        let options = ["--referrers", "--recheck", "blobs"];
+        // The other layout is of another registry.
+        let options = ["--referrers", "--recheck", "blobs", "--force"];
         let (from, to) = (whole.reference("1"), layout.reference("1"));
         let output = copy(&options, &from, &to).exits(0);
         assert_eq!(output.tag("1")["status"], "copied", "{tag}");
