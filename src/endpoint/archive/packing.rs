@@ -1,6 +1,7 @@
 //! How an archive, or a layer in it, is compressed, and what comes out of it: bounded, whoever made it.
 
 use std::cell::Cell;
+use std::fmt::Display;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read};
 use std::rc::Rc;
 
@@ -72,9 +73,9 @@ impl<R: Read> Read for Windowed<R> {
             if !error.to_string().contains("too much memory") {
                 return error;
             }
+            let most = 1 << (LONGEST_WINDOW - 20);
             let why = format!(
-                "unpacking it takes more than {} MiB of memory (zstd --ultra or --long): unpack it on the way, `zstd -dc --long=31 FILE | barge … oci-archive:-`",
-                1 << (LONGEST_WINDOW - 20)
+                "unpacking it takes more than {most} MiB of memory (zstd --ultra or --long)"
             );
             io::Error::new(ErrorKind::InvalidData, why)
         })
@@ -112,7 +113,7 @@ impl<'a> Bounded<'a> {
                 ": if you trust who made it, unpack it on the way, `gzip -dc FILE | barge …` with `-` as its path"
             }
             Packing::Zstd => {
-                ": if you trust who made it, unpack it on the way, `zstd -dc FILE | barge …` with `-` as its path"
+                ": if you trust who made it, unpack it on the way, `zstd -dc --long=31 FILE | barge …` with `-` as its path"
             }
         };
         let bounded = Self::of(packing, source, taken);
@@ -129,6 +130,11 @@ impl<'a> Bounded<'a> {
         }
     }
 
+    /// The error of what takes more than is granted.
+    fn too_much(&self, why: &dyn Display) -> io::Error {
+        io::Error::new(ErrorKind::InvalidData, format!("{why}{}", self.advice))
+    }
+
     /// Reads what is left and drops it, up to a bound: whoever writes it does not fail, unless it has no end.
     pub(super) fn drain(&mut self) -> io::Result<()> {
         // What comes out of nothing is bounded by what goes in.
@@ -143,15 +149,19 @@ impl<'a> Bounded<'a> {
 
 impl Read for Bounded<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.source.read(buffer)?;
+        let count = self
+            .source
+            .read(buffer)
+            .map_err(|error| match error.kind() {
+                ErrorKind::InvalidData => self.too_much(&error),
+                _ => error,
+            })?;
         self.given += count as u64;
         let most = EXPANSION_COUNTS.max(self.taken.bytes.get().saturating_mul(MOST_EXPANSION));
         if self.packing != Packing::None && self.given > most {
-            let advice = self.advice;
-            let why = format!(
-                "it unpacks to more than {MOST_EXPANSION} times its size, as bombs do and few images{advice}"
-            );
-            return Err(io::Error::new(ErrorKind::InvalidData, why));
+            return Err(self.too_much(&format_args!(
+                "it unpacks to more than {MOST_EXPANSION} times its size, as bombs do and few images"
+            )));
         }
         Ok(count)
     }
