@@ -45,7 +45,7 @@ impl Lists {
         let mut lists = Self::default();
         for digest in without_entry {
             // Nothing says that a blob is more than bytes.
-            if let Ok(Some(manifest)) = read(digest) {
+            if let Some(manifest) = if_legible(read(digest))? {
                 lists.add(Descriptor::of(&manifest), &manifest);
             }
         }
@@ -60,7 +60,7 @@ impl Lists {
                 _ if !entry.may_refer() => {}
                 // A tag of its own, whose loss is told where it is copied.
                 Some(_) => {
-                    if let Ok(Some(manifest)) = read() {
+                    if let Some(manifest) = if_legible(read())? {
                         lists.add(entry.descriptor, &manifest);
                     }
                 }
@@ -137,6 +137,14 @@ impl Entry {
 pub(in crate::endpoint) fn understood(read: Result<Option<Manifest>>) -> Result<Option<Manifest>> {
     match read {
         Err(error) if is_no_manifest(&error) => Ok(None),
+        other => other,
+    }
+}
+
+/// The manifest, where what is there is one and can be read.
+fn if_legible(read: Result<Option<Manifest>>) -> Result<Option<Manifest>> {
+    match understood(read) {
+        Err(error) if error.is_of_content() => Ok(None),
         other => other,
     }
 }
