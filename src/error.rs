@@ -240,6 +240,12 @@ impl Error {
         self.0.kind
     }
 
+    /// What it happened to.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.0.target
+    }
+
     /// Why, without what was being done.
     #[must_use]
     pub fn cause(&self) -> &str {

@@ -353,14 +353,13 @@ impl Endpoint {
 /// The error of a referrer that cannot be had because of `why`.
 fn unheld((name, named): (String, &str), entry: &Descriptor, why: &Error) -> Error {
     let kind = entry.artifact_type.as_deref().unwrap_or("artifact");
-    let text = why.to_string();
-    let is_itself = text.contains(entry.digest.as_str());
+    let is_itself = why.target().ends_with(entry.digest.as_str());
     let but = match (why.kind(), is_itself) {
         (Kind::NotFound, true) => "it is not there".to_owned(),
-        (Kind::NotFound, false) => format!("not all of it is there ({text})"),
+        (Kind::NotFound, false) => format!("not all of it is there ({why})"),
         (Kind::DigestMismatch, true) => format!("what is there is not that: {}", why.cause()),
         (_, true) => format!("that is wrong: {}", why.cause()),
-        (_, false) => format!("not all of it is what it should be ({text})"),
+        (_, false) => format!("not all of it is what it should be ({why})"),
     };
     let error = Error::new(why.kind(), "read referrer", format!("{kind} {name}"));
     error.because(format!("{named}, but {but}"))

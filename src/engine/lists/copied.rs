@@ -148,6 +148,7 @@ impl Tag {
         };
         Ok(changed.max(attached))
     }
+
     /// What `root` is to be in an archive: a list grows by what comes.
     pub(in super::super) async fn grown(&mut self, choice: &Choice) -> Result<Manifest> {
         let root = &choice.filtered.root;

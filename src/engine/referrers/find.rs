@@ -15,6 +15,7 @@ use crate::options::{MissingReferrers, SignedIndex};
 use crate::plan::Choice;
 
 const WHAT_IS_GONE: &str = "have it put back at the source, or struck from the list there; narrow with --referrers=TYPE, or leave out what is gone with --missing-referrers skip";
+const WHAT_IS_GONE_FROM_A_LIST: &str = "have it put back at the source, or struck from the list there; or leave out what is gone with --missing-referrers skip";
 const WHAT_IS_HARMED: &str = "have it put back at the source as it was, or removed there with what names it; or narrow with --referrers=TYPE; --missing-referrers skip leaves out manifests that are gone, and no others";
 const WHAT_IS_MISDESCRIBED: &str = "what has to be mended is the list at the source, by whoever writes it, and not the artifact; or narrow with --referrers=TYPE";
 
@@ -78,9 +79,8 @@ impl Tag {
     /// The error of what a list that is copied as a tag names, and is gone.
     pub(in super::super) fn gone_from_list(&self, entry: &Descriptor, error: &Error) -> Error {
         let list = self.source_name();
-        self.shared.source.listed_error(&list, entry, error).hint(
-            "have it put back at the source, or struck from the list there; or leave out what is gone with --missing-referrers skip",
-        )
+        let error = self.shared.source.listed_error(&list, entry, error);
+        error.hint(WHAT_IS_GONE_FROM_A_LIST)
     }
 
     /// The error of what refers to `subject` and the source does not have as it was listed, where that is why
@@ -111,7 +111,7 @@ impl Tag {
     fn is_of_source(&self, error: &Error) -> bool {
         let kinds = [Kind::NotFound, Kind::DigestMismatch, Kind::InvalidManifest];
         let content = format!("{}@", self.shared.source);
-        kinds.contains(&error.kind()) && error.to_string().contains(&content)
+        kinds.contains(&error.kind()) && error.target().starts_with(&content)
     }
 
     /// The error of a list that says another size of an artifact than it has.
