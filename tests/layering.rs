@@ -1,5 +1,5 @@
-//! The shape of the house: a module imports lower ranks only, nothing imports everything, the pure
-//! modules name no I/O, and no file is too long to be read at once. DESIGN.md has the table.
+//! The shape of the house: a module imports lower ranks only, nothing imports everything, and the pure
+//! modules name no I/O. DESIGN.md has the table.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,8 +51,6 @@ const IMPURE: [&str; 6] = [
     "Instant::now",
     "SystemTime::now",
 ];
-
-const LONGEST_FILE: usize = 500;
 
 /// Files that hold tests alone.
 const TEST_FILES: [&str; 2] = ["tests.rs", "laws.rs"];
@@ -169,21 +167,6 @@ fn pure_modules_do_nothing() {
         "input or output in pure modules:\n{}",
         wrong.join("\n")
     );
-}
-
-#[test]
-fn files_are_short_enough_to_read() {
-    let lines = |path: &PathBuf| {
-        fs::read_to_string(path)
-            .expect("a readable file")
-            .lines()
-            .count()
-    };
-    let all = sources(&folder("src"))
-        .into_iter()
-        .chain(sources(&folder("tests")));
-    let long: Vec<PathBuf> = all.filter(|path| lines(path) > LONGEST_FILE).collect();
-    assert!(long.is_empty(), "files over {LONGEST_FILE} lines: {long:?}");
 }
 
 #[test]
