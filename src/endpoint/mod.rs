@@ -12,6 +12,8 @@ mod needed;
 mod referrers;
 pub mod registry;
 pub mod standard;
+#[cfg(test)]
+mod stepwise;
 mod trail;
 pub(crate) mod transfer;
 pub mod turns;

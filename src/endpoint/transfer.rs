@@ -185,6 +185,22 @@ where
     }
 }
 
+/// While the source is being waited for; also where the stream is dropped meanwhile, it ends.
+struct Wait<'a>(&'a AtomicBool);
+
+impl<'a> Wait<'a> {
+    fn begin(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::Relaxed);
+        Self(flag)
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 struct Reading {
     source: Endpoint,
     blob: Descriptor,
@@ -202,10 +218,8 @@ impl Reading {
     /// The next checked chunk; `None` at the end of a blob that is what it should be.
     async fn next(&mut self) -> Result<Option<Bytes>> {
         let watch = Arc::clone(&self.watch);
-        watch.reading.store(true, Ordering::Relaxed);
-        let chunk = self.step().await;
-        watch.reading.store(false, Ordering::Relaxed);
-        chunk
+        let _wait = Wait::begin(&watch.reading);
+        self.step().await
     }
 
     async fn step(&mut self) -> Result<Option<Bytes>> {
@@ -343,4 +357,50 @@ pub(crate) async fn whole(source: &Endpoint, blob: &Descriptor, longest: u64) ->
         Ok(Bytes::from(chunks.concat()))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::endpoint::backoff::Backoff;
+    use crate::endpoint::layout::Layout;
+    use crate::image::digest::Digest;
+
+    fn blob(size: u64) -> Descriptor {
+        let text = format!(
+            r#"{{"mediaType":"x","digest":"{}","size":{size}}}"#,
+            Digest::of(b"x")
+        );
+        serde_json::from_str(&text).expect("a descriptor")
+    }
+
+    fn reading(watch: &Arc<Watch>) -> Reading {
+        let backoff = Backoff {
+            times: 0,
+            events: Events::ignored(),
+        };
+        Reading {
+            source: Endpoint::Layout(Layout::new(PathBuf::new(), backoff).into()),
+            blob: watch.blob.clone(),
+            watch: Arc::clone(watch),
+            hasher: None,
+            offset: 0,
+            skip: 0,
+            held: None,
+            stream: Some(stream::pending().boxed()),
+            failures: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn waits_for_the_source_no_longer_when_dropped() {
+        let watch = Watch::new(&blob(9), &Events::ignored());
+        let mut reading = reading(&watch);
+        let mut next = Box::pin(reading.next());
+        assert!(futures_util::poll!(&mut next).is_pending() && watch.is_reading());
+        drop(next);
+        assert!(!watch.is_reading());
+    }
 }

@@ -137,6 +137,7 @@ impl Eq for Waiter {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::stepwise::{Scripts, Waiter, all_get_in};
     use futures_util::FutureExt as _;
 
     #[tokio::test]
@@ -182,5 +183,23 @@ mod tests {
         assert!(second.is_some());
         drop(second);
         assert_eq!(turns.state().free, 1);
+    }
+
+    #[test]
+    fn lets_waiters_in_whoever_is_dropped_before_them() {
+        for (most, waiters, length) in [(1, 3, 5), (2, 4, 4)] {
+            let scripts = Scripts::of(waiters, length);
+            let all_turns: Vec<_> = scripts.clone().map(|_| Turns::new(most)).collect();
+            let mut rest = Vec::new();
+            for (script, turns) in scripts.zip(&all_turns) {
+                let ranks = (0..waiters).map(|waiter| Rank::new(waiters - waiter, 1));
+                let mut all: Vec<_> = ranks.map(|rank| Waiter::new(turns.take(rank))).collect();
+                all.iter_mut().for_each(Waiter::poll);
+                script.run(&mut all, |_| {});
+                rest.push((script, all));
+            }
+            all_get_in(rest);
+            assert!(all_turns.iter().all(|turns| turns.state().free == most));
+        }
     }
 }
