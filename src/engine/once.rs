@@ -1,17 +1,29 @@
-//! Each piece of work once a run, however many tags share it: the one who comes first does it, the
-//! others wait, and one of them takes over when it fails for a passing reason.
+//! Each piece of work once a run, however many tags share it: the first does it, the others wait for it.
+//!
+//! A failure that another try cannot mend is shared by all. One that may pass, after all its retries, is shared
+//! by those who waited for it, so that their waits do not add up; a tag that comes later tries again, since the
+//! outage may be over by then.
 
 use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::digest::Digest;
 
-type Cell<T> = Arc<tokio::sync::Mutex<Option<Result<T>>>>;
+/// What was done, by all that its result depends on: a digest, and for a blob what a descriptor states of it.
+pub(crate) struct Once<T, K = Digest> {
+    cells: Mutex<HashMap<K, Arc<Cell<T>>>>,
+}
 
-/// What was done, by digest.
-pub(crate) struct Once<T> {
-    cells: Mutex<HashMap<Digest, Cell<T>>>,
+/// One piece of work.
+struct Cell<T> {
+    /// Tries that ended in a failure that may pass.
+    failures: AtomicUsize,
+    /// How the last try ended. Locked while one goes on, which is what makes the others wait; the worker
+    /// waits for none of them.
+    ended: tokio::sync::Mutex<Option<Result<T>>>,
 }
 
 /// The value, and who made it.
@@ -32,7 +44,7 @@ impl<T> Done<T> {
     }
 }
 
-impl<T> Default for Once<T> {
+impl<T, K> Default for Once<T, K> {
     fn default() -> Self {
         Self {
             cells: Mutex::default(),
@@ -40,54 +52,84 @@ impl<T> Default for Once<T> {
     }
 }
 
-impl<T: Clone> Once<T> {
-    /// Does `work` unless it has been done. A failure that another try cannot mend is everyone's.
+impl<T> Default for Cell<T> {
+    fn default() -> Self {
+        Self {
+            failures: AtomicUsize::new(0),
+            ended: tokio::sync::Mutex::new(None),
+        }
+    }
+}
+
+impl<T: Clone, K: Clone + Eq + Hash> Once<T, K> {
+    /// Does `work` unless it has been done.
     pub(crate) async fn run(
         &self,
-        digest: &Digest,
+        key: &K,
         work: impl Future<Output = Result<T>>,
     ) -> Result<Done<T>> {
-        let cell = self.cell(digest);
-        // Held while the work goes on: it is what makes the others wait. The worker waits for none of them.
-        let mut done = cell.lock().await;
-        match &*done {
-            Some(Ok(value)) => return Ok(Done::Before(value.clone())),
-            Some(Err(error)) => return Err(error.clone()),
-            None => {}
+        let cell = self.cell(key);
+        let failures = cell.failures();
+        let mut ended = cell.ended.lock().await;
+        if let Some(known) = cell.known(ended.as_ref(), failures) {
+            return known.map(Done::Before);
         }
-        match work.await {
-            Ok(value) => {
-                *done = Some(Ok(value.clone()));
-                Ok(Done::Now(value))
-            }
-            Err(error) => {
-                if !error.kind().retryable() {
-                    *done = Some(Err(error.clone()));
-                }
-                Err(error)
-            }
+        let done = work.await;
+        if let Err(error) = &done {
+            cell.count(error);
         }
+        *ended = Some(done.clone());
+        done.map(Done::Now)
     }
 
     /// Looks whether the work need not be done, unless it has been done; while this goes on nobody does it.
     pub(crate) async fn look(
         &self,
-        digest: &Digest,
+        key: &K,
         look: impl Future<Output = Result<Option<T>>>,
     ) -> Result<Option<T>> {
-        let cell = self.cell(digest);
-        let mut done = cell.lock().await;
-        if let Some(known) = &*done {
-            return known.clone().map(Some);
+        let cell = self.cell(key);
+        let failures = cell.failures();
+        let mut ended = cell.ended.lock().await;
+        if let Some(known) = cell.known(ended.as_ref(), failures) {
+            return known.map(Some);
         }
-        let found = look.await?;
-        *done = found.clone().map(Ok);
-        Ok(found)
+        let found = look.await;
+        match &found {
+            Err(error) if error.kind().retryable() => {
+                cell.count(error);
+                *ended = Some(Err(error.clone()));
+            }
+            // That the look failed for good does not say that the work would.
+            Err(_) | Ok(None) => {}
+            Ok(Some(value)) => *ended = Some(Ok(value.clone())),
+        }
+        found
     }
 
-    fn cell(&self, digest: &Digest) -> Cell<T> {
+    fn cell(&self, key: &K) -> Arc<Cell<T>> {
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(cells.entry(digest.clone()).or_default())
+        Arc::clone(cells.entry(key.clone()).or_default())
+    }
+}
+
+impl<T: Clone> Cell<T> {
+    fn failures(&self) -> usize {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, error: &Error) {
+        let passing = usize::from(error.kind().retryable());
+        self.failures.fetch_add(passing, Ordering::Relaxed);
+    }
+
+    /// How the work `ended`, for a call that saw so many `failures` when it began to wait; `None`: it is to do
+    /// the work itself.
+    fn known(&self, ended: Option<&Result<T>>, failures: usize) -> Option<Result<T>> {
+        match ended? {
+            Err(error) if error.kind().retryable() && self.failures() == failures => None,
+            known => Some(known.clone()),
+        }
     }
 }
 
@@ -109,6 +151,30 @@ mod tests {
         let other = Digest::of(b"y");
         assert!(once.run(&other, fail(Kind::DigestMismatch)).await.is_err());
         assert!(once.run(&other, async { Ok(3) }).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_failure_that_may_pass_is_shared_by_those_who_waited() {
+        let once = Once::default();
+        let digest = Digest::of(b"x");
+        let (begun, end) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
+        let first = once.run(&digest, async {
+            begun.notify_one();
+            end.notified().await;
+            Err::<u8, _>(Error::new(Kind::Unavailable, "do", "x"))
+        });
+        let others = async {
+            begun.notified().await;
+            let waiting = (0..3).map(|_| once.run(&digest, async { Ok(1) }));
+            let waiting = futures_util::future::join_all(waiting);
+            let release = async { end.notify_one() };
+            tokio::join!(waiting, release).0
+        };
+        let (first, others) = tokio::join!(first, others);
+        assert!(first.is_err());
+        assert!(others.iter().all(Result::is_err), "{others:?}");
+        let later = once.run(&digest, async { Ok(2) }).await;
+        assert_eq!(later.ok(), Some(Done::Now(2)));
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 mod copied;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use futures_util::future::try_join_all;
 
 use super::{Shared, Showing, Tag};
 use crate::endpoint::{Endpoint, Listing};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::image::manifest::Manifest;
 use crate::image::referrers::{Additions, list_tag};
@@ -23,15 +24,29 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A turn that takes longer to come is told of.
 const LONG: Duration = Duration::from_secs(1);
 
-/// Held while a list is written: whoever needs what was to be in it waits.
-type Cell = Arc<tokio::sync::Mutex<Additions>>;
-
-/// What is still to be entered into lists, by their tags.
+/// One list.
 #[derive(Default)]
-pub(super) struct Lists(Mutex<BTreeMap<String, Cell>>);
+struct List {
+    /// How often writing it failed.
+    failures: AtomicUsize,
+    /// Locked while it is written: a tag that needs what is to be in it waits.
+    wanted: tokio::sync::Mutex<Wanted>,
+}
+
+/// What is still to be entered into a list.
+#[derive(Default)]
+struct Wanted {
+    added: Additions,
+    /// Why writing it failed last.
+    failed: Option<Error>,
+}
+
+/// The lists, by their tags.
+#[derive(Default)]
+pub(super) struct Lists(Mutex<BTreeMap<String, Arc<List>>>);
 
 impl Lists {
-    fn of(&self, tag: &str) -> Cell {
+    fn of(&self, tag: &str) -> Arc<List> {
         let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(cells.entry(tag.to_owned()).or_default())
     }
@@ -59,7 +74,10 @@ impl Tag {
     /// Has `added` be in the list under `tag` before this tag is shown.
     pub(super) async fn want_listed(&self, tag: &str, added: Additions) {
         match self.shared.showing {
-            Showing::AtOnce => self.shared.lists.of(tag).lock().await.add(added),
+            Showing::AtOnce => {
+                let list = self.shared.lists.of(tag);
+                list.wanted.lock().await.added.add(added);
+            }
             Showing::Later => self.companions().list(tag, (&self.job.name, added)),
         }
     }
@@ -80,18 +98,30 @@ impl Tag {
 }
 
 impl Shared {
-    /// Writes the list under `tag`, where something is still to be entered.
+    /// Writes the list under `tag`, where something is still to be entered. A failure, after all its retries, is
+    /// shared by the tags that waited for it, as in [`Once`](super::once::Once).
     pub(super) async fn write_list(&self, tag: &str) -> Result<()> {
-        let cell = self.lists.of(tag);
-        let mut wanted = cell.lock().await;
-        if wanted.is_empty() {
+        let list = self.lists.of(tag);
+        let failures = list.failures.load(Ordering::Relaxed);
+        let mut wanted = list.wanted.lock().await;
+        if wanted.added.is_empty() {
             return Ok(());
         }
+        if let Some(error) = &wanted.failed
+            && list.failures.load(Ordering::Relaxed) != failures
+        {
+            return Err(error.clone());
+        }
         let turns = self.turns([tag]).await;
-        let written = self.destination.list_referrers(tag, wanted.clone()).await;
+        let added = wanted.added.clone();
+        let written = self.destination.list_referrers(tag, added).await;
         drop(turns);
-        written?;
-        *wanted = Additions::default();
+        if let Err(error) = written {
+            list.failures.fetch_add(1, Ordering::Relaxed);
+            wanted.failed = Some(error.clone());
+            return Err(error);
+        }
+        *wanted = Wanted::default();
         Ok(())
     }
 

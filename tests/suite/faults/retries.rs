@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{copy, index, single, source};
 use crate::support::docker_registry::DockerRegistry;
-use crate::support::image::{Bundle, Layout};
+use crate::support::image::{Bundle, ImageSpec, Layer, Layout};
 use crate::support::proxy::Proxy;
 use crate::support::registry::FakeRegistry;
 use crate::support::skopeo;
@@ -246,4 +246,35 @@ fn no_retries_means_none() {
     let output = run.args(["--retry-times", "0"]).run().exits(1);
     assert_eq!(output.json()["totals"]["retries"], 0);
     assert_eq!(source.count(READS[2].1), 1);
+}
+
+#[test]
+fn tags_that_share_a_failing_blob_wait_for_one_round_of_retries() {
+    let shared = Layer::random(9, 5000);
+    let source = FakeRegistry::start();
+    for seed in 0..12 {
+        let image = ImageSpec::new("linux", "arm64").seed(seed);
+        let image = image.layer(shared.clone()).build();
+        image.push_to(&source, &format!("x:{seed}"));
+    }
+    let digest = shared.digest();
+    source.on(move |request| {
+        let fault = Fault::Status(Answer::new(503));
+        (request.reads_blob() && request.path.ends_with(&digest)).then_some(fault)
+    });
+    let destination = FakeRegistry::start();
+    let run = copy(&source.reference("x"), &destination.reference("y"));
+    let output = run
+        .args(["--all-tags", "--retry-times", "3"])
+        .run()
+        .exits(1);
+    let retries = output.json()["totals"]["retries"].as_u64();
+    // A tag that is so late that it did not wait tries again, which is one more round.
+    assert!(retries.is_some_and(|retries| retries <= 6), "{output:#?}");
+    for seed in 0..12 {
+        assert_eq!(
+            output.tag(&seed.to_string())["error"]["kind"],
+            "unavailable"
+        );
+    }
 }
