@@ -228,12 +228,7 @@ pub fn keep_one_image(choice: &mut Choice, name: &str) -> Result<()> {
 /// Every blob of `image` once, the largest first.
 #[must_use]
 pub fn largest_first(image: &Manifest) -> Vec<&Descriptor> {
-    let mut seen = BTreeSet::new();
-    let mut blobs: Vec<&Descriptor> = image
-        .blobs()
-        .into_iter()
-        .filter(|blob| seen.insert(&blob.digest))
-        .collect();
+    let mut blobs = image.blobs();
     blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
     blobs
 }

@@ -292,6 +292,16 @@ impl Endpoint {
         }
     }
 
+    /// Fails a descriptor that states another size than the place has of its blob: `size`.
+    pub(crate) fn check_size(&self, blob: &Descriptor, size: u64) -> Result<()> {
+        if size == blob.size {
+            return Ok(());
+        }
+        let name = format!("{self}@{}", blob.digest);
+        let cause = format!("its manifest says {} bytes, {size} are there", blob.size);
+        Err(Error::new(Kind::DigestMismatch, "read blob", name).because(cause))
+    }
+
     /// The bytes of `blob` from `offset` on; one try, unchecked.
     ///
     /// # Errors

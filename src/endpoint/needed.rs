@@ -7,6 +7,7 @@ use super::archive::{Held, Hold, OciArchive, UseOfPipes, member_name};
 use super::{Endpoint, Supply};
 use crate::error::Result;
 use crate::image::digest::Digest;
+use crate::image::manifest::Descriptor;
 
 impl Endpoint {
     /// The same place; an archive that comes through a pipe is used while it comes, where its order allows it.
@@ -91,10 +92,16 @@ impl Endpoint {
 impl Supply<'_> {
     /// Waits until `blob` has come, before it is anybody's turn to move it. Whoever holds what this gives waits
     /// for no other blob to come.
-    pub(crate) async fn arrival(&self, blob: &Digest) -> Result<Option<Held>> {
+    pub(crate) async fn arrival(&self, blob: &Descriptor) -> Result<Option<Held>> {
         match self.source.arriving() {
-            Some((archive, arriving)) if archive.lent.lender(blob).is_none() => {
-                arriving.arrival(&member_name(blob)).await.map(Some)
+            Some((archive, arriving)) if archive.lent.lender(&blob.digest).is_none() => {
+                let name = member_name(&blob.digest);
+                let arrived = arriving.arrival(&name).await;
+                // Said first: in its right size it may have been taken already, and be gone.
+                if let Some(size) = arriving.size(&name) {
+                    self.source.check_size(blob, size)?;
+                }
+                arrived.map(Some)
             }
             _ => Ok(None),
         }

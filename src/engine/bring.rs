@@ -199,7 +199,7 @@ async fn one_blob(
             }
         }
     };
-    let arrival = shared.blobs.run(&blob.digest, work).await?;
+    let arrival = shared.blobs.run(&blob.stated(), work).await?;
     shared.source.taken(&blob.digest);
     Ok(arrival)
 }

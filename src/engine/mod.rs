@@ -37,7 +37,7 @@ use crate::endpoint::{Arrival, Attached, Endpoint, Head, Target};
 use crate::error::{Error, Kind};
 use crate::event::{Event, Events, Status, TagOutcome};
 use crate::image::digest::Digest;
-use crate::image::manifest::Manifest;
+use crate::image::manifest::{Manifest, Stated};
 use crate::image::platform::{Platform, Wanted};
 use crate::image::referrers::Types;
 use crate::options::{Digests, MissingArch, MissingReferrers, Mode, Recheck, Run, SignedIndex};
@@ -45,6 +45,9 @@ use crate::state::StateDirectory;
 
 /// Tags that are worked on at once.
 const TAGS_AT_ONCE: usize = 24;
+
+/// Requests of one kind that one step makes together, however many its input asks for.
+const AT_ONCE: usize = 32;
 
 /// All that a run is to do.
 #[derive(Debug)]
@@ -168,11 +171,11 @@ struct Shared {
     /// Manifests read from the source by digest.
     manifests: Once<Manifest>,
     /// Blobs that are at the destination.
-    blobs: Once<Arrival>,
+    blobs: Once<Arrival, Stated>,
     /// Images that are at the destination.
     images: Once<()>,
-    /// The platforms of single images, as far as their configs tell them, by the configs.
-    platforms: Once<Option<Platform>>,
+    /// The platforms of single images, as far as their configs tell them, by the configs and their types.
+    platforms: Once<Option<Platform>, (Stated, String)>,
     /// The platforms of images that the run moves, as indexes write them, by the images.
     listed: Once<Platform>,
     /// What refers to manifests at the source.

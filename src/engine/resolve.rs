@@ -205,7 +205,8 @@ impl Tag {
             return Ok(None);
         }
         let read = Box::pin(self.read_before_it_moves(image, config));
-        let known = self.shared.platforms.run(&config.digest, read).await?;
+        let key = (config.stated(), config.media_type.clone());
+        let known = self.shared.platforms.run(&key, read).await?;
         Ok(known.into_inner())
     }
 
@@ -228,11 +229,15 @@ impl Tag {
                 let there = destination.has_blob(config).await?;
                 Ok(there.then_some(Arrival::Existing))
             };
-            match blobs.look(&config.digest, look).await? {
+            match blobs.look(&config.stated(), look).await? {
                 Some(Arrival::Existing) => return Ok(None),
                 Some(Arrival::Copied | Arrival::Mounted) => {
                     let listed = &self.shared.listed;
-                    return listed.look(&image.digest, async { Ok(None) }).await;
+                    let listed = listed.look(&image.digest, async { Ok(None) }).await?;
+                    if listed.is_some() {
+                        return Ok(listed);
+                    }
+                    // It moved for a descriptor that calls it no config.
                 }
                 None => {}
             }
@@ -255,16 +260,13 @@ impl Tag {
     /// A child of the root, by its entry; read once a run.
     pub(super) async fn child(&self, entry: &Descriptor) -> Result<Manifest> {
         let manifest = self.read(entry).await?;
-        if manifest.bytes.len() as u64 == entry.size {
-            return Ok(manifest);
+        match entry.misstates(&manifest) {
+            None => Ok(manifest),
+            Some((kind, cause)) => {
+                let name = format!("{}@{}", self.shared.source, entry.digest);
+                Err(Error::new(kind, "read manifest", name).because(cause))
+            }
         }
-        let cause = format!(
-            "its index says {} bytes, it has {}",
-            entry.size,
-            manifest.bytes.len()
-        );
-        let name = format!("{}@{}", self.shared.source, entry.digest);
-        Err(Error::new(Kind::DigestMismatch, "read manifest", name).because(cause))
     }
 
     /// The manifest that `entry` names, whatever it says of it; read once a run.

@@ -14,6 +14,7 @@ use super::digest::Digest;
 use super::manifest::Manifest;
 use super::media_type;
 use super::platform::Platform;
+use crate::error::Kind;
 
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
@@ -39,7 +40,17 @@ pub struct Descriptor {
     pub artifact_type: Option<String>,
 }
 
+/// What a descriptor states of its content. Whatever is remembered of blobs is remembered by both, so that a
+/// descriptor with a wrong size fails its own image and no other.
+pub(crate) type Stated = (Digest, u64);
+
 impl Descriptor {
+    /// The digest and the size.
+    #[must_use]
+    pub(crate) fn stated(&self) -> Stated {
+        (self.digest.clone(), self.size)
+    }
+
     /// What refers to `manifest`, and says no more of it than has to be said.
     #[must_use]
     pub fn of(manifest: &Manifest) -> Self {
@@ -52,6 +63,18 @@ impl Descriptor {
             urls: Vec::new(),
             artifact_type: None,
         }
+    }
+
+    /// How `manifest`, which this entry of an index names, is not what the entry states.
+    pub(crate) fn misstates(&self, manifest: &Manifest) -> Option<(Kind, String)> {
+        let size = manifest.bytes.len() as u64;
+        if size != self.size {
+            let cause = format!("its index says {} bytes, it has {size}", self.size);
+            return Some((Kind::DigestMismatch, cause));
+        }
+        let cause = "its index lists an image as an index, or an index as an image";
+        let misnamed = manifest.is_index() != self.is_index();
+        misnamed.then(|| (Kind::InvalidManifest, cause.to_owned()))
     }
 
     /// Whether the content is an index.

@@ -11,6 +11,7 @@ use super::digest::Digest;
 use crate::error::{Error, Kind, Result};
 
 pub use super::descriptor::Descriptor;
+pub(crate) use super::descriptor::Stated;
 pub use super::media_type;
 
 /// The largest manifest that is read: 4 MiB, as registries have it.
@@ -121,7 +122,8 @@ impl Manifest {
         }
     }
 
-    /// The blobs of an image: config, then layers, each digest once, without those that are not pushed.
+    /// The blobs of an image: config, then layers, each once, without those that are not pushed. One that is
+    /// listed in two sizes is there in both: each descriptor is checked.
     #[must_use]
     pub fn blobs(&self) -> Vec<&Descriptor> {
         let Content::Image { config, layers, .. } = &self.content else {
@@ -130,7 +132,7 @@ impl Manifest {
         let mut seen = BTreeSet::new();
         std::iter::once(config)
             .chain(layers)
-            .filter(|blob| !blob.is_foreign() && seen.insert(&blob.digest))
+            .filter(|blob| !blob.is_foreign() && seen.insert((&blob.digest, blob.size)))
             .collect()
     }
 

@@ -93,6 +93,11 @@ impl Arriving {
         Ok(taking)
     }
 
+    /// The size of the member `name`, if it is known by now.
+    pub(in crate::endpoint) fn size(&self, name: &str) -> Option<u64> {
+        self.state().contents.file(name).map(|span| span.size)
+    }
+
     async fn wait_for(&self, name: &str) -> Result<Option<Span>> {
         let mut news = self.news.subscribe();
         loop {

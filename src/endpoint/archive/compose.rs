@@ -11,7 +11,7 @@ use crate::endpoint::layout::attached::tagged;
 use crate::endpoint::layout::index_file::{IndexFile, Names};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::manifest::{Descriptor, Manifest, Stated};
 use crate::image::media_type;
 use crate::image::referrers::{Additions, merge};
 use crate::inventory::Inventory;
@@ -97,13 +97,13 @@ impl<'a> Incoming<'a> {
         have.is_some_and(|have| !have.with_manifest(&manifest.digest).is_empty())
     }
 
-    /// Its blobs, each once, the largest first.
+    /// Its blobs, each once in every size that is stated of it, the largest first.
     fn all_blobs(&self) -> Vec<&'a Descriptor> {
         let mut seen = BTreeSet::new();
         let mut blobs: Vec<&Descriptor> = self
             .all_manifests()
             .flat_map(Manifest::blobs)
-            .filter(|blob| seen.insert(&blob.digest))
+            .filter(|blob| seen.insert((&blob.digest, blob.size)))
             .collect();
         blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
         blobs
@@ -187,18 +187,20 @@ fn list_named(entry: Option<&Target>) -> Option<&str> {
 #[derive(Default)]
 struct Collected {
     listing: Listing,
-    seen: BTreeSet<Digest>,
+    manifests: BTreeSet<Digest>,
+    /// A blob of which two sizes are stated is there in both, until the source shows which is wrong.
+    blobs: BTreeSet<Stated>,
 }
 
 impl Collected {
     fn add_manifest(&mut self, manifest: &Manifest) {
-        if self.seen.insert(manifest.digest.clone()) {
+        if self.manifests.insert(manifest.digest.clone()) {
             self.listing.manifests.push(manifest.clone());
         }
     }
 
     fn add_blob(&mut self, blob: &Descriptor) {
-        if self.seen.insert(blob.digest.clone()) {
+        if !self.manifests.contains(&blob.digest) && self.blobs.insert(blob.stated()) {
             self.listing.blobs.push(blob.clone());
         }
     }

@@ -60,6 +60,11 @@ pub(super) struct Places {
 }
 
 impl Place {
+    /// What is in it. Until a blob comes, a wrong size in one descriptor has a place of its own.
+    fn content(&self) -> (&Digest, u64) {
+        (&self.digest, self.size)
+    }
+
     /// How many bytes it has, from its header to the last one that fills its last block.
     pub(super) fn length(&self) -> u64 {
         self.header.len() as u64 + self.size.next_multiple_of(BLOCK)
@@ -127,9 +132,9 @@ impl Places {
 
     /// The numbers of the blobs that `before` does not have.
     pub(super) fn missing_from(&self, before: &Self) -> Vec<usize> {
-        let old: BTreeSet<_> = before.blobs.iter().map(|place| &place.digest).collect();
+        let old: BTreeSet<_> = before.blobs.iter().map(Place::content).collect();
         let new = self.blobs.iter().enumerate();
-        new.filter(|(_, place)| !old.contains(&place.digest))
+        new.filter(|(_, place)| !old.contains(&place.content()))
             .map(|(number, _)| number)
             .collect()
     }
@@ -147,10 +152,10 @@ pub(super) struct Step {
 /// writes over one that is still to be moved. Without a tag others may come first, so any order may turn
 /// into any other; where blobs stand in each other's way, one is moved behind the end first.
 pub(super) fn moves(before: &Places, after: &Places) -> Vec<Step> {
-    let old = before.blobs.iter().map(|place| (&place.digest, place));
+    let old = before.blobs.iter().map(|place| (place.content(), place));
     let old: HashMap<_, _> = old.collect();
     let both = after.blobs.iter().filter_map(|new| {
-        let old = old.get(&new.digest)?;
+        let old = old.get(&new.content())?;
         let step = Step {
             from: old.at,
             to: new.at,

@@ -95,7 +95,7 @@ impl Writer {
             .places
             .blobs
             .get(place)
-            .filter(|place| place.digest == blob.digest);
+            .filter(|place| place.digest == blob.digest && place.size == blob.size);
         let Some(place) = place else {
             return Err(
                 Error::new(Kind::Protocol, "write", &self.name).because("a blob has no place")

@@ -200,7 +200,7 @@ impl Layout {
         if self.has_blob(blob)? {
             return Ok(Arrival::Existing);
         }
-        let _arrived = supply.arrival(&blob.digest).await?;
+        let _arrived = supply.arrival(blob).await?;
         let _moving = supply.turn_to_move().await;
         let source = supply.source;
         self.prepare(&blob.digest)?;

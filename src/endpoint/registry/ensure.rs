@@ -3,6 +3,9 @@
 //! A mount of a blob *from the very repository that it goes to* is answered 201 when it is there, and
 //! 202 with an open upload when it is not: one request is HEAD and POST at once. That holds on
 //! distribution, olareg, zot and Quay. Where it does not (the first blob shows it), HEAD is asked.
+//!
+//! A mount tells nothing of the size: a blob that one found is asked for by HEAD too, or a wrong size in its
+//! descriptor would go unnoticed. No blob that is sent pays for that: its size shows on the way.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -55,7 +58,7 @@ impl Repository {
         if !by_mount && self.has_blob(blob).await? {
             return Ok(Arrival::Existing);
         }
-        let _arrived = supply.arrival(&blob.digest).await?;
+        let _arrived = supply.arrival(blob).await?;
         // An upload is opened a little before it is its turn: a round trip less for each.
         let turn = supply.turn_to_ask().await;
         let asked = if by_mount {
@@ -114,7 +117,11 @@ impl Repository {
         let opened = match self.mount(blob, self.name()).await? {
             Mount::Done => {
                 self.mount_tells.store(true, Ordering::Relaxed);
-                return Ok(Arrival::Existing);
+                if self.mounted_size_fits(blob).await? {
+                    return Ok(Arrival::Existing);
+                }
+                let _moving = supply.turn_to_move().await;
+                return self.send_blob(blob, None, supply.source).await;
             }
             Mount::Upload(opened) => Some(opened),
             Mount::Impossible => None,
@@ -150,7 +157,7 @@ impl Repository {
 
     async fn ask_by_mount(&self, blob: &Descriptor) -> Result<Asked> {
         match self.mount(blob, self.name()).await? {
-            Mount::Done => Ok(Asked::There(Arrival::Existing)),
+            Mount::Done => self.mounted(blob, Arrival::Existing).await,
             Mount::Upload(opened) => Ok(Asked::Lacking(Some(opened.url))),
             Mount::Impossible => {
                 let there = self.has_blob(blob).await?;
@@ -163,10 +170,33 @@ impl Repository {
         }
     }
 
+    /// What a mount found. In another size than the descriptor states it is sent: the source shows which of
+    /// the two is wrong.
+    async fn mounted(&self, blob: &Descriptor, arrival: Arrival) -> Result<Asked> {
+        Ok(if self.mounted_size_fits(blob).await? {
+            Asked::There(arrival)
+        } else {
+            Asked::Lacking(None)
+        })
+    }
+
+    /// Whether a blob that a mount found has the size that its descriptor states. A registry that does not say
+    /// is believed: some deny or refuse every HEAD of a blob.
+    async fn mounted_size_fits(&self, blob: &Descriptor) -> Result<bool> {
+        match self.blob_size(blob).await {
+            Ok(size) => Ok(size.is_none_or(|size| size == blob.size)),
+            Err(error) if error.kind().retryable() => Err(error),
+            Err(error) => {
+                tracing::info!(%error, "the size of a mounted blob is not known");
+                Ok(true)
+            }
+        }
+    }
+
     async fn mount_from_others(&self, blob: &Descriptor, mountable: &[String]) -> Result<Asked> {
         for from in mountable {
             match self.mount(blob, from).await? {
-                Mount::Done => return Ok(Asked::There(Arrival::Mounted)),
+                Mount::Done => return self.mounted(blob, Arrival::Mounted).await,
                 Mount::Upload(opened) => return Ok(Asked::Lacking(Some(opened.url))),
                 Mount::Impossible => {}
             }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::bring::Tally;
 use super::super::once::Done;
 use super::super::{Shared, TAGS_AT_ONCE};
-use super::{Export, Ready, interrupted};
+use super::{Export, Needed, Ready, disputed, interrupted};
 use crate::endpoint::archive::ahead::Arriving;
 use crate::endpoint::archive::docker::DockerArchive;
 use crate::endpoint::archive::saved::{Image, Name, config};
@@ -17,14 +17,13 @@ use crate::endpoint::archive::saving::Saving;
 use crate::endpoint::{Arrival, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::image::manifest::Descriptor;
+use crate::image::manifest::Stated;
 use crate::options::Run;
 
-/// A blob that unpacks to a layer, and the tags that have it. Several blobs may unpack to the same one.
+/// A blob that unpacks to a layer. Several blobs may unpack to the same one.
 struct Wanted<'a> {
     diff_id: &'a Digest,
-    blob: &'a Descriptor,
-    users: Vec<usize>,
+    needed: Needed,
 }
 
 impl Ready {
@@ -74,17 +73,42 @@ impl Export<'_, DockerArchive> {
         if self.alive() == 0 || self.shared.settings.run == Run::Dry || self.is_off() {
             return Ok(None);
         }
-        let wanted = self.wanted(&images);
-        let least = wanted
-            .iter()
-            .fold(0_u64, |sum, wanted| sum.saturating_add(wanted.blob.size));
-        let mut saving = self.archive.save(least).await?;
+        self.check_sizes(disputed(needed(self.wanted(&images))))
+            .await?;
+        let Some((mut saving, wanted)) = self.begin(&images).await? else {
+            return Ok(None);
+        };
         self.bring(&mut saving, &wanted).await?;
         if self.alive() == 0 || self.is_off() {
             return Ok(None);
         }
         self.count(&images);
         Ok(Some((saving, images)))
+    }
+
+    /// Begins to write all that has not failed. A descriptor that states far too many bytes may be why that
+    /// fails: then every size is asked for.
+    async fn begin<'i>(
+        &mut self,
+        images: &'i [Option<Image>],
+    ) -> Result<Option<(Saving, Vec<Wanted<'i>>)>> {
+        let wanted = self.wanted(images);
+        let error = match self.archive.save(least(&wanted)).await {
+            Ok(saving) => return Ok(Some((saving, wanted))),
+            Err(error) => error,
+        };
+        let tags = self.alive();
+        let all = needed(wanted).into_values().collect();
+        self.check_sizes(all).await?;
+        if self.alive() == tags {
+            return Err(error);
+        }
+        if self.alive() == 0 || self.is_off() {
+            return Ok(None);
+        }
+        let wanted = self.wanted(images);
+        let saving = self.archive.save(least(&wanted)).await?;
+        Ok(Some((saving, wanted)))
     }
 
     /// Reads what all images are; a tag whose image cannot be saved fails.
@@ -133,16 +157,18 @@ impl Export<'_, DockerArchive> {
 
     /// The blobs of all layers, in the order in which these are in the archive.
     fn wanted<'i>(&self, images: &'i [Option<Image>]) -> Vec<Wanted<'i>> {
-        let mut wanted: BTreeMap<(&Digest, &Digest), Wanted> = BTreeMap::new();
+        let mut wanted: BTreeMap<(&Digest, Stated), Wanted> = BTreeMap::new();
         for (number, image) in self.alive_of(images) {
             for (diff_id, blob) in &image.layers {
-                let known = wanted.entry((diff_id, &blob.digest));
-                let known = known.or_insert(Wanted {
+                let known = wanted.entry((diff_id, blob.stated()));
+                let known = known.or_insert_with(|| Wanted {
                     diff_id,
-                    blob,
-                    users: Vec::new(),
+                    needed: Needed {
+                        blob: blob.clone(),
+                        users: Vec::new(),
+                    },
                 });
-                known.users.push(number);
+                known.needed.users.push(number);
             }
         }
         wanted.into_values().collect()
@@ -163,21 +189,52 @@ impl Export<'_, DockerArchive> {
             {
                 // The second blob of a layer is needed only where the first one fails.
                 let first = last.replace(wanted.diff_id) != Some(wanted.diff_id);
-                let fetched = first && self.is_wanted(Some(&wanted.users));
-                coming.push_back((wanted, fetched.then(|| begin(wanted.blob))));
+                let fetched = first && self.is_wanted(Some(&wanted.needed.users));
+                coming.push_back((wanted, fetched.then(|| begin(&wanted.needed.blob))));
             }
             let Some((wanted, arriving)) = coming.pop_front() else {
                 return Ok(());
             };
-            if saving.holds(wanted.diff_id) || !self.is_wanted(Some(&wanted.users)) {
+            let Needed { blob, users } = &wanted.needed;
+            if !self.is_wanted(Some(users)) {
                 continue;
             }
-            let arriving = arriving.unwrap_or_else(|| begin(wanted.blob));
+            if saving.holds(wanted.diff_id) {
+                // It need not come, and states a size all the same.
+                let unread = Needed {
+                    blob: blob.clone(),
+                    users: users.clone(),
+                };
+                self.check_sizes(vec![unread]).await?;
+                continue;
+            }
+            let arriving = arriving.unwrap_or_else(|| begin(blob));
             match saving.add(wanted.diff_id, arriving).await {
                 Err(error) if error.hits_all() => return Err(error),
-                Err(error) => self.fail(&wanted.users, &error),
+                Err(error) => self.fail(users, &error),
                 Ok(()) => {}
             }
         }
     }
+}
+
+/// The blobs of layers, each once.
+fn needed(wanted: Vec<Wanted<'_>>) -> BTreeMap<Stated, Needed> {
+    let mut needed: BTreeMap<Stated, Needed> = BTreeMap::new();
+    for wanted in wanted {
+        let Needed { blob, users } = wanted.needed;
+        let known = needed.entry(blob.stated());
+        let known = known.or_insert_with(|| Needed {
+            blob,
+            users: Vec::new(),
+        });
+        known.users.extend(users);
+    }
+    needed
+}
+
+/// How many bytes the layers have at least.
+fn least(wanted: &[Wanted<'_>]) -> u64 {
+    let sizes = wanted.iter().map(|wanted| wanted.needed.blob.size);
+    sizes.fold(0, u64::saturating_add)
 }

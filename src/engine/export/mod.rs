@@ -3,20 +3,22 @@
 mod docker;
 mod oci;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::bring::Tally;
-use super::{Shared, Showing, Tag, TagEnd, unfinished};
+use super::{AT_ONCE, Shared, Showing, Tag, TagEnd, unfinished};
 use crate::endpoint::Endpoint;
 use crate::endpoint::archive::compose::Beside;
 use crate::endpoint::archive::saved;
 use crate::error::{Error, Kind, Result};
 use crate::event::Status;
 use crate::image::digest::Digest;
-use crate::image::manifest::Manifest;
+use crate::image::manifest::{Descriptor, Manifest, Stated};
 use crate::options::Run;
 use crate::plan::Choice;
 
@@ -129,6 +131,25 @@ struct Export<'a, A> {
     is_abandoned: bool,
 }
 
+/// A blob as a descriptor states it, and the tags that need it so.
+struct Needed {
+    blob: Descriptor,
+    users: Vec<usize>,
+}
+
+/// Those of `needed` of which two sizes are stated: one is wrong.
+fn disputed(needed: BTreeMap<Stated, Needed>) -> Vec<Needed> {
+    let mut sizes: BTreeMap<&Digest, usize> = BTreeMap::new();
+    for (digest, _) in needed.keys() {
+        *sizes.entry(digest).or_default() += 1;
+    }
+    let several = |(digest, _): &Stated| sizes.get(digest).is_some_and(|count| *count > 1);
+    let disputed: BTreeSet<Stated> = needed.keys().filter(|key| several(key)).cloned().collect();
+    let needed = needed.into_iter();
+    let needed = needed.filter(|(stated, _)| disputed.contains(stated));
+    needed.map(|(_, needed)| needed).collect()
+}
+
 impl<'a, A> Export<'a, A> {
     fn of((shared, archive): (&'a Arc<Shared>, &'a A), ready: Vec<Ready>, failed: bool) -> Self {
         Self {
@@ -147,6 +168,27 @@ impl<'a, A> Export<'a, A> {
         self.is_abandoned || (self.shared.showing == Showing::Later && failed)
     }
 
+    /// Asks the source for the sizes of `blobs`, and fails the tags that state another one.
+    async fn check_sizes(&mut self, blobs: Vec<Needed>) -> Result<()> {
+        let source = &self.shared.source;
+        let asked = blobs.iter().map(async |needed| {
+            let size = source.blob_size(&needed.blob).await;
+            Ok::<_, Error>(match size {
+                Ok(size) => size.and_then(|size| source.check_size(&needed.blob, size).err()),
+                Err(error) if error.hits_all() => return Err(error),
+                Err(error) => Some(error),
+            })
+        });
+        let asked: Vec<_> = asked.collect();
+        let wrong: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+        for (needed, wrong) in blobs.iter().zip(wrong) {
+            if let Some(error) = wrong {
+                self.fail(&needed.users, &error);
+            }
+        }
+        Ok(())
+    }
+
     /// How many tags have not failed.
     fn alive(&self) -> usize {
         self.failed.iter().filter(|failed| failed.is_none()).count()
@@ -162,7 +204,7 @@ impl<'a, A> Export<'a, A> {
     }
 
     /// Whether a blob of these tags is still needed; one of no tag is, since the archive had it.
-    fn is_wanted(&self, users: Option<&Vec<usize>>) -> bool {
+    fn is_wanted(&self, users: Option<&[usize]>) -> bool {
         let alive = |user: &usize| matches!(self.failed.get(*user), Some(None));
         users.is_none_or(|users| users.iter().any(alive))
     }

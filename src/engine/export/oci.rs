@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::bring::Tally;
 use super::super::once::Done;
-use super::{Export, Ready, interrupted};
+use super::{Export, Needed, Ready, disputed, interrupted};
 use crate::endpoint::Endpoint;
 use crate::endpoint::archive::OciArchive;
 use crate::endpoint::archive::compose::Incoming;
@@ -16,7 +16,7 @@ use crate::endpoint::archive::members::Listing;
 use crate::endpoint::archive::writer::Writer;
 use crate::endpoint::{Arrival, Target};
 use crate::error::{Error, Kind, Result};
-use crate::image::digest::Digest;
+use crate::image::manifest::Stated;
 use crate::inventory::difference::Part;
 use crate::options::Run;
 
@@ -54,15 +54,18 @@ impl Export<'_, OciArchive> {
         for (ready, failed) in self.ready.iter().zip(&mut self.failed) {
             *failed = self.archive.check_owner(&ready.incoming()).await.err();
         }
+        // Decided before anything has its place: a stream takes nothing back.
+        self.check_sizes(disputed(self.needed())).await?;
         self.count().await?;
         let changes = |(ready, failed): (&Ready, &Option<Error>)| failed.is_none() && ready.changes;
         let any = self.ready.iter().zip(&self.failed).any(changes);
         if !any || self.shared.settings.run == Run::Dry || self.is_off() {
             return Ok(None);
         }
-        let listing = self.listing().await?;
-        let writer = self.archive.write(&listing, self.shared.settings.jobs);
-        let mut writer = Arc::new(writer.await?);
+        let Some((listing, writer)) = self.begin().await? else {
+            return Ok(None);
+        };
+        let mut writer = Arc::new(writer);
         let tags = self.alive();
         let all: Vec<usize> = (0..listing.blobs.len()).collect();
         self.bring(&writer, &listing, &all).await?;
@@ -82,6 +85,30 @@ impl Export<'_, OciArchive> {
             return Ok(None);
         }
         Ok(Some(writer))
+    }
+
+    /// Begins to write what the archive is to hold. A descriptor that states far too many bytes may be why that
+    /// fails: then every size is asked for, and what is left of the tags is begun.
+    async fn begin(&mut self) -> Result<Option<(Listing, Writer)>> {
+        let jobs = self.shared.settings.jobs;
+        let listing = self.listing().await?;
+        let error = match self.archive.write(&listing, jobs).await {
+            Ok(writer) => return Ok(Some((listing, writer))),
+            Err(error) => error,
+        };
+        let tags = self.alive();
+        self.check_sizes(self.needed().into_values().collect())
+            .await?;
+        if self.alive() == tags {
+            return Err(error);
+        }
+        self.count().await?;
+        if self.alive() == 0 || self.is_off() {
+            return Ok(None);
+        }
+        let listing = self.listing().await?;
+        let writer = self.archive.write(&listing, jobs).await?;
+        Ok(Some((listing, writer)))
     }
 
     /// What the archive holds with every tag that has not failed.
@@ -105,7 +132,7 @@ impl Export<'_, OciArchive> {
                         Done::Now(Arrival::Existing)
                     } else {
                         changes = true;
-                        if seen.insert(blob.digest.clone()) {
+                        if seen.insert(blob.stated()) {
                             Done::Now(Arrival::Copied)
                         } else {
                             Done::Before(Arrival::Copied)
@@ -117,7 +144,7 @@ impl Export<'_, OciArchive> {
                     if part.part == Part::Manifest {
                         continue;
                     }
-                    if seen.insert(part.digest.clone()) {
+                    if seen.insert((part.digest.clone(), part.size)) {
                         tally.leave_out(part.size);
                     } else {
                         let counted = Done::Before(Arrival::Existing);
@@ -153,7 +180,7 @@ impl Export<'_, OciArchive> {
         listing: &Listing,
         places: &[usize],
     ) -> Result<()> {
-        let users = self.users();
+        let needed = self.needed();
         let mut waiting = places.iter().copied();
         let mut running = JoinSet::new();
         loop {
@@ -163,7 +190,7 @@ impl Export<'_, OciArchive> {
                 let Some(blob) = listing.blobs.get(place) else {
                     continue;
                 };
-                if !self.is_wanted(users.get(&blob.digest)) {
+                if !self.is_wanted(users(&needed, &blob.stated())) {
                     continue;
                 }
                 let held = self.archive.has_blob(blob).await?;
@@ -176,7 +203,7 @@ impl Export<'_, OciArchive> {
                 let (writer, source, blob) = (Arc::clone(writer), source.clone(), blob.clone());
                 running.spawn(shared.transfers.track_future(async move {
                     let brought = writer.bring(place, &blob, &source).await;
-                    brought.map_err(|error| (blob.digest, error))
+                    brought.map_err(|error| (blob.stated(), error))
                 }));
             }
             let Some(ended) = running.join_next().await else {
@@ -185,8 +212,8 @@ impl Export<'_, OciArchive> {
             let ended = ended.map_err(|why| {
                 Error::new(Kind::Protocol, "write", &self.shared.destination).because(why)
             })?;
-            if let Err((digest, error)) = ended {
-                match users.get(&digest) {
+            if let Err((stated, error)) = ended {
+                match users(&needed, &stated) {
                     Some(users) if !error.hits_all() => self.fail(users, &error),
                     _ => return Err(error),
                 }
@@ -198,16 +225,25 @@ impl Export<'_, OciArchive> {
         }
     }
 
-    /// The tags that need each blob.
-    fn users(&self) -> BTreeMap<Digest, Vec<usize>> {
-        let mut users: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
+    /// The blobs that the tags need.
+    fn needed(&self) -> BTreeMap<Stated, Needed> {
+        let mut needed: BTreeMap<Stated, Needed> = BTreeMap::new();
         for (number, ready) in self.ready.iter().enumerate() {
             for blob in ready.incoming().blobs() {
-                users.entry(blob.digest.clone()).or_default().push(number);
+                let known = needed.entry(blob.stated());
+                let known = known.or_insert_with(|| Needed {
+                    blob: blob.clone(),
+                    users: Vec::new(),
+                });
+                known.users.push(number);
             }
         }
-        users
+        needed
     }
+}
+
+fn users<'n>(needed: &'n BTreeMap<Stated, Needed>, blob: &Stated) -> Option<&'n [usize]> {
+    Some(&needed.get(blob)?.users)
 }
 
 fn still_written() -> Error {

@@ -1,7 +1,7 @@
 //! Looking into one place: its manifests and blobs, each asked for once a run.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Events;
 use crate::image::digest::Digest;
 use crate::image::filter::{self, Known, Need};
-use crate::image::manifest::{Content, Descriptor, MAX_MANIFEST_BYTES, Manifest};
+use crate::image::manifest::{Content, Descriptor, MAX_MANIFEST_BYTES, Manifest, Stated};
 use crate::image::media_type;
 use crate::image::platform::Platform;
 use crate::image::referrers::Types;
@@ -25,11 +25,12 @@ pub(in super::super) struct Place {
     events: Events,
     manifests: Once<Manifest>,
     attached: Once<Arc<Attached>>,
-    blobs: Once<Held>,
+    /// By what a descriptor states, and whether the blob is read as a config.
+    blobs: Once<Held, (Stated, bool)>,
     /// Blobs that are read at once.
     reading: Semaphore,
-    found: AtomicU64,
-    bytes: AtomicU64,
+    /// The sizes of blobs that are right as far as they were looked into.
+    found: Mutex<HashMap<Digest, u64>>,
 }
 
 /// A blob that is there and, as far as it was read, is what its digest says.
@@ -69,15 +70,21 @@ impl Place {
             attached: Once::default(),
             blobs: Once::default(),
             reading: Semaphore::new(jobs),
-            found: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
+            found: Mutex::default(),
         }
     }
 
     /// How many blobs are right as far as they were looked into, and their bytes.
     pub(super) fn counts(&self) -> (u64, u64) {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (count(&self.found), count(&self.bytes))
+        let found = self.found();
+        let bytes = found
+            .values()
+            .fold(0, |sum: u64, size| sum.saturating_add(*size));
+        (found.len() as u64, bytes)
+    }
+
+    fn found(&self) -> MutexGuard<'_, HashMap<Digest, u64>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `target` as errors name it.
@@ -110,21 +117,16 @@ impl Place {
         Ok(read.await?.into_inner())
     }
 
-    /// The manifest that an entry of an index lists, in the size that it says.
+    /// The manifest that an entry of an index lists, if it is what the entry states.
     pub(in super::super) async fn child(&self, entry: &Descriptor) -> Result<Manifest> {
         let manifest = self.listed(entry).await?;
-        let target = Target::Digest(entry.digest.clone());
-        let error = |kind| Error::new(kind, "read manifest", self.name(&target));
-        let size = manifest.bytes.len() as u64;
-        if size != entry.size {
-            let cause = format!("its index says {} bytes, it has {size}", entry.size);
-            return Err(error(Kind::DigestMismatch).because(cause));
+        match entry.misstates(&manifest) {
+            None => Ok(manifest),
+            Some((kind, cause)) => {
+                let name = self.name(&Target::Digest(entry.digest.clone()));
+                Err(Error::new(kind, "read manifest", name).because(cause))
+            }
         }
-        if manifest.is_index() != entry.is_index() {
-            let cause = "its index lists an image as an index, or an index as an image";
-            return Err(error(Kind::InvalidManifest).because(cause));
-        }
-        Ok(manifest)
     }
 
     /// What refers to `subject` here.
@@ -138,12 +140,12 @@ impl Place {
         let looked = async {
             let held = self.look(blob).await?;
             if held.size == blob.size {
-                self.found.fetch_add(1, Ordering::Relaxed);
-                self.bytes.fetch_add(held.size, Ordering::Relaxed);
+                self.found().insert(blob.digest.clone(), held.size);
             }
             Ok(held)
         };
-        let held = self.blobs.run(&blob.digest, looked).await?;
+        let key = (blob.stated(), is_read(blob));
+        let held = self.blobs.run(&key, looked).await?;
         let Held { size, platform } = held.into_inner();
         if size == blob.size {
             return Ok(platform);
@@ -153,9 +155,8 @@ impl Place {
     }
 
     async fn look(&self, blob: &Descriptor) -> Result<Held> {
-        let longest = MAX_MANIFEST_BYTES as u64;
-        if media_type::is_config(&blob.media_type) && blob.size <= longest {
-            let bytes = transfer::whole(&self.endpoint, blob, longest).await?;
+        if is_read(blob) {
+            let bytes = transfer::whole(&self.endpoint, blob, MAX_MANIFEST_BYTES as u64).await?;
             return Ok(Held {
                 size: blob.size,
                 platform: Platform::from_config(&bytes),
@@ -244,6 +245,11 @@ impl Place {
             Content::Image { .. } | Content::Index { .. } => Ok(None),
         }
     }
+}
+
+/// Whether a blob is read for the platform that it names: it is the config of an image.
+fn is_read(blob: &Descriptor) -> bool {
+    media_type::is_config(&blob.media_type) && blob.size <= MAX_MANIFEST_BYTES as u64
 }
 
 /// What was read of an entry.
