@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod commands;
+mod disk;
 pub mod endpoint;
 pub mod engine;
 pub mod error;

@@ -20,7 +20,7 @@ use crate::inventory::difference::{Origin, Without};
 use crate::options::{self, Run};
 use crate::printable::plural;
 use crate::reference::{Reference, tag_of};
-use crate::report::summary::{Asked, AskedFor, DigestsOf, End, Summary};
+use crate::report::summary::{Asked, AskedFor, DigestsOf, End, Outcome, Summary};
 use crate::report::{self, json, text};
 use crate::request::CopyRequest;
 
@@ -67,8 +67,21 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
         },
     };
     let summary = tally.finish(asked, end, started.elapsed());
-    tell(&request, &summary)?;
-    Ok(summary.outcome.exit_code())
+    match tell(&request, &summary, &signals).await {
+        Ok(()) => Ok(summary.outcome.exit_code()),
+        Err(error) => ended_by_signal(error, &signals),
+    }
+}
+
+/// The exit code of a run whose results are told but for a file that waited for its reader.
+fn ended_by_signal(error: anyhow::Error, signals: &Signals) -> anyhow::Result<Code> {
+    match (error.downcast_ref::<Error>(), signals.came()) {
+        (Some(why), Some(signal)) if why.kind() == Kind::Interrupted => {
+            report::say(&text::error(why));
+            Ok(Outcome::Interrupted(signal).exit_code())
+        }
+        _ => Err(error),
+    }
 }
 
 /// Finds out which tags there are and copies them.
@@ -301,7 +314,7 @@ fn check_files(request: &CopyRequest) -> Result<()> {
 }
 
 /// Prints the summary, then writes the files: what went wrong with them leaves the summary told.
-fn tell(request: &CopyRequest, summary: &Summary) -> anyhow::Result<()> {
+async fn tell(request: &CopyRequest, summary: &Summary, signals: &Signals) -> anyhow::Result<()> {
     let json = json::render(summary);
     let told = match request.output.form {
         Form::Json => &json,
@@ -314,7 +327,7 @@ fn tell(request: &CopyRequest, summary: &Summary) -> anyhow::Result<()> {
         print(told)?;
     }
     if let Some(path) = &request.report {
-        files::write_whole(path, &json)?;
+        files::write_whole(path, &json, signals.next()).await?;
     }
     let asked = if request.selection.is_some() {
         AskedFor::Tags
@@ -322,7 +335,7 @@ fn tell(request: &CopyRequest, summary: &Summary) -> anyhow::Result<()> {
         AskedFor::OneImage
     };
     if let (Some(path), Some(lines)) = (&request.digestfile, summary.digest_lines(asked)) {
-        files::write_whole(path, &lines)?;
+        files::write_whole(path, &lines, signals.next()).await?;
     }
     Ok(())
 }

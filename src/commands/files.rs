@@ -4,6 +4,9 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use tokio_util::sync::CancellationToken;
+
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 
 /// Whether `path` can be written later on.
@@ -24,20 +27,30 @@ pub(super) fn check(path: &Path) -> Result<()> {
 }
 
 /// Writes a file by a temporary name and a rename. What is there and is no regular file, as a pipe or
-/// `/dev/stderr`, is written to as it is; a link keeps pointing where it points.
+/// `/dev/stderr`, is written to as it is, unless `next` ends the wait for its reader; a link keeps pointing where
+/// it points.
 ///
 /// # Errors
 ///
-/// `local-io`, and an older file is as it was.
-pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {
+/// `local-io`, and an older file is as it was; `interrupted`.
+pub(super) async fn write_whole(path: &Path, text: &str, next: &CancellationToken) -> Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
-    let special = fs::metadata(&target).is_ok_and(|metadata| !metadata.is_file());
-    let written = if special {
-        fs::write(&target, text)
+    let written = if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        let written = next.run_until_cancelled(write_special(path, text)).await;
+        written.ok_or_else(|| {
+            let interrupted = Error::new(Kind::Interrupted, "write", path.display());
+            interrupted.because("a signal ended the wait for its reader")
+        })?
     } else {
         replace(&target, text)
     };
     written.map_err(|error| failed(path).because(error))
+}
+
+async fn write_special(path: &Path, text: &str) -> std::io::Result<()> {
+    tracing::info!(path = %path.display(), "waiting for a reader");
+    let (path, text) = (path.to_owned(), text.to_owned());
+    disk::on_thread(move || fs::write(path, text)).await
 }
 
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {

@@ -1,14 +1,12 @@
 //! `barge inventory`, and the file that it made where `copy --have` reads it.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-
-use tokio::sync::oneshot;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use super::listener::Listener;
 use super::{Code, failed, print};
 use crate::cli::Form;
+use crate::disk;
 use crate::endpoint::{Endpoint, standard};
 use crate::engine::inventory::{Stocktaking, take};
 use crate::error::{Error, Kind, Result};
@@ -66,39 +64,18 @@ async fn inventory(request: &InventoryRequest, events: &Events) -> Result<Invent
 ///
 /// When it cannot be read, or is something else.
 pub(super) async fn read(path: PathBuf) -> Result<Inventory> {
-    let (sender, receiver) = oneshot::channel();
-    let place = path.display().to_string();
-    // A thread of its own: one that waits for a pipe must not keep the process from ending.
-    std::thread::spawn(move || {
-        // Nobody waits for it where the run has ended.
-        let _ = sender.send(read_file(&path));
-    });
-    let failed = |why| Error::new(Kind::LocalIo, "read inventory", place).because(why);
-    receiver.await.map_err(failed)?
-}
-
-fn read_file(path: &Path) -> Result<Inventory> {
-    let is_standard = path.as_os_str() == STANDARD;
-    let name = if is_standard {
-        "standard input".to_owned()
+    let (name, read) = if path.as_os_str() == STANDARD {
+        ("standard input".to_owned(), disk::read_input(LONGEST).await)
     } else {
-        path.display().to_string()
+        let name = path.display().to_string();
+        (name, disk::read_named(path, LONGEST).await)
     };
-    let failed = |kind| Error::new(kind, "read inventory", &name);
-    let read = |source: &mut dyn Read| {
-        let mut bytes = Vec::new();
-        source.take(LONGEST + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = if is_standard {
-        read(&mut std::io::stdin().lock())
-    } else {
-        File::open(path).and_then(|mut file| read(&mut file))
-    };
-    let bytes = bytes.map_err(|why: std::io::Error| failed(Kind::LocalIo).because(why))?;
-    if bytes.len() as u64 > LONGEST {
-        let cause = format!("it has more than {LONGEST} bytes");
-        return Err(failed(Kind::Protocol).because(cause));
-    }
+    let bytes = read.map_err(|why| {
+        let kind = match why.kind() {
+            ErrorKind::FileTooLarge => Kind::Protocol,
+            _ => Kind::LocalIo,
+        };
+        Error::new(kind, "read inventory", &name).because(why)
+    })?;
     Inventory::parse(&bytes, &name)
 }

@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::engine::Stop;
 use crate::report::summary::Signal;
 
@@ -27,6 +29,15 @@ impl Signals {
         };
         let task = tokio::spawn(hear(heard));
         Self { stop, first, task }
+    }
+
+    /// Cancelled by the signal that comes next.
+    pub(super) fn next(&self) -> &CancellationToken {
+        if self.came().is_some() {
+            &self.stop.now
+        } else {
+            &self.stop.soon
+        }
     }
 
     /// The first signal that came, if one did.

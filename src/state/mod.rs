@@ -6,6 +6,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::disk;
 use crate::endpoint::layout::sync_directory;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -213,12 +214,7 @@ impl StateDirectory {
     pub fn take(&self, file: &Path) -> Result<Option<Lock>> {
         let failed = |error: &io::Error| self.failed("write", error);
         fs::create_dir_all(&self.journals).map_err(|error| failed(&error))?;
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(file)
-            .map_err(|error| failed(&error))?;
+        let file = disk::lock_file(file).map_err(|error| failed(&error))?;
         self.try_lock(file)
     }
 
@@ -254,7 +250,7 @@ impl StateDirectory {
 /// `local-io` when it cannot be read. One that cannot be understood is in [`Stored::journal`].
 pub fn read(path: &Path) -> Result<Option<Stored>> {
     let failed = |kind| Error::new(kind, "read journal", path.display());
-    match fs::read(path) {
+    match disk::read(path, u64::MAX) {
         Ok(bytes) => Ok(Some(Stored {
             path: path.to_owned(),
             journal: Journal::read(&bytes).map_err(|why| {

@@ -63,6 +63,8 @@ mod single_post;
 mod sparse;
 #[cfg(test)]
 mod sparse_source;
+#[cfg(all(test, unix))]
+mod special_files;
 #[cfg(test)]
 mod support;
 #[cfg(all(test, target_os = "linux"))]

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::OciArchive;
 use super::members::Listing;
-use super::opened::{LONGEST_DIFFERENCE, LONGEST_INDEX};
+use super::opened::LONGEST_DIFFERENCE;
 use crate::endpoint::Target;
 use crate::endpoint::layout::attached::tagged;
-use crate::endpoint::layout::index_file::{IndexFile, Names};
+use crate::endpoint::layout::index_file::{IndexFile, LONGEST, Names, fits};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest, Stated};
@@ -269,7 +269,7 @@ impl OciArchive {
         let is_config = |blob: &Descriptor| media_type::is_config(&blob.media_type);
         collected.listing.blobs.sort_by_key(|blob| !is_config(blob));
         let text = index.text().map_err(failed)?;
-        self.fits(("index.json", text.len()), LONGEST_INDEX)?;
+        fits(("index.json", text.len()), (LONGEST, "archives"), self)?;
         collected.listing.index = text.into();
         if let Some(without) = &self.labels.without {
             let left_out = images.iter().flat_map(|image| {
@@ -280,22 +280,12 @@ impl OciArchive {
             // One that leaves nothing out is an archive as any other.
             if !difference.parts.is_empty() {
                 let text = difference.text().map_err(failed)?;
-                self.fits((difference::FILE, text.len()), LONGEST_DIFFERENCE)?;
+                let most = (LONGEST_DIFFERENCE, "archives");
+                fits((difference::FILE, text.len()), most, self)?;
                 collected.listing.difference = Some(text.into());
             }
         }
         Ok(collected.listing)
-    }
-
-    /// Refuses to write a list that nobody would read.
-    fn fits(&self, (name, length): (&str, usize), most: u64) -> Result<()> {
-        if length as u64 <= most {
-            return Ok(());
-        }
-        let cause = format!("its {name} would have {length} bytes, and {most} are read at most");
-        Err(Error::new(Kind::Unsupported, "write", self)
-            .because(cause)
-            .hint("copy the tags into several archives"))
     }
 
     /// Adds what the archive holds of everything that `index` reaches.

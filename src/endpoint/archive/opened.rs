@@ -5,14 +5,12 @@ use std::sync::Arc;
 use super::arriving::Arriving;
 use super::contents::Contents;
 use super::store::{Opening, Store};
-use crate::endpoint::layout::index_file::IndexFile;
+use crate::endpoint::layout::index_file::{IndexFile, LONGEST};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::MAX_MANIFEST_BYTES;
 use crate::inventory::difference::{self, Difference};
 
-/// The longest `index.json` that is read or written: 4 MiB, as of any index, which is 10,000 tags.
-pub(super) const LONGEST_INDEX: u64 = MAX_MANIFEST_BYTES as u64;
 /// The longest list of what is left out that is read or written: tens of thousands of parts.
 pub(super) const LONGEST_DIFFERENCE: u64 = 16 << 20;
 
@@ -69,7 +67,7 @@ impl Opened {
         if let Some(link) = contents.any_link() {
             return Err(refused(no_link(link)));
         }
-        if span.size > LONGEST_INDEX {
+        if span.size > LONGEST {
             return Err(refused(format!("its index.json has {} bytes", span.size)));
         }
         let failed = |why| Error::new(Kind::LocalIo, "read archive", name).because(why);

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use serde_json::value::RawValue;
@@ -12,13 +11,16 @@ use serde_json::value::RawValue;
 use super::super::{OnlyImage, Overwrite, Target};
 use super::cosign::{KIND, name_belonging};
 use super::{sync_directory, write_whole};
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::reference::{is_tag, repository_of};
 use crate::select::is_digest_tag;
 
 const INDEX: &str = "index.json";
+/// The longest `index.json` that is read or written, in bytes: as of any index, which is 10,000 tags.
+pub(in crate::endpoint) const LONGEST: u64 = MAX_MANIFEST_BYTES as u64;
 const LOCK: &str = ".barge.lock";
 pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Repository and tag, by which containerd and podman know an image.
@@ -55,9 +57,12 @@ impl IndexFile {
     pub(super) fn read(path: &Path) -> Result<Option<Self>> {
         let file = path.join(INDEX);
         let failed = |kind| Error::new(kind, "read", file.display());
-        match std::fs::read(&file) {
+        match disk::read(&file, LONGEST) {
             Ok(bytes) => Self::of(&bytes, &file.display()).map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                Err(failed(Kind::InvalidManifest).because(error))
+            }
             Err(error) => Err(failed(Kind::LocalIo).because(error)),
         }
     }
@@ -380,6 +385,21 @@ fn entry_text(
     serde_json::value::to_raw_value(&entry)
 }
 
+/// Refuses to write a list of `length` bytes into `place`, if it would not be read again.
+pub(in crate::endpoint) fn fits(
+    (name, length): (&str, usize),
+    (most, places): (u64, &str),
+    place: &dyn Display,
+) -> Result<()> {
+    if length as u64 <= most {
+        return Ok(());
+    }
+    let cause = format!("its {name} would have {length} bytes, and {most} are read at most");
+    Err(Error::new(Kind::Unsupported, "write", place)
+        .because(cause)
+        .hint(format!("copy the tags into several {places}")))
+}
+
 /// Changes the index of the layout at `path`: alone among all processes, and by one rename. `change` tells
 /// whether it changed anything.
 pub(super) fn change(
@@ -389,16 +409,15 @@ pub(super) fn change(
     let file = path.join(INDEX);
     let failed =
         |why: &dyn Display| Error::new(Kind::LocalIo, "write", file.display()).because(why);
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path.join(LOCK));
-    let lock = lock.map_err(|error| failed(&error))?;
-    lock.lock().map_err(|error| failed(&error))?;
+    let lock_path = path.join(LOCK);
+    let lock_failed =
+        |why: io::Error| Error::new(Kind::LocalIo, "lock", lock_path.display()).because(why);
+    let lock = disk::lock_file(&lock_path).map_err(lock_failed)?;
+    lock.lock().map_err(lock_failed)?;
     let mut index = IndexFile::read(path)?.unwrap_or_else(IndexFile::empty);
     if change(&mut index)? {
         let text = index.text().map_err(|error| failed(&error))?;
+        fits((INDEX, text.len()), (LONGEST, "layouts"), &file.display())?;
         write_whole(&file, text.as_bytes()).map_err(|error| failed(&error))?;
         sync_directory(path).map_err(|error| failed(&error))?;
     }

@@ -23,9 +23,10 @@ use self::stored::Stored;
 use super::backoff::Backoff;
 use super::transfer::{self, Start, Watch};
 use super::{Arrival, BlobStream, Endpoint, Head, Labels, OnlyImage, Supply, Target};
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::inventory::difference;
 
 /// How much is read from a file at once.
@@ -138,13 +139,10 @@ impl Layout {
             return Ok(None);
         };
         let path = self.blob_path(&stored.digest);
-        let size = match std::fs::metadata(&path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(stored.failed(&error)),
-        };
-        let read = || std::fs::read(&path).map(Bytes::from);
-        stored.read(size, read).map(Some)
+        match disk::read(&path, MAX_MANIFEST_BYTES as u64) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            read => stored.manifest(read.map(Bytes::from)).map(Some),
+        }
     }
 
     /// Whether the blob is there, in its right size.
@@ -177,9 +175,8 @@ impl Layout {
     pub async fn open_blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream> {
         let digest = blob.digest.clone();
         let failed = |error: &std::io::Error| self.blob_error("read blob", &digest, error);
-        let mut file = tokio::fs::File::open(self.blob_path(&digest))
-            .await
-            .map_err(|error| failed(&error))?;
+        let file = disk::open(&self.blob_path(&digest)).map_err(|error| failed(&error))?;
+        let mut file = tokio::fs::File::from_std(file);
         file.seek(std::io::SeekFrom::Start(offset))
             .await
             .map_err(|error| failed(&error))?;

@@ -2,6 +2,7 @@
 //! names, and whether the bytes read are it.
 
 use std::fmt::Display;
+use std::io::{self, ErrorKind};
 
 use bytes::Bytes;
 
@@ -56,23 +57,30 @@ impl Stored {
     pub(in crate::endpoint) fn read(
         self,
         size: u64,
-        read: impl FnOnce() -> std::io::Result<Bytes>,
+        read: impl FnOnce() -> io::Result<Bytes>,
     ) -> Result<Manifest> {
         if size > MAX_MANIFEST_BYTES as u64 {
             let cause = format!("{size} bytes are more than a manifest may have");
             return Err(self.error(Kind::InvalidManifest).because(cause));
         }
+        self.manifest(read())
+    }
+
+    /// The manifest that was `read`, checked.
+    pub(in crate::endpoint) fn manifest(self, read: io::Result<Bytes>) -> Result<Manifest> {
+        let bytes = read.map_err(|error| {
+            let kind = match error.kind() {
+                ErrorKind::FileTooLarge => Kind::InvalidManifest,
+                _ => Kind::LocalIo,
+            };
+            self.error(kind).because(error)
+        })?;
         let received = Received {
-            bytes: read().map_err(|error| self.failed(&error))?,
+            bytes,
             content_type: self.media_type,
             digest: None,
         };
         received.check(&Target::Digest(self.digest), &self.name)
-    }
-
-    /// The error of a file that could not be read.
-    pub(in crate::endpoint) fn failed(&self, error: &std::io::Error) -> Error {
-        self.error(Kind::LocalIo).because(error)
     }
 
     fn error(&self, kind: Kind) -> Error {

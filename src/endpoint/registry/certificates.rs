@@ -16,6 +16,7 @@ use x509_cert::Certificate;
 use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::{Decode as _, Encode as _};
 
+use crate::disk::{self, LONGEST_SETTINGS};
 use crate::error::{Error, Kind, Result};
 
 /// The certificates of one directory.
@@ -60,7 +61,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = fs::read(path).map_err(|error| unreadable(path, &error))?;
+    let pem = disk::read(path, LONGEST_SETTINGS).map_err(|error| unreadable(path, &error))?;
     let read: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let chain = read.map_err(|error| unreadable(path, &error))?;
     if chain.is_empty() {
@@ -72,7 +73,7 @@ fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 /// The client certificate at `path` with the key beside it.
 fn identity(path: &Path) -> Result<CertifiedKey> {
     let key_path = path.with_extension("key");
-    let pem = fs::read(&key_path).map_err(|error| {
+    let pem = disk::read(&key_path, LONGEST_SETTINGS).map_err(|error| {
         let why = format!("the key of {}: {error}", path.display());
         unreadable(&key_path, &why)
     })?;

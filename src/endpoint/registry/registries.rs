@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 
@@ -114,7 +115,8 @@ impl RegistriesConf {
         let drop_ins = self.drop_ins.iter().map(|path| listed(path));
         let drop_ins = drop_ins.collect::<Result<Vec<_>>>()?;
         for path in main.into_iter().chain(drop_ins.into_iter().flatten()) {
-            let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+            let bytes = disk::read_settings(&path).map_err(|error| unreadable(&path, &error))?;
+            let text = String::from_utf8(bytes).map_err(|error| unreadable(&path, &error))?;
             let added = parse(&text).map_err(|error| unreadable(&path, &error))?;
             rules.extend(added.into_iter().map(|rule| (rule, path.clone())));
         }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::helper::Helper;
 use super::{Credentials, Found, Secret, keys};
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::printable::clean;
 
@@ -56,7 +57,7 @@ impl AuthFile {
     /// The credentials for `path` at `host`, if there are any: an entry for a part of the host, then the
     /// host's own helper, then the host's entry, then the helper for every host.
     pub(super) async fn find(&self, host: &str, path: &str) -> Result<Option<Found>> {
-        let Some(config) = self.read()? else {
+        let Some(config) = self.read().await? else {
             return Ok(None);
         };
         let entry = config.entry(host, path, &self.path)?;
@@ -107,8 +108,13 @@ impl AuthFile {
     }
 
     /// What the file says; `None` where it is not there and need not be.
-    pub(super) fn read(&self) -> Result<Option<Config>> {
-        let bytes = match std::fs::read(&self.path) {
+    pub(super) async fn read(&self) -> Result<Option<Config>> {
+        let read = if self.named {
+            disk::read_named(self.path.clone(), disk::LONGEST_SETTINGS).await
+        } else {
+            disk::read_settings(&self.path)
+        };
+        let bytes = match read {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.named => {
                 return Ok(None);

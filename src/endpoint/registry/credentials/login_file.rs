@@ -9,6 +9,7 @@ use super::auth_file::{AuthFile, Config, FIELDS, servers};
 use super::helper::Helper;
 use super::members::{Object, Style};
 use super::{Secret, keys};
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use base64::Engine as _;
 
@@ -51,7 +52,7 @@ impl LoginFile {
     /// `local-io` when the file cannot be understood or written, or the helper fails; the file is then as
     /// it was. A usage error for what the place cannot hold.
     pub async fn store(&self, key: LoginKey<'_>, user: &str, password: &Secret) -> Result<String> {
-        let config = self.read()?;
+        let config = self.read().await?;
         let Some(helper) = config.keeper(key.host, &self.path)? else {
             if user.contains(':') {
                 let why = "a user name with a colon cannot be stored in a file";
@@ -85,7 +86,7 @@ impl LoginFile {
     ///
     /// As [`LoginFile::store`].
     pub async fn erase(&self, key: LoginKey<'_>) -> Result<bool> {
-        let config = self.read()?;
+        let config = self.read().await?;
         let mut was_there = false;
         if let Some(keeper) = config.keeper(key.host, &self.path)?
             && key.namespace.is_empty()
@@ -108,7 +109,7 @@ impl LoginFile {
     ///
     /// As [`LoginFile::store`].
     pub async fn erase_all(&self) -> Result<Vec<String>> {
-        let config = self.read()?;
+        let config = self.read().await?;
         let mut erased = Vec::new();
         for known in config.keys() {
             let host = host(known);
@@ -148,12 +149,12 @@ impl LoginFile {
         }
     }
 
-    fn read(&self) -> Result<Config> {
+    async fn read(&self) -> Result<Config> {
         let file = AuthFile {
             path: self.path.clone(),
             named: false,
         };
-        Ok(file.read()?.unwrap_or_default())
+        Ok(file.read().await?.unwrap_or_default())
     }
 
     /// Changes `auths`, and nothing else in the file; two logins at once wait for each other.
@@ -175,9 +176,9 @@ impl LoginFile {
         if let Err(error) = lock.lock() {
             tracing::info!(%error, directory = %directory.display(), "no lock");
         }
-        let text = match fs::read_to_string(&path) {
-            Ok(text) if text.trim().is_empty() => EMPTY.to_owned(),
-            Ok(text) => text,
+        let text = match disk::read(&path, disk::LONGEST_SETTINGS) {
+            Ok(bytes) if bytes.trim_ascii().is_empty() => EMPTY.to_owned(),
+            Ok(bytes) => String::from_utf8(bytes).map_err(|error| failed(error.to_string()))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => EMPTY.to_owned(),
             Err(error) => return Err(failed(error.to_string())),
         };

@@ -10,9 +10,9 @@ pub mod login_file;
 mod members;
 
 use std::fmt;
-use std::io::Read;
 use std::path::PathBuf;
 
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 
 pub use self::auth_file::AuthFile;
@@ -193,8 +193,8 @@ async fn read_login(path: &std::path::Path) -> Result<Found> {
     let text = if is_stdin {
         standard_input().await.map_err(failed)?
     } else {
-        let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-        login_text(file).map_err(failed)?
+        let bytes = disk::read_named(path.to_owned(), LONGEST_LOGIN).await;
+        login_text(bytes).map_err(failed)?
     };
     let line = text.trim_end_matches(['\r', '\n']);
     let wrong = |cause: &str| failed(cause.into()).hint("write one line into it, USER:PASSWORD");
@@ -209,16 +209,15 @@ async fn read_login(path: &std::path::Path) -> Result<Found> {
     })
 }
 
-/// The text of a login; what is longer than any login is not read to its end.
-fn login_text(input: impl Read) -> std::result::Result<String, String> {
-    let mut bytes = Vec::new();
-    let read = input.take(LONGEST_LOGIN + 1).read_to_end(&mut bytes);
-    if read.map_err(|error| error.to_string())? as u64 > LONGEST_LOGIN {
-        return Err(format!(
+/// The text of a login that was `read`.
+fn login_text(read: std::io::Result<Vec<u8>>) -> std::result::Result<String, String> {
+    let bytes = read.map_err(|error| match error.kind() {
+        std::io::ErrorKind::FileTooLarge => format!(
             "it holds more than {} KiB, which is no login",
             LONGEST_LOGIN >> 10
-        ));
-    }
+        ),
+        _ => error.to_string(),
+    })?;
     String::from_utf8(bytes).map_err(|_| "it is not text in UTF-8".into())
 }
 
@@ -230,19 +229,7 @@ fn login_text(input: impl Read) -> std::result::Result<String, String> {
 pub(crate) async fn standard_input() -> std::result::Result<String, String> {
     static TEXT: tokio::sync::OnceCell<std::result::Result<String, String>> =
         tokio::sync::OnceCell::const_new();
-    let read = || async {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        // A thread of its own: the runtime would wait for it at the end, and a read of a terminal or a
-        // pipe cannot be called off.
-        std::thread::spawn(move || {
-            // Nobody waits where a signal came meanwhile.
-            drop(sender.send(login_text(std::io::stdin())));
-        });
-        match receiver.await {
-            Ok(read) => read,
-            Err(_) => Err("the reader ended".into()),
-        }
-    };
+    let read = || async { login_text(disk::read_input(LONGEST_LOGIN).await) };
     TEXT.get_or_init(read).await.clone()
 }
 

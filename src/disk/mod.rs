@@ -1,0 +1,22 @@
+//! Files of this machine: read within bounds and locked. A wait for a pipe or for another process ends when its
+//! future is dropped, so that it never outlasts a signal.
+//!
+//! It knows nothing of images and tells nobody: errors are those of the system.
+
+mod lock;
+mod read;
+
+use std::io;
+
+pub(crate) use self::lock::lock_file;
+pub(crate) use self::read::{LONGEST_SETTINGS, open, read, read_input, read_named, read_settings};
+
+/// Does `work`, which may block for ever, on a thread of its own: the process ends without waiting for it.
+pub(crate) async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (sender, done) = tokio::sync::oneshot::channel();
+    // It cannot be sent if the wait was given up.
+    std::thread::Builder::new().spawn(move || drop(sender.send(work())))?;
+    done.await.map_err(io::Error::other)?
+}
