@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 ///
 /// `local-io` where its directory is missing, or it is a directory itself.
 pub(super) fn check(path: &Path) -> Result<()> {
-    let directory = parent(path);
+    let directory = disk::parent(path);
     let cause = if path.is_dir() {
         "it is a directory".to_owned()
     } else if directory.is_dir() {
@@ -63,10 +63,4 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
 
 fn failed(path: &Path) -> Error {
     Error::new(Kind::LocalIo, "write", path.display())
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."))
 }

@@ -131,7 +131,13 @@ async fn log_in(request: &LoginRequest, signals: &Signals) -> Result<LoggedIn> {
         host: &registry.host,
         namespace: &registry.namespace,
     };
-    let stored = request.file.store(key, &user, &password).await?;
+    let waiting = || {
+        let file = request.file.path.display();
+        report::say(&format!("another process is writing {file}; waiting"));
+    };
+    let lock = until_signal(signals, request.file.lock(waiting)).await?;
+    let login = (user.as_str(), &password);
+    let stored = request.file.store(&lock, key, login).await?;
     Ok(LoggedIn {
         registry: registry.to_string(),
         user,

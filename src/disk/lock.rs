@@ -1,10 +1,15 @@
 //! Locks of the system (flock): given back when their file is closed, however its process ends.
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::time::Duration;
 
+use super::on_thread;
 use super::read::{options, require_regular};
+
+/// A wait that takes longer is told of.
+const LONG: Duration = Duration::from_secs(1);
 
 /// A file that is there to be locked; made if it is not there. A link in its place is not followed.
 pub(crate) fn lock_file(path: &Path) -> io::Result<File> {
@@ -17,4 +22,26 @@ pub(crate) fn lock_file(path: &Path) -> io::Result<File> {
         Err(_) if path.is_symlink() => Err(io::Error::other("it is a symbolic link")),
         opened => require_regular(opened?),
     }
+}
+
+/// Takes the lock of `file`, which is given back with it. `waiting` is called once if that takes long.
+pub(crate) async fn lock(file: File, waiting: impl FnOnce()) -> io::Result<File> {
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let mut locked = std::pin::pin!(on_thread(move || {
+        while let Err(error) = file.lock() {
+            if error.kind() != ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+        Ok(file)
+    }));
+    if let Ok(locked) = tokio::time::timeout(LONG, &mut locked).await {
+        return locked;
+    }
+    waiting();
+    locked.await
 }

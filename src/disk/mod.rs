@@ -7,9 +7,17 @@ mod lock;
 mod read;
 
 use std::io;
+use std::path::Path;
 
-pub(crate) use self::lock::lock_file;
+pub(crate) use self::lock::{lock, lock_file};
 pub(crate) use self::read::{LONGEST_SETTINGS, open, read, read_input, read_named, read_settings};
+
+/// The directory that `path` is in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."))
+}
 
 /// Does `work`, which may block for ever, on a thread of its own: the process ends without waiting for it.
 pub(crate) async fn on_thread<T: Send + 'static>(

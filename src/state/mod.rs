@@ -71,7 +71,7 @@ impl StateDirectory {
     #[must_use]
     pub fn keepers(&self, path: &Path, destination: &str) -> Vec<Self> {
         let beside = Self {
-            journals: directory_of(path).to_owned(),
+            journals: disk::parent(path).to_owned(),
             option: String::new(),
         };
         // Two ways to one file would be two locks, one of which waits for the other.
@@ -277,7 +277,7 @@ pub fn save(path: &Path, journal: &Journal) -> Result<()> {
 }
 
 fn replace(path: &Path, journal: &Journal) -> io::Result<()> {
-    let directory = directory_of(path);
+    let directory = disk::parent(path);
     let mut file = tempfile::Builder::new()
         .prefix(".")
         .tempfile_in(directory)?;
@@ -293,20 +293,13 @@ fn replace(path: &Path, journal: &Journal) -> io::Result<()> {
 ///
 /// `local-io`.
 pub fn remove(path: &Path) -> Result<()> {
-    let directory = directory_of(path);
+    let directory = disk::parent(path);
     let removed = match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => sync_directory(directory),
     };
     removed
         .map_err(|error| Error::new(Kind::LocalIo, "remove journal", path.display()).because(error))
-}
-
-fn directory_of(path: &Path) -> &Path {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or_else(|| Path::new("."))
 }
 
 /// A repository's name as the beginning of a file's: to be read by people, and by its end different from

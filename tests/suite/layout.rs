@@ -1,12 +1,12 @@
 //! OCI layouts on disk: into them and back byte for byte, with skopeo.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 
 use serde_json::json;
 use tempfile::{TempDir, tempdir};
 
-use crate::support::barge::copy;
+use crate::support::barge::{barge, copy};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::image::{
     Attestations, Bundle, Image, ImageSpec, Layer, Layout, MultiArch, write_layout,
@@ -252,4 +252,47 @@ fn a_layout_that_is_not_there_is_an_error() {
     ];
     assert!(error.contains(&&json!("not-found")), "{report:#}");
     assert!(!path.exists());
+}
+
+#[test]
+fn waits_for_another_process_that_writes_it() {
+    let source = FakeRegistry::start();
+    single(1).push_to(&source, "x:1");
+    single(2).push_to(&source, "x:2");
+    let (_directory, path) = place();
+    let layout = Layout::at(&path);
+    copy(&[], &source.reference("x:1"), &layout.reference("")).exits(0);
+    let lock = File::options().write(true).open(path.join(".barge.lock"));
+    let lock = lock.expect("the lock of a layout");
+    for policy in ["best-effort", "rollback"] {
+        let run = || {
+            let run = barge().args(["copy", "-o", "json", "--all-tags", "--policy", policy]);
+            run.args([source.reference("x"), layout.reference("")])
+                .spawn()
+        };
+        lock.lock().expect("a lock");
+        let waiting = run();
+        waiting.wait_until_said("another process is writing");
+        for signal in [("INT", 130), ("TERM", 143)] {
+            let running = run();
+            running.wait_until_said("another process is writing");
+            running.signal(signal.0);
+            let output = running.wait().exits(signal.1);
+            assert_eq!(output.json()["outcome"], "interrupted");
+            assert_ne!(output.tag("2")["status"], "copied");
+        }
+        assert_eq!(
+            layout.references().contains(&"2".to_owned()),
+            policy == "rollback"
+        );
+        lock.unlock().expect("it is held");
+        let output = waiting.wait().exits(0);
+        assert_eq!(
+            output.stderr.matches("another process").count(),
+            1,
+            "{output:#?}"
+        );
+        assert_eq!(layout.references(), ["1", "2"]);
+        single(if policy == "rollback" { 2 } else { 3 }).push_to(&source, "x:2");
+    }
 }

@@ -47,6 +47,7 @@ use super::standard::check_output;
 use super::{
     BlobStream, Endpoint, Had, Head, Labels, Lent, Listed, Naming, OnlyImage, Overwrite, Target,
 };
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
@@ -407,7 +408,7 @@ async fn opened_by<T: Send + 'static>(
 
 /// Refuses a path in a directory that is not there.
 fn check_directory(path: &Path, archive: &dyn fmt::Display) -> Result<()> {
-    let directory = partial::parent(path);
+    let directory = disk::parent(path);
     if directory.is_dir() {
         return Ok(());
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::members::Places;
 use super::positioned::{read_exact_at, write_all_at};
+use crate::disk::parent;
 use crate::endpoint::layout::{PARTIAL, partial_called, sync_directory};
 
 /// How much is moved at once.
@@ -213,14 +214,6 @@ fn reserve(file: &File, length: u64) -> io::Result<()> {
 #[expect(clippy::unnecessary_wraps, reason = "the same face as on Linux")]
 fn reserve(_file: &File, _length: u64) -> io::Result<()> {
     Ok(())
-}
-
-/// The directory that `path` is in.
-pub(super) fn parent(path: &Path) -> &Path {
-    let parent = path.parent();
-    parent
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."))
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::sync::Arc;
 
-use super::index_file::{self, Entry, IndexFile, Names};
+use super::index_file::{self, Entry, IndexFile, IndexLock, Names};
 use super::{Layout, write_whole};
+use crate::disk;
 use crate::endpoint::{Had, Listed, Lost, Naming, Target};
 use crate::error::{Error, Kind, Result};
+use crate::event::Event;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, media_type};
 use crate::image::referrers::{Additions, artifact_type, list_tag, merge};
@@ -219,15 +222,50 @@ impl Layout {
         Ok(subject.map(|subject| subject.digest.clone()))
     }
 
-    /// Enters manifests that are stored into `index.json`, all at once.
+    /// Waits until no other process writes `index.json`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be locked.
+    pub async fn lock(&self) -> Result<IndexLock> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let waiting = || {
+            let place = self.path.display();
+            let text = format!("another process is writing {place}; waiting");
+            let tell = || self.backoff.events.send(Event::Warning(text));
+            self.waited.get_or_init(tell);
+        };
+        let path = index_file::lock_path(&self.path);
+        let failed =
+            |why: std::io::Error| Error::new(Kind::LocalIo, "lock", path.display()).because(why);
+        let file = disk::lock_file(&path).map_err(failed)?;
+        let file = disk::lock(file, waiting).await.map_err(failed)?;
+        Ok(IndexLock {
+            _turn: turn,
+            _file: file,
+        })
+    }
+
+    /// Enters manifests that are stored into `index.json`, all at once, when no other process writes it.
     ///
     /// # Errors
     ///
     /// When it cannot be written; nothing is entered then.
     pub async fn enter(&self, arrivals: Arrivals) -> Result<()> {
+        let lock = self.lock().await?;
+        self.enter_locked(lock, arrivals).await
+    }
+
+    /// The same with the right to write it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; nothing is entered then.
+    pub async fn enter_locked(&self, lock: IndexLock, arrivals: Arrivals) -> Result<()> {
         let layout = self.clone();
         let entered = tokio::task::spawn_blocking(move || {
-            index_file::change(&layout.path, |index| layout.enter_into(index, &arrivals))
+            let enter = |index: &mut IndexFile| layout.enter_into(index, &arrivals);
+            index_file::change(&layout.path, &lock, enter)
         });
         entered
             .await

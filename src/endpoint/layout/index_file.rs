@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
+use tokio::sync::OwnedMutexGuard;
 
 use super::super::{OnlyImage, Overwrite, Target};
 use super::cosign::{KIND, name_belonging};
@@ -41,6 +43,13 @@ pub(in crate::endpoint) struct Entry {
     /// What it points at.
     pub(in crate::endpoint) descriptor: Descriptor,
     raw: Box<RawValue>,
+}
+
+/// The right to change `index.json`: alone in this process, and among all processes.
+#[derive(Debug)]
+pub struct IndexLock {
+    pub(super) _turn: OwnedMutexGuard<()>,
+    pub(super) _file: File,
 }
 
 /// What a manifest is entered as.
@@ -400,20 +409,21 @@ pub(in crate::endpoint) fn fits(
         .hint(format!("copy the tags into several {places}")))
 }
 
-/// Changes the index of the layout at `path`: alone among all processes, and by one rename. `change` tells
-/// whether it changed anything.
+/// The file whose lock keeps other processes from the index of the layout at `path`.
+pub(super) fn lock_path(path: &Path) -> PathBuf {
+    path.join(LOCK)
+}
+
+/// Changes the index of the layout at `path` by one rename; nobody else does while its lock is held. `change`
+/// tells whether it changed anything.
 pub(super) fn change(
     path: &Path,
+    _lock: &IndexLock,
     change: impl FnOnce(&mut IndexFile) -> Result<bool>,
 ) -> Result<()> {
     let file = path.join(INDEX);
     let failed =
         |why: &dyn Display| Error::new(Kind::LocalIo, "write", file.display()).because(why);
-    let lock_path = path.join(LOCK);
-    let lock_failed =
-        |why: io::Error| Error::new(Kind::LocalIo, "lock", lock_path.display()).because(why);
-    let lock = disk::lock_file(&lock_path).map_err(lock_failed)?;
-    lock.lock().map_err(lock_failed)?;
     let mut index = IndexFile::read(path)?.unwrap_or_else(IndexFile::empty);
     if change(&mut index)? {
         let text = index.text().map_err(|error| failed(&error))?;

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::sync::Mutex;
 
 pub use self::attached::Arrivals;
 use self::attached::Lists;
@@ -44,6 +45,10 @@ pub struct Layout {
     pub(crate) backoff: Backoff,
     /// What refers to what, as it was when it was first asked for.
     lists: OnceLock<Arc<Lists>>,
+    /// Whose turn it is to change `index.json` in this process.
+    turn: Arc<Mutex<()>>,
+    /// Whether it was told that another process is at it.
+    waited: Arc<OnceLock<()>>,
 }
 
 impl Layout {
@@ -55,6 +60,8 @@ impl Layout {
             labels: Labels::default(),
             backoff,
             lists: OnceLock::new(),
+            turn: Arc::default(),
+            waited: Arc::default(),
         }
     }
 

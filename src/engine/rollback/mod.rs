@@ -222,8 +222,14 @@ impl Rollback<'_> {
             images,
             ..companions.arrivals()
         };
+        // The wait can be given up, what is written afterwards cannot.
+        let Some(lock) = self.stop.soon.run_until_cancelled(layout.lock()).await else {
+            self.roll_back();
+            return Ok(Ended::Tags);
+        };
+        let lock = lock?;
         let started = Instant::now();
-        layout.enter(arrivals).await?;
+        layout.enter_locked(lock, arrivals).await?;
         self.shared.events.send(Event::Flipped(started.elapsed()));
         Ok(Ended::Flipped)
     }

@@ -480,3 +480,23 @@ fn the_result_is_json_where_it_is_asked_for() {
     let expected = json!({"registry": source.host(), "user": USER});
     assert_eq!(who.run().exits(0).json(), expected);
 }
+
+#[test]
+fn waits_for_another_login_until_a_signal_comes() {
+    let source = guarded(Auth::basic(USER, PASSWORD));
+    let home = tempdir().expect("a directory");
+    let file = home.path().join("auth.json");
+    let directory = fs::File::open(home.path()).expect("a directory");
+    directory.lock().expect("a lock");
+    let run = || login(&source.host()).arg("--authfile").arg(&file).spawn();
+    let (interrupted, waiting) = (run(), run());
+    for running in [&interrupted, &waiting] {
+        running.wait_until_said("another process is writing");
+    }
+    interrupted.signal("INT");
+    interrupted.wait().exits(130);
+    assert!(!file.exists());
+    drop(directory);
+    waiting.wait().exits(0);
+    assert!(file.exists());
+}

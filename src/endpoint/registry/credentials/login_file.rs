@@ -20,6 +20,14 @@ pub struct LoginFile {
     pub path: PathBuf,
 }
 
+/// The right to write a login file, as long as no other process does.
+#[derive(Debug)]
+pub struct LoginLock {
+    /// Where links lead.
+    path: PathBuf,
+    _file: Option<File>,
+}
+
 /// What a login is for.
 #[derive(Clone, Copy, Debug)]
 pub struct LoginKey<'a> {
@@ -51,7 +59,12 @@ impl LoginFile {
     ///
     /// `local-io` when the file cannot be understood or written, or the helper fails; the file is then as
     /// it was. A usage error for what the place cannot hold.
-    pub async fn store(&self, key: LoginKey<'_>, user: &str, password: &Secret) -> Result<String> {
+    pub async fn store(
+        &self,
+        lock: &LoginLock,
+        key: LoginKey<'_>,
+        (user, password): (&str, &Secret),
+    ) -> Result<String> {
         let config = self.read().await?;
         let Some(helper) = config.keeper(key.host, &self.path)? else {
             if user.contains(':') {
@@ -60,7 +73,7 @@ impl LoginFile {
             }
             let pair = format!("{user}:{}", password.expose());
             let auth = base64::engine::general_purpose::STANDARD.encode(pair);
-            self.change(|auths| Ok((auths.set(key, Some(&auth))?, ())))?;
+            self.change(lock, |auths| Ok((auths.set(key, Some(&auth))?, ())))?;
             return Ok(self.path.display().to_string());
         };
         let helper = self.helper(helper.name);
@@ -76,7 +89,7 @@ impl LoginFile {
         helper.store(server, user, password).await?;
         // As Docker does: an entry without a secret says that there is a login. One with an older secret
         // would be found before the helper's.
-        self.change(|auths| Ok((auths.set(key, None)?, ())))?;
+        self.change(lock, |auths| Ok((auths.set(key, None)?, ())))?;
         Ok(helper.program())
     }
 
@@ -96,7 +109,7 @@ impl LoginFile {
         if !config.keys().any(|known| key.means(known)) {
             return Ok(was_there);
         }
-        let removed = self.change(|auths| {
+        let removed = self.change(&self.lock(|| {}).await?, |auths| {
             let known = auths.object.names().any(|known| key.means(known));
             Ok((auths.object.without(|known| key.means(known))?, known))
         })?;
@@ -120,7 +133,7 @@ impl LoginFile {
             }
         }
         if config.has_entries() {
-            erased.extend(self.change(|auths| {
+            erased.extend(self.change(&self.lock(|| {}).await?, |auths| {
                 let known: Vec<String> = auths.object.names().map(str::to_owned).collect();
                 Ok((auths.object.without(|_| true)?, known))
             })?);
@@ -157,33 +170,47 @@ impl LoginFile {
         Ok(file.read().await?.unwrap_or_default())
     }
 
-    /// Changes `auths`, and nothing else in the file; two logins at once wait for each other.
+    /// Waits until no other process writes the file; `waiting` is called if that takes long.
+    ///
+    /// # Errors
+    ///
+    /// `local-io` when the directory cannot be made or opened.
+    pub async fn lock(&self, waiting: impl FnOnce()) -> Result<LoginLock> {
+        let path = behind_links(&self.path);
+        let directory = disk::parent(&path).to_owned();
+        let opened = make_private(&directory).and_then(|()| File::open(&directory));
+        let file = opened.map_err(|error| {
+            let place = self.path.display();
+            Error::new(Kind::LocalIo, "write credentials to", place).because(error)
+        })?;
+        let file = match disk::lock(file, waiting).await {
+            Ok(file) => Some(file),
+            // Where a file system has no locks the rename still keeps the file whole.
+            Err(error) => {
+                tracing::info!(%error, directory = %directory.display(), "no lock");
+                None
+            }
+        };
+        Ok(LoginLock { path, _file: file })
+    }
+
+    /// Changes `auths`, and nothing else in the file.
     fn change<T>(
         &self,
+        LoginLock { path, .. }: &LoginLock,
         change: impl FnOnce(&Auths<'_>) -> std::result::Result<(String, T), String>,
     ) -> Result<T> {
         let failed = |cause: String| {
             Error::new(Kind::LocalIo, "write credentials to", self.path.display()).because(cause)
         };
-        let path = behind_links(&self.path);
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        make_private(directory).map_err(|error| failed(error.to_string()))?;
-        let lock = File::open(directory).map_err(|error| failed(error.to_string()))?;
-        // Where a file system has no locks the rename still keeps the file whole.
-        if let Err(error) = lock.lock() {
-            tracing::info!(%error, directory = %directory.display(), "no lock");
-        }
-        let text = match disk::read(&path, disk::LONGEST_SETTINGS) {
+        let text = match disk::read(path, disk::LONGEST_SETTINGS) {
             Ok(bytes) if bytes.trim_ascii().is_empty() => EMPTY.to_owned(),
             Ok(bytes) => String::from_utf8(bytes).map_err(|error| failed(error.to_string()))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => EMPTY.to_owned(),
             Err(error) => return Err(failed(error.to_string())),
         };
         let (text, changed) = changed(&text, change).map_err(failed)?;
-        replace(directory, &path, &text).map_err(|error| failed(error.to_string()))?;
+        replace(disk::parent(path), path, &text).map_err(|error| failed(error.to_string()))?;
         Ok(changed)
     }
 }
