@@ -1,15 +1,14 @@
 //! The files that a run writes besides its results: whole or not at all.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::disk;
+use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
 
-/// Whether `path` can be written later on.
+/// Whether `path` can be written later on. What runs that were killed left beside it is removed.
 ///
 /// # Errors
 ///
@@ -19,6 +18,7 @@ pub(super) fn check(path: &Path) -> Result<()> {
     let cause = if path.is_dir() {
         "it is a directory".to_owned()
     } else if directory.is_dir() {
+        disk::sweep(directory);
         return Ok(());
     } else {
         format!("there is no directory {}", directory.display())
@@ -42,7 +42,7 @@ pub(super) async fn write_whole(path: &Path, text: &str, next: &CancellationToke
             interrupted.because("a signal ended the wait for its reader")
         })?
     } else {
-        replace(&target, text)
+        disk::write_whole(&target, text.as_bytes(), Access::Umask)
     };
     written.map_err(|error| failed(path).because(error))
 }
@@ -51,14 +51,6 @@ async fn write_special(path: &Path, text: &str) -> std::io::Result<()> {
     tracing::info!(path = %path.display(), "waiting for a reader");
     let (path, text) = (path.to_owned(), text.to_owned());
     disk::on_thread(move || fs::write(path, text)).await
-}
-
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = crate::endpoint::layout::partial_beside(path)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }
 
 fn failed(path: &Path) -> Error {

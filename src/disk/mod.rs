@@ -1,15 +1,19 @@
-//! Files of this machine: read within bounds and locked. A wait for a pipe or for another process ends when its
+//! Files of this machine: read within bounds, locked and written whole. A wait for a pipe or for another process ends when its
 //! future is dropped, so that it never outlasts a signal.
 //!
 //! It knows nothing of images and tells nobody: errors are those of the system.
 
 mod lock;
+mod partial;
 mod read;
 
 use std::io;
 use std::path::Path;
 
 pub(crate) use self::lock::{lock, lock_file};
+pub(crate) use self::partial::{
+    Access, beside, builder, lock_new, prefix, sweep, sweep_for, sync_directory, write_whole,
+};
 pub(crate) use self::read::{LONGEST_SETTINGS, open, read, read_input, read_named, read_settings};
 
 /// The directory that `path` is in.

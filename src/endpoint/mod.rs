@@ -219,6 +219,14 @@ impl Endpoint {
         }
     }
 
+    /// Removes what earlier runs that were killed have left of files that they wrote here. An archive does so when
+    /// it is written.
+    pub fn sweep(&self) {
+        if let Self::Layout(layout) = self {
+            layout.sweep();
+        }
+    }
+
     /// What the place does by itself.
     #[must_use]
     pub fn caps(&self) -> Caps {

@@ -283,6 +283,9 @@ pub async fn run(job: Job, stop: &Stop) -> Ended {
         ..
     } = job;
     events.send(Event::Selected { tags: tags.len() });
+    if shared.settings.run == Run::Real {
+        shared.destination.sweep();
+    }
     match policy {
         Policy::BestEffort => {
             let mut hopeless = false;

@@ -3,11 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::disk;
-use crate::endpoint::layout::sync_directory;
+use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::journal::Journal;
@@ -228,6 +227,7 @@ impl StateDirectory {
         let stem = file_name(&journal.destination);
         let name = format!("{stem}-{}-{chance:08x}.{EXTENSION}", journal.created);
         let path = self.journals.join(name);
+        disk::sweep(&self.journals);
         save(&path, journal)?;
         Ok(path)
     }
@@ -269,22 +269,15 @@ pub fn read(path: &Path) -> Result<Option<Stored>> {
 ///
 /// `local-io`, and what was there is as it was.
 pub fn save(path: &Path, journal: &Journal) -> Result<()> {
-    replace(path, journal).map_err(|error| {
+    let written = journal.text().map_err(io::Error::from).and_then(|text| {
+        disk::write_whole(path, text.as_bytes(), Access::Owner)?;
+        disk::sync_directory(disk::parent(path))
+    });
+    written.map_err(|error| {
         Error::new(Kind::LocalIo, "write journal", path.display())
             .because(error)
             .hint("make room, or name another directory with --state-dir")
     })
-}
-
-fn replace(path: &Path, journal: &Journal) -> io::Result<()> {
-    let directory = disk::parent(path);
-    let mut file = tempfile::Builder::new()
-        .prefix(".")
-        .tempfile_in(directory)?;
-    file.write_all(journal.text()?.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_directory(directory)
 }
 
 /// Removes the journal at `path`; one that is gone already is no error.
@@ -296,7 +289,7 @@ pub fn remove(path: &Path) -> Result<()> {
     let directory = disk::parent(path);
     let removed = match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => sync_directory(directory),
+        _ => disk::sync_directory(directory),
     };
     removed
         .map_err(|error| Error::new(Kind::LocalIo, "remove journal", path.display()).because(error))

@@ -1,7 +1,8 @@
 //! OCI layouts on disk: into them and back byte for byte, with skopeo.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use tempfile::{TempDir, tempdir};
@@ -252,6 +253,61 @@ fn a_layout_that_is_not_there_is_an_error() {
     ];
     assert!(error.contains(&&json!("not-found")), "{report:#}");
     assert!(!path.exists());
+}
+
+/// Leaves a file beside what is to be replaced as a run does that is killed, `age` ago.
+fn left(path: &Path, age: Duration) -> File {
+    let file = File::create(path).expect("a file can be made");
+    let then = SystemTime::now() - age;
+    file.set_modified(then).expect("its time can be set");
+    file
+}
+
+#[test]
+fn removes_old_partial_files_whose_writer_is_gone() {
+    let source = FakeRegistry::start();
+    single(1).push_to(&source, "x:1");
+    single(2).push_to(&source, "x:2");
+    let (directory, path) = place();
+    let layout = Layout::at(&path);
+    copy(&[], &source.reference("x:1"), &layout.reference("")).exits(0);
+    let old = Duration::from_hours(2);
+    let places = [
+        path.clone(),
+        path.join("blobs/sha256"),
+        directory.path().to_owned(),
+    ];
+    let report = directory.path().join("report.json").display().to_string();
+    let there = |name: &str| places.clone().map(|place| place.join(name).exists());
+    let mut alive = Vec::new();
+    for place in &places {
+        left(&place.join(".barge-dead.partial"), old);
+        left(&place.join(".barge-young.partial"), Duration::from_mins(30));
+        left(&place.join("others.partial"), old);
+        let file = left(&place.join(".barge-alive.partial"), old);
+        file.lock().expect("a lock");
+        alive.push(file);
+    }
+    let run = |options: &[&str]| {
+        let options = [options, &["--report", &report]].concat();
+        copy(&options, &source.reference("x:2"), &layout.reference("")).exits(0)
+    };
+    run(&["--dry-run"]);
+    assert_eq!(there(".barge-dead.partial")[..2], [true, true]);
+    run(&[]);
+    assert_eq!(there(".barge-dead.partial"), [false; 3]);
+    for kept in ["young", "alive"] {
+        assert_eq!(
+            there(&format!(".barge-{kept}.partial")),
+            [true; 3],
+            "{kept}"
+        );
+    }
+    assert_eq!(there("others.partial"), [true; 3]);
+    // Also where nothing is to be written.
+    drop(alive);
+    assert_eq!(run(&[]).tag("2")["status"], "current");
+    assert_eq!(there(".barge-alive.partial"), [false; 3]);
 }
 
 #[test]

@@ -8,13 +8,10 @@ use std::path::{Path, PathBuf};
 
 use super::members::Places;
 use super::positioned::{read_exact_at, write_all_at};
-use crate::disk::parent;
-use crate::endpoint::layout::{PARTIAL, partial_called, sync_directory};
+use crate::disk::{self, Access, parent};
 
 /// How much is moved at once.
 const MOVE_SIZE: u64 = 1 << 20;
-/// How much of an archive's name is in the name of its partial file.
-const LONGEST_NAME: usize = 100;
 
 /// A file that is being written.
 #[derive(Debug)]
@@ -36,7 +33,8 @@ impl Partial {
     /// out about before anything is fetched.
     pub(super) fn create(path: &Path, length: u64) -> io::Result<Self> {
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        sweep(&path);
+        disk::sweep_for(&path);
+        disk::sweep(parent(&path));
         let partial = Self {
             file: Written::beside(&path)?,
             path,
@@ -85,7 +83,7 @@ impl Partial {
         }
         self.file().sync_all()?;
         self.file.name(&self.path)?;
-        sync_directory(parent(&self.path))
+        disk::sync_directory(parent(&self.path))
     }
 
     fn file(&self) -> &File {
@@ -106,17 +104,17 @@ impl Written {
             Ok(file) => {
                 let file = File::from(file);
                 // It has a temporary name for a moment in the end.
-                lock(&file);
+                disk::lock_new(&file);
                 Ok(Self::Nameless(file))
             }
             // Not every file system has such files.
-            Err(_) => named_beside(path).map(Self::Named),
+            Err(_) => disk::beside(path, Access::Umask).map(Self::Named),
         }
     }
 
     #[cfg(not(target_os = "linux"))]
     fn beside(path: &Path) -> io::Result<Self> {
-        named_beside(path).map(Self::Named)
+        disk::beside(path, Access::Umask).map(Self::Named)
     }
 
     fn name(self, path: &Path) -> io::Result<()> {
@@ -126,61 +124,6 @@ impl Written {
             Self::Named(file) => file.into_temp_path(),
         };
         named.persist(path).map_err(|error| error.error)
-    }
-}
-
-/// A new file with a temporary name beside `path`, locked.
-fn named_beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
-    loop {
-        let file = partial_called(&prefix(path), path)?;
-        lock(file.as_file());
-        // Before it was locked another process may have taken it for one of the dead.
-        if file.path().try_exists()? {
-            return Ok(file);
-        }
-    }
-}
-
-/// Shows others that the writer of `file` lives. Where nothing can be locked, they remove nothing either.
-fn lock(file: &File) {
-    if let Err(error) = file.lock() {
-        tracing::debug!(%error, "a partial file cannot be locked");
-    }
-}
-
-/// What the names of partial files for `path` begin with.
-fn prefix(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let plain = |letter: char| match letter {
-        '.' | '-' | '_' => letter,
-        letter if letter.is_ascii_alphanumeric() => letter,
-        _ => '_',
-    };
-    let name: String = name.chars().map(plain).take(LONGEST_NAME).collect();
-    format!("{}{name}-", PARTIAL.0)
-}
-
-/// Removes partial files for `path` that no living process holds; what cannot be removed does no harm.
-fn sweep(path: &Path) {
-    let prefix = prefix(path);
-    let Ok(entries) = std::fs::read_dir(parent(path)) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let is_ours = name.starts_with(&prefix) && name.ends_with(PARTIAL.1);
-        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            continue;
-        }
-        let removed = File::options().write(true).open(entry.path());
-        let removed = removed.and_then(|file| {
-            file.try_lock()?;
-            std::fs::remove_file(entry.path())
-        });
-        if let Err(error) = removed {
-            tracing::info!(%error, file = %name, "a partial file stays");
-        }
     }
 }
 
@@ -195,8 +138,8 @@ fn linked_beside(file: &File, path: &Path) -> io::Result<tempfile::TempPath> {
         rustix::fs::linkat(CWD, &nameless, CWD, name, AtFlags::SYMLINK_FOLLOW)?;
         Ok(())
     };
-    let prefix = prefix(path);
-    let linked = crate::endpoint::layout::partial_name(&prefix).make_in(parent(path), link)?;
+    let prefix = disk::prefix(path);
+    let linked = disk::builder(&prefix).make_in(parent(path), link)?;
     Ok(linked.into_temp_path())
 }
 
@@ -232,7 +175,7 @@ mod tests {
 
     /// As on a file system without nameless files.
     fn named(path: &Path, bytes: &[u8]) -> Partial {
-        let file = named_beside(path).expect("a file");
+        let file = disk::beside(path, Access::Umask).expect("a file");
         let partial = Partial {
             path: path.to_owned(),
             file: Written::Named(file),
@@ -245,7 +188,7 @@ mod tests {
     fn what_a_killed_run_left_is_removed_and_nothing_that_lives() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("bundle.tar");
-        let dead = named_beside(&path).expect("a file");
+        let dead = disk::beside(&path, Access::Umask).expect("a file");
         let (file, dead) = dead.keep().expect("it stays as after a kill");
         let alive = named(&path, b"more");
         let others = [
@@ -258,7 +201,8 @@ mod tests {
         }
         let count = names(directory.path()).len();
 
-        sweep(&path);
+        disk::sweep_for(&path);
+        disk::sweep(parent(&path));
         assert_eq!(names(directory.path()).len(), count, "both are held");
         drop(file);
         drop(Partial::create(&path, 1000).expect("a file"));

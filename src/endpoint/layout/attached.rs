@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::Arc;
 
+use super::Layout;
 use super::index_file::{self, Entry, IndexFile, IndexLock, Names};
-use super::{Layout, write_whole};
-use crate::disk;
+use crate::disk::{self, Access};
 use crate::endpoint::{Had, Listed, Lost, Naming, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
@@ -310,8 +310,8 @@ impl Layout {
         if let Some(list) = merge(list.as_ref(), added)? {
             let failed =
                 |error: &std::io::Error| self.blob_error("write manifest", &list.digest, error);
-            write_whole(&self.blob_path(&list.digest), &list.bytes)
-                .map_err(|error| failed(&error))?;
+            let path = self.blob_path(&list.digest);
+            disk::write_whole(&path, &list.bytes, Access::Umask).map_err(|error| failed(&error))?;
             changed |= self.entered(index, &list, tagged(tag))?;
         }
         for digest in added.digests() {

@@ -12,8 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::super::{OnlyImage, Overwrite, Target};
 use super::cosign::{KIND, name_belonging};
-use super::{sync_directory, write_whole};
-use crate::disk;
+use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
@@ -428,8 +427,8 @@ pub(super) fn change(
     if change(&mut index)? {
         let text = index.text().map_err(|error| failed(&error))?;
         fits((INDEX, text.len()), (LONGEST, "layouts"), &file.display())?;
-        write_whole(&file, text.as_bytes()).map_err(|error| failed(&error))?;
-        sync_directory(path).map_err(|error| failed(&error))?;
+        disk::write_whole(&file, text.as_bytes(), Access::Umask).map_err(|error| failed(&error))?;
+        disk::sync_directory(path).map_err(|error| failed(&error))?;
     }
     Ok(())
 }

@@ -8,9 +8,8 @@ pub(super) mod stored;
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -24,7 +23,7 @@ use self::stored::Stored;
 use super::backoff::Backoff;
 use super::transfer::{self, Start, Watch};
 use super::{Arrival, BlobStream, Endpoint, Head, Labels, OnlyImage, Supply, Target};
-use crate::disk;
+use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
@@ -32,10 +31,6 @@ use crate::inventory::difference;
 
 /// How much is read from a file at once.
 const READ_SIZE: usize = 256 << 10;
-/// How a file that is not yet whole is named.
-pub(super) const PARTIAL: (&str, &str) = (".barge-", ".partial");
-/// A partial file this old belongs to no run: it was left by a kill or a power cut.
-const STALE: Duration = Duration::from_hours(24);
 
 /// A layout directory; made when something is first written to it.
 #[derive(Clone, Debug)]
@@ -62,6 +57,15 @@ impl Layout {
             lists: OnceLock::new(),
             turn: Arc::default(),
             waited: Arc::default(),
+        }
+    }
+
+    /// Removes what runs that were killed have left.
+    pub fn sweep(&self) {
+        disk::sweep(&self.path);
+        let algorithms = std::fs::read_dir(self.path.join("blobs"));
+        for algorithm in algorithms.into_iter().flatten().flatten() {
+            disk::sweep(&algorithm.path());
         }
     }
 
@@ -224,7 +228,7 @@ impl Layout {
         );
         let failed = |error: &std::io::Error| self.blob_error("write blob", &blob.digest, error);
         let path = self.blob_path(&blob.digest);
-        let (file, temporary) = partial_beside(&path)
+        let (file, temporary) = disk::beside(&path, Access::Umask)
             .map_err(|error| failed(&error))?
             .into_parts();
         let mut file = tokio::fs::File::from_std(file);
@@ -249,7 +253,9 @@ impl Layout {
         self.prepare(&manifest.digest)?;
         let path = self.blob_path(&manifest.digest);
         let bytes = manifest.bytes.clone();
-        let written = tokio::task::spawn_blocking(move || write_whole(&path, &bytes)).await;
+        let written =
+            tokio::task::spawn_blocking(move || disk::write_whole(&path, &bytes, Access::Umask))
+                .await;
         let failed =
             |error: &std::io::Error| self.blob_error("write manifest", &manifest.digest, error);
         match written {
@@ -316,8 +322,8 @@ impl Layout {
         }
         let marker = self.path.join("oci-layout");
         if !marker.exists() {
-            write_whole(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(failed)?;
-            sweep(&blobs);
+            let text = br#"{"imageLayoutVersion":"1.0.0"}"#;
+            disk::write_whole(&marker, text, Access::Umask).map_err(failed)?;
         }
         Ok(())
     }
@@ -349,79 +355,5 @@ impl Layout {
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "oci:{}", self.path.display())
-    }
-}
-
-/// A new file beside `path`, which is gone when it is dropped before it has its final name.
-pub(crate) fn partial_beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    partial_called(PARTIAL.0, path)
-}
-
-/// The same under a name that begins with `prefix`.
-pub(super) fn partial_called(
-    prefix: &str,
-    path: &Path,
-) -> std::io::Result<tempfile::NamedTempFile> {
-    let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut builder = partial_name(prefix);
-    #[cfg(unix)]
-    {
-        // As any other file: the user's umask decides who reads a layout.
-        use std::os::unix::fs::PermissionsExt as _;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(directory)
-}
-
-/// How a file that is not yet whole is named.
-pub(super) fn partial_name(prefix: &str) -> tempfile::Builder<'_, 'static> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(prefix).suffix(PARTIAL.1);
-    builder
-}
-
-/// Writes `bytes` to `path`: temporary name, sync, rename.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let mut file = partial_beside(path)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
-}
-
-/// Makes the rename last through a power cut, where directories can be synced.
-#[cfg(unix)]
-pub(crate) fn sync_directory(path: &Path) -> std::io::Result<()> {
-    std::fs::File::open(path)?.sync_all()
-}
-
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "the same face as on Unix")]
-pub(crate) fn sync_directory(_path: &Path) -> std::io::Result<()> {
-    Ok(())
-}
-
-/// Removes what runs that were killed left behind; what cannot be removed does no harm.
-fn sweep(directory: &Path) {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let ours = name.starts_with(PARTIAL.0) && name.ends_with(PARTIAL.1);
-        let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        let old = modified.is_ok_and(|at| {
-            SystemTime::now()
-                .duration_since(at)
-                .is_ok_and(|age| age > STALE)
-        });
-        if ours
-            && old
-            && let Err(error) = std::fs::remove_file(entry.path())
-        {
-            tracing::info!(%error, file = %name, "a stale partial file stays");
-        }
     }
 }

@@ -2,14 +2,13 @@
 //! kept, or the credential helper that the file names. Nothing is read for a copy here.
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::auth_file::{AuthFile, Config, FIELDS, servers};
 use super::helper::Helper;
 use super::members::{Object, Style};
 use super::{Secret, keys};
-use crate::disk;
+use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
 use base64::Engine as _;
 
@@ -210,7 +209,9 @@ impl LoginFile {
             Err(error) => return Err(failed(error.to_string())),
         };
         let (text, changed) = changed(&text, change).map_err(failed)?;
-        replace(disk::parent(path), path, &text).map_err(|error| failed(error.to_string()))?;
+        disk::sweep(disk::parent(path));
+        let written = disk::write_whole(path, text.as_bytes(), Access::Owner);
+        written.map_err(|error| failed(error.to_string()))?;
         Ok(changed)
     }
 }
@@ -295,17 +296,6 @@ fn host(key: &str) -> &str {
     } else {
         name
     }
-}
-
-/// Writes by a temporary name, mode 600, and a rename.
-fn replace(directory: &Path, path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = tempfile::Builder::new()
-        .prefix(".barge-")
-        .tempfile_in(directory)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }
 
 /// Makes a directory that is nobody else's business, where it is not there.
