@@ -1,7 +1,7 @@
 //! The files that a run writes besides its results: whole or not at all.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
@@ -14,16 +14,20 @@ use crate::error::{Error, Kind, Result};
 ///
 /// `local-io` where its directory is missing, or it is a directory itself.
 pub(super) fn check(path: &Path) -> Result<()> {
-    let directory = disk::parent(path);
-    let cause = if path.is_dir() {
-        "it is a directory".to_owned()
-    } else if directory.is_dir() {
-        disk::sweep(directory);
+    if path.is_dir() {
+        return Err(failed(path).because("it is a directory"));
+    }
+    let target = disk::follow(path).map_err(|error| failed(path).because(error))?;
+    if is_special(path) {
         return Ok(());
-    } else {
-        format!("there is no directory {}", directory.display())
-    };
-    Err(failed(path).because(cause))
+    }
+    let directory = disk::parent(&target);
+    if !directory.is_dir() {
+        let cause = format!("there is no directory {}", directory.display());
+        return Err(failed(path).because(cause));
+    }
+    disk::sweep(directory);
+    Ok(())
 }
 
 /// Writes a file by a temporary name and a rename. What is there and is no regular file, as a pipe or
@@ -34,8 +38,8 @@ pub(super) fn check(path: &Path) -> Result<()> {
 ///
 /// `local-io`, and an older file is as it was; `interrupted`.
 pub(super) async fn write_whole(path: &Path, text: &str, next: &CancellationToken) -> Result<()> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
-    let written = if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+    let target = disk::follow(path).map_err(|error| failed(path).because(error))?;
+    let written = if is_special(path) {
         let written = next.run_until_cancelled(write_special(path, text)).await;
         written.ok_or_else(|| {
             let interrupted = Error::new(Kind::Interrupted, "write", path.display());
@@ -45,6 +49,11 @@ pub(super) async fn write_whole(path: &Path, text: &str, next: &CancellationToke
         disk::write_whole(&target, text.as_bytes(), Access::Umask)
     };
     written.map_err(|error| failed(path).because(error))
+}
+
+/// Whether something is there that is no regular file.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
 }
 
 async fn write_special(path: &Path, text: &str) -> std::io::Result<()> {

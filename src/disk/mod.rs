@@ -1,8 +1,9 @@
-//! Files of this machine: read within bounds, locked and written whole. A wait for a pipe or for another process ends when its
+//! Files of this machine: read within bounds, locked, written whole, and links followed with care. A wait for a pipe or for another process ends when its
 //! future is dropped, so that it never outlasts a signal.
 //!
 //! It knows nothing of images and tells nobody: errors are those of the system.
 
+mod links;
 mod lock;
 mod partial;
 mod read;
@@ -10,9 +11,11 @@ mod read;
 use std::io;
 use std::path::Path;
 
+pub(crate) use self::links::follow;
 pub(crate) use self::lock::{lock, lock_file};
 pub(crate) use self::partial::{
-    Access, beside, builder, lock_new, prefix, sweep, sweep_for, sync_directory, write_whole,
+    Access, beside, builder, keep_mode, lock_new, prefix, sweep, sweep_for, sync_directory,
+    write_whole,
 };
 pub(crate) use self::read::{LONGEST_SETTINGS, open, read, read_input, read_named, read_settings};
 

@@ -72,13 +72,32 @@ pub(crate) fn prefix(path: &Path) -> String {
     format!("{PREFIX}{name}-")
 }
 
-/// Writes `bytes` to `path`: temporary name, sync, rename. A link there is replaced.
+/// Writes `bytes` to `path`: temporary name, sync, rename. A link there is replaced; of a file
+/// that is as the umask says, the mode stays.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     let mut file = beside(path, access)?;
     file.write_all(bytes)?;
+    if let (Access::Umask, Ok(before)) = (access, std::fs::symlink_metadata(path)) {
+        keep_mode(file.as_file(), &before)?;
+    }
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// Lets those read and write `file` who could with what was there `before`.
+pub(crate) fn keep_mode(file: &File, before: &Metadata) -> io::Result<()> {
+    if !before.is_file() {
+        return Ok(());
+    }
+    let mut permissions = before.permissions();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // The owner may be another one now: never a program that runs as its owner.
+        permissions.set_mode(permissions.mode() & 0o777);
+    }
+    file.set_permissions(permissions)
 }
 
 /// Makes renames in the directory `path` last through a power cut.

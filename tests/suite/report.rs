@@ -261,6 +261,35 @@ fn the_files_beside_say_the_same() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn the_files_beside_keep_the_mode_of_what_they_replace() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let ((source, _), destination) = (source(), FakeRegistry::start());
+    let directory = tempdir().expect("a temporary directory");
+    for mode in [0o600, 0o664] {
+        let paths = ["report", "digest"].map(|name| directory.path().join(name));
+        for path in &paths {
+            fs::write(path, "").expect("a file");
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
+        }
+        let names = paths.each_ref().map(|path| path.to_str().expect("a path"));
+        let options = ["--report", names[0], "--digestfile", names[1]];
+        let to = destination.reference("x");
+        copy(&options, &source.reference("x:good"), &to).exits(0);
+        for path in &paths {
+            let metadata = fs::metadata(path).expect("the file is there");
+            assert!(metadata.len() > 0);
+            assert_eq!(
+                metadata.permissions().mode() & 0o777,
+                mode,
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
 #[test]
 fn a_report_that_cannot_be_written_is_known_before_anything_moves() {
     let ((source, _), destination) = (source(), FakeRegistry::start());

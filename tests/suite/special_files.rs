@@ -239,3 +239,37 @@ fn a_report_goes_into_a_pipe_that_is_read() {
     let report = fs::read_to_string(&fifo).expect("a report");
     assert_eq!(report, running.wait().exits(0).stdout);
 }
+
+/// As root alone: others cannot make another user's link.
+#[test]
+fn another_users_link_in_a_shared_directory_leads_nowhere() {
+    use std::os::unix::fs::{PermissionsExt as _, lchown};
+    let (source, destination) = (filled(), FakeRegistry::start());
+    let directory = tempdir().expect("a temporary directory");
+    let [link, mine] = ["link", "mine"].map(|name| directory.path().join(name));
+    symlink(&mine, &link).expect("a link");
+    if lchown(&link, Some(12345), None).is_err() {
+        return;
+    }
+    let shared = fs::Permissions::from_mode(0o1777);
+    fs::set_permissions(directory.path(), shared).expect("a mode");
+    let named = link.to_str().expect("a path");
+    let (from, to) = (source.reference("x:1"), destination.reference("y"));
+    let archive = format!("oci-archive:{named}");
+    let options = [
+        ("--report", &to),
+        ("--digestfile", &to),
+        ("--force", &archive),
+    ];
+    for (option, to) in options {
+        let file = if option == "--force" {
+            &[][..]
+        } else {
+            &[named][..]
+        };
+        let options = [&[option], file].concat();
+        let report = bounded(&options, &from, to);
+        assert_eq!(report["error"]["kind"], "local-io", "{report:#}");
+    }
+    assert!(!mine.exists() && destination.store.repositories().is_empty());
+}

@@ -408,12 +408,16 @@ async fn opened_by<T: Send + 'static>(
 
 /// Refuses a path in a directory that is not there.
 fn check_directory(path: &Path, archive: &dyn fmt::Display) -> Result<()> {
-    let directory = disk::parent(path);
+    let failed = |why| Error::new(Kind::LocalIo, "write", archive).because(why);
+    let target = disk::follow(path).map_err(|why| failed(why.to_string()))?;
+    let directory = disk::parent(&target);
     if directory.is_dir() {
         return Ok(());
     }
-    let cause = format!("there is no directory {}", directory.display());
-    Err(Error::new(Kind::LocalIo, "write", archive).because(cause))
+    Err(failed(format!(
+        "there is no directory {}",
+        directory.display()
+    )))
 }
 
 /// The error of whoever would write a blob or manifest of an archive by itself.

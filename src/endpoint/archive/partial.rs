@@ -32,7 +32,7 @@ impl Partial {
     /// A new file that is to be at `path`, with room for `length` bytes: a disk that is too small is found
     /// out about before anything is fetched.
     pub(super) fn create(path: &Path, length: u64) -> io::Result<Self> {
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let path = disk::follow(path)?;
         disk::sweep_for(&path);
         disk::sweep(parent(&path));
         let partial = Self {
@@ -78,8 +78,7 @@ impl Partial {
     pub(super) fn persist(self, length: u64) -> io::Result<()> {
         self.file().set_len(length)?;
         if let Ok(before) = std::fs::metadata(&self.path) {
-            // Who may read what stood there, as `mktemp` made it, may read this.
-            self.file().set_permissions(before.permissions())?;
+            disk::keep_mode(self.file(), &before)?;
         }
         self.file().sync_all()?;
         self.file.name(&self.path)?;

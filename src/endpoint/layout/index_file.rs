@@ -413,8 +413,7 @@ pub(super) fn lock_path(path: &Path) -> PathBuf {
     path.join(LOCK)
 }
 
-/// Changes the index of the layout at `path` by one rename; nobody else does while its lock is held. `change`
-/// tells whether it changed anything.
+/// Changes the index of the layout at `path` by one rename. `change` tells whether it changed anything.
 pub(super) fn change(
     path: &Path,
     _lock: &IndexLock,

@@ -175,13 +175,14 @@ impl LoginFile {
     ///
     /// `local-io` when the directory cannot be made or opened.
     pub async fn lock(&self, waiting: impl FnOnce()) -> Result<LoginLock> {
-        let path = behind_links(&self.path);
-        let directory = disk::parent(&path).to_owned();
-        let opened = make_private(&directory).and_then(|()| File::open(&directory));
-        let file = opened.map_err(|error| {
+        let failed = |error: std::io::Error| {
             let place = self.path.display();
             Error::new(Kind::LocalIo, "write credentials to", place).because(error)
-        })?;
+        };
+        let path = disk::follow(&self.path).map_err(failed)?;
+        let directory = disk::parent(&path).to_owned();
+        let opened = make_private(&directory).and_then(|()| File::open(&directory));
+        let file = opened.map_err(failed)?;
         let file = match disk::lock(file, waiting).await {
             Ok(file) => Some(file),
             // Where a file system has no locks the rename still keeps the file whole.
@@ -270,19 +271,6 @@ impl Auths<'_> {
         };
         self.object.with(known, &entry, (&self.style, 1))
     }
-}
-
-/// Where a link leads: it keeps pointing there, whether there is a file or not.
-fn behind_links(path: &Path) -> PathBuf {
-    // As many as Linux follows; of a ring of links the file system tells.
-    let mut path = path.to_owned();
-    for _ in 0..40 {
-        match (fs::read_link(&path), path.parent()) {
-            (Ok(target), Some(directory)) => path = directory.join(target),
-            _ => break,
-        }
-    }
-    path
 }
 
 /// The host that a key is for.
