@@ -178,7 +178,7 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -l stall-timeout -d 'D
 complete -c barge -n "__fish_barge_using_subcommand copy" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
 json\t'For scripts'"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l report -d 'Write the JSON summary to a file as well' -r -F
-complete -c barge -n "__fish_barge_using_subcommand copy" -l digestfile -d 'Write the digest of the image copied, or a line for each, to a file' -r -F
+complete -c barge -n "__fish_barge_using_subcommand copy" -l digestfile -d 'Write the digest of the image copied, or a line for each, to a file; it is empty when there is none' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l progress -d 'How progress is shown on standard error' -r -f -a "auto\t'Bars on a terminal, lines elsewhere'
 bar\t'Bars'
 plain\t'A line every 10 seconds'

@@ -293,7 +293,8 @@ pub struct ReportArgs {
     /// Write the JSON summary to a file as well
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// Write the digest of the image copied, or a line for each, to a file
+    /// Write the digest of the image copied, or a line for each, to a file;
+    /// it is empty when there is none
     #[arg(long, value_name = "FILE")]
     pub digestfile: Option<PathBuf>,
     /// How progress is shown on standard error

@@ -86,6 +86,9 @@ fn ended_by_signal(error: anyhow::Error, signals: &Signals) -> anyhow::Result<Co
 
 /// Finds out which tags there are and copies them.
 async fn work(request: &CopyRequest, events: &Events, stop: &Stop) -> End {
+    if let Err(error) = begin_files(request) {
+        return End::NotStarted(error);
+    }
     let prepared = tokio::select! {
         biased;
         () = stop.soon.cancelled() => return End::Complete,
@@ -115,7 +118,6 @@ struct Prepared {
 
 /// Both places, talked to.
 async fn places(request: &CopyRequest, events: &Events) -> Result<(Endpoint, Endpoint)> {
-    check_files(request)?;
     let source = Endpoint::new(
         &request.source,
         request.source_access.options(Side::Source, events),
@@ -305,8 +307,12 @@ async fn only_image(
     })
 }
 
-/// Files that cannot be written later are found out about before anything is copied.
-fn check_files(request: &CopyRequest) -> Result<()> {
+/// Files that cannot be written later are found out about before anything is copied. What an earlier run left in
+/// the digest file is never taken for what this one did.
+fn begin_files(request: &CopyRequest) -> Result<()> {
+    if let Some(path) = &request.digestfile {
+        files::empty(path)?;
+    }
     for path in [&request.report, &request.digestfile].into_iter().flatten() {
         files::check(path)?;
     }

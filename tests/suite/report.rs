@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use crate::support::barge::{copy, run};
+use crate::support::barge::{barge, copy, run};
 use crate::support::content::sha256;
 use crate::support::image::{Attestations, ImageSpec, Layout, MultiArch};
 use crate::support::registry::FakeRegistry;
@@ -259,6 +259,52 @@ fn the_files_beside_say_the_same() {
         ["digests", "report.json"],
         "no temporary file is left"
     );
+}
+
+#[test]
+fn the_digest_of_an_earlier_run_does_not_stay_in_the_digestfile() {
+    let ((source, _), destination) = (source(), FakeRegistry::start());
+    let directory = tempdir().expect("a temporary directory");
+    let file = directory.path().join("digest");
+    let digests = file.to_str().expect("a path");
+    let run = |options: &[&str], from: &str, to: &str| {
+        fs::write(&file, "sha256:old").expect("a file");
+        let options = [&["--digestfile", digests], options].concat();
+        copy(&options, from, to)
+    };
+    let content = || fs::read_to_string(&file).expect("the file is there");
+    let (good, to) = (source.reference("x:good"), destination.reference("x"));
+    run(&[], &source.reference("x:none"), &to).exits(1);
+    assert_eq!(content(), "");
+    run(&["--report", "no/such/place.json"], &good, &to).exits(1);
+    assert_eq!(content(), "");
+    run(&["--dry-run"], &good, &to).exits(0);
+    assert_eq!(content(), "");
+    run(
+        &["--all-tags", "--policy", "rollback"],
+        &source.reference("x"),
+        &to,
+    )
+    .exits(4);
+    assert_eq!(content(), "");
+    run(&[], &good, "oci:").exits(2);
+    assert_eq!(content(), "sha256:old", "a usage error is no run");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_files_beside_go_behind_what_is_printed_into_one_file() {
+    let ((source, good), destination) = (source(), FakeRegistry::start());
+    let directory = tempdir().expect("a temporary directory");
+    let file = directory.path().join("printed");
+    let run = barge().args(["copy", "--digestfile", "/dev/stdout"]);
+    let run = run.arg(source.reference("x:good"));
+    let run = run.arg(destination.reference("x"));
+    let redirected = format!("exec > {}", file.display());
+    run.after(&redirected).run().exits(0);
+    let printed = fs::read_to_string(&file).expect("what was printed");
+    assert!(printed.starts_with("TAG"), "{printed}");
+    assert!(printed.ends_with(&good.digest()), "{printed}");
 }
 
 #[cfg(unix)]
