@@ -8,6 +8,12 @@ use std::time::Duration;
 use super::on_thread;
 use super::read::{options, require_regular};
 
+/// A regular file whose lock may be taken; open for writing if it may be written, as NFS wants it.
+pub(crate) fn open_to_lock(path: &Path) -> io::Result<File> {
+    let writable = options().read(true).write(true).open(path);
+    require_regular(writable.or_else(|_| options().read(true).open(path))?)
+}
+
 /// A wait that takes longer is told of.
 const LONG: Duration = Duration::from_secs(1);
 

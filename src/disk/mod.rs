@@ -12,7 +12,7 @@ use std::io;
 use std::path::Path;
 
 pub(crate) use self::links::follow;
-pub(crate) use self::lock::{lock, lock_file};
+pub(crate) use self::lock::{lock, lock_file, open_to_lock};
 pub(crate) use self::partial::{
     Access, beside, builder, keep_mode, lock_new, prefix, sweep, sweep_for, sync_directory,
     write_whole,

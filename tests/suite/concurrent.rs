@@ -1,10 +1,13 @@
 //! Several runs into one place at once: nothing is lost, and a registry that stumbles is asked again.
 
+use std::fs::File;
+
 use serde_json::json;
 use tempfile::tempdir;
 
 use crate::support::barge::{Output, Running, barge, copy};
 use crate::support::docker_registry::DockerRegistry;
+use crate::support::image::archive::Archive;
 use crate::support::image::{Image, ImageSpec, Layer, Layout};
 use crate::support::registry::FakeRegistry;
 use crate::support::wire::{Answer, Fault};
@@ -63,6 +66,57 @@ fn twelve_runs_into_one_layout_lose_nothing() {
         assert!(layout.has_blob(&image.config_digest()));
     }
     layout.assert_tidy();
+}
+
+/// A run that another one has overtaken says so, and the same command again succeeds.
+#[test]
+fn runs_into_one_archive_lose_no_tag_that_they_reported() {
+    let source = twelve_tags();
+    let directory = tempdir().expect("a temporary directory");
+    let archive = Archive::at(&directory.path().join("bundle.tar"));
+    let run = |number: &u64| {
+        let from = source.reference(&format!("x:{number}"));
+        let run = barge().args(["copy", "-o", "json", &from, &archive.reference("")]);
+        (*number, run.spawn())
+    };
+    let mut left: Vec<u64> = (0..12).collect();
+    let mut there = Vec::new();
+    while !left.is_empty() {
+        let running: Vec<_> = left.iter().map(run).collect();
+        for (number, running) in running {
+            let output = running.wait();
+            if output.code == Some(0) {
+                there.push(number.to_string());
+                left.retain(|left| *left != number);
+            } else {
+                let error = &output.tag(&number.to_string())["error"];
+                assert_eq!(error["kind"], "conflict", "{output:#?}");
+            }
+        }
+        let held = archive.references();
+        let lost: Vec<_> = there.iter().filter(|tag| !held.contains(tag)).collect();
+        assert!(lost.is_empty(), "{lost:?} were reported, there is {held:?}");
+    }
+}
+
+/// It would replace what another run is about to add.
+#[test]
+fn an_archive_is_not_replaced_while_another_run_replaces_it() {
+    let source = twelve_tags();
+    let directory = tempdir().expect("a temporary directory");
+    let archive = Archive::at(&directory.path().join("bundle.tar"));
+    let add = |tag: &str| copy(&[], &source.reference(tag), &archive.reference(""));
+    add("x:1").exits(0);
+    let other = File::open(archive.path()).expect("an archive");
+    other.lock().expect("a lock");
+    let before = archive.bytes();
+    let output = add("x:2").exits(1);
+    assert_eq!(output.tag("2")["error"]["kind"], "conflict", "{output:#?}");
+    assert!(archive.bytes() == before);
+    drop(other);
+    add("x:2").exits(0);
+    let names = std::fs::read_dir(directory.path()).expect("a directory");
+    assert_eq!(names.count(), 1, "no file is left beside it");
 }
 
 #[test]

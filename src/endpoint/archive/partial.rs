@@ -2,12 +2,13 @@
 //! ends the process; elsewhere it has a temporary name beside its final one, and a lock as long as its
 //! process lives: the next one to write there removes what has none.
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::members::Places;
 use super::positioned::{read_exact_at, write_all_at};
+use super::store::Stamp;
 use crate::disk::{self, Access, parent};
 
 /// How much is moved at once.
@@ -74,15 +75,36 @@ impl Partial {
         Ok(())
     }
 
-    /// The file is whole, `length` bytes long: it gets its name, in place of what had it.
-    pub(super) fn persist(self, length: u64) -> io::Result<()> {
+    /// The file is whole, `length` bytes long: it gets its name, in place of what stood there `before`. Of several
+    /// processes that replace one archive, each of which holds what was there when it was read, one does.
+    pub(super) fn persist(self, length: u64, before: Option<&Stamp>) -> io::Result<Persisted> {
         self.file().set_len(length)?;
         if let Ok(before) = std::fs::metadata(&self.path) {
             disk::keep_mode(self.file(), &before)?;
         }
         self.file().sync_all()?;
+        if before.is_none() {
+            return match self.file.name_new(&self.path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Persisted::Overtaken),
+                named => named.and_then(|()| Persisted::synced(&self.path)),
+            };
+        }
+        // A lock file beside it would stay for good. What is replaced serves as well: who gets its lock later
+        // finds another file in its place.
+        let replaced = disk::open_to_lock(&self.path);
+        match replaced.as_ref().map(File::try_lock) {
+            Ok(Ok(())) => {}
+            Ok(Err(TryLockError::WouldBlock)) => return Ok(Persisted::Overtaken),
+            // Some file systems have no locks; most changes show all the same.
+            Ok(Err(TryLockError::Error(error))) => tracing::info!(%error, "no lock"),
+            Err(error) => tracing::info!(%error, "no lock"),
+        }
+        if Stamp::at(&self.path).as_ref() != before {
+            return Ok(Persisted::Overtaken);
+        }
         self.file.name(&self.path)?;
-        disk::sync_directory(parent(&self.path))
+        drop(replaced);
+        Persisted::synced(&self.path)
     }
 
     fn file(&self) -> &File {
@@ -91,6 +113,22 @@ impl Partial {
             Written::Nameless(file) => file,
             Written::Named(file) => file.as_file(),
         }
+    }
+}
+
+/// What came of giving a file its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Persisted {
+    /// It has it.
+    InPlace,
+    /// Another process has put its own file there since, or is about to.
+    Overtaken,
+}
+
+impl Persisted {
+    fn synced(path: &Path) -> io::Result<Self> {
+        disk::sync_directory(parent(path))?;
+        Ok(Self::InPlace)
     }
 }
 
@@ -116,6 +154,21 @@ impl Written {
         disk::beside(path, Access::Umask).map(Self::Named)
     }
 
+    /// Gives the file its name; `AlreadyExists` if something has it.
+    fn name_new(self, path: &Path) -> io::Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Nameless(file) => link(&file, path),
+            Self::Named(file) => match file.into_temp_path().persist_noclobber(path) {
+                Ok(()) => Ok(()),
+                Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => Err(failed.error),
+                // Some file systems can rename, but not without replacing.
+                Err(failed) => failed.path.persist(path).map_err(|again| again.error),
+            },
+        }
+    }
+
+    /// The same in place of what has it.
     fn name(self, path: &Path) -> io::Result<()> {
         let named = match self {
             #[cfg(target_os = "linux")]
@@ -130,16 +183,19 @@ impl Written {
 /// rename can.
 #[cfg(target_os = "linux")]
 fn linked_beside(file: &File, path: &Path) -> io::Result<tempfile::TempPath> {
+    let prefix = disk::prefix(path);
+    let linked = disk::builder(&prefix).make_in(parent(path), |name| link(file, name))?;
+    Ok(linked.into_temp_path())
+}
+
+/// Gives `file`, which has no name, this one.
+#[cfg(target_os = "linux")]
+fn link(file: &File, name: &Path) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD};
     use std::os::fd::AsRawFd as _;
     let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let link = |name: &Path| {
-        rustix::fs::linkat(CWD, &nameless, CWD, name, AtFlags::SYMLINK_FOLLOW)?;
-        Ok(())
-    };
-    let prefix = disk::prefix(path);
-    let linked = disk::builder(&prefix).make_in(parent(path), link)?;
-    Ok(linked.into_temp_path())
+    rustix::fs::linkat(CWD, &nameless, CWD, name, AtFlags::SYMLINK_FOLLOW)?;
+    Ok(())
 }
 
 /// Takes room on the disk, where its file system can.
@@ -208,7 +264,8 @@ mod tests {
         assert!(!dead.exists());
         assert_eq!(names(directory.path()).len(), count - 1);
 
-        alive.persist(4).expect("it gets its name");
+        let persisted = alive.persist(4, None).expect("it gets its name");
+        assert_eq!(persisted, Persisted::InPlace);
         assert_eq!(std::fs::read(&path).expect("it is there"), b"more");
         let expected = others.into_iter().chain(["bundle.tar"]);
         assert_eq!(
@@ -222,8 +279,34 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         for name in ["\u{1f980}".repeat(60), "a b".into(), "x".repeat(255)] {
             let path = directory.path().join(name);
-            named(&path, b"1").persist(1).expect("it gets its name");
+            let persisted = named(&path, b"1").persist(1, None);
+            assert_eq!(persisted.expect("it gets its name"), Persisted::InPlace);
             assert!(path.exists());
         }
+    }
+
+    #[test]
+    fn of_those_who_read_the_same_archive_one_replaces_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("bundle.tar");
+        let nameless = |bytes: &[u8]| {
+            let partial = Partial::create(&path, bytes.len() as u64).expect("a file");
+            partial.write(bytes, 0).expect("written");
+            partial
+        };
+        let mut before = None;
+        for round in 0..2 {
+            let (first, second) = (nameless(b"first"), named(&path, b"second"));
+            let persisted = first.persist(5 + round, before.as_ref());
+            assert_eq!(persisted.expect("written"), Persisted::InPlace);
+            let persisted = second.persist(6, before.as_ref());
+            assert_eq!(persisted.expect("written"), Persisted::Overtaken);
+            before = Stamp::at(&path);
+            assert_eq!(names(directory.path()), ["bundle.tar".to_owned()].into());
+        }
+        let other = File::open(&path).expect("an archive");
+        other.lock().expect("a lock");
+        let persisted = nameless(b"third").persist(5, before.as_ref());
+        assert_eq!(persisted.expect("written"), Persisted::Overtaken);
     }
 }

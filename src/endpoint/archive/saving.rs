@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Cursor, Read as _};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ahead::{Arriving, Chunks};
@@ -14,7 +13,7 @@ use super::packing::{MAGIC, Packing};
 use super::partial::Partial;
 use super::saved::{self, Image};
 use super::store::Stamp;
-use super::writer::{check_unchanged, failed, persist, put};
+use super::writer::{failed, persist, put};
 use crate::endpoint::transfer;
 use crate::error::{Kind, Result};
 use crate::image::digest::{Algorithm, Digest, Hasher};
@@ -29,7 +28,6 @@ pub struct Saving {
     /// The layers, each right behind the one before.
     layers: Vec<Place>,
     name: String,
-    path: PathBuf,
     /// What stood there before.
     before: Option<Stamp>,
 }
@@ -50,7 +48,6 @@ impl DockerArchive {
         Ok(Saving {
             partial: Arc::new(partial.map_err(|error| failed(&name, &error))?),
             layers: Vec::new(),
-            path: self.path.clone(),
             before,
             name,
         })
@@ -142,8 +139,7 @@ impl Saving {
         let tail = saved::tail(images).map_err(|why| failed(&self.name, &why.into()))?;
         let (end, length) = (self.end(), self.end() + tail.len() as u64);
         self.put(end, tail).await?;
-        check_unchanged((&self.path, &self.name), self.before.as_ref())?;
-        persist(self.partial, length, &self.name).await
+        persist((self.partial, length), self.before, &self.name).await
     }
 
     /// Closes the gaps of layers that no image needs.

@@ -1,7 +1,6 @@
 //! Writing an archive: every blob has its place before it comes, so several come at once, each to its own.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -9,7 +8,7 @@ use tokio::sync::mpsc;
 use super::OciArchive;
 use super::ahead;
 use super::members::{END_MARK, Listing, Place, Places};
-use super::partial::Partial;
+use super::partial::{Partial, Persisted};
 use super::pipe::Pipe;
 use super::store::Stamp;
 use crate::endpoint::Endpoint;
@@ -29,7 +28,6 @@ pub struct Writer {
     /// Chunks of one blob that may wait to be written.
     ahead: usize,
     name: String,
-    path: PathBuf,
     /// What stood there when the archive was read; what is written now builds on it.
     before: Option<Stamp>,
     events: Events,
@@ -64,7 +62,6 @@ impl OciArchive {
             sink,
             ahead: ahead::waiting(jobs),
             events: self.backoff.events.clone(),
-            path: self.path.clone(),
             before: match self.opened().await? {
                 Some(opened) => Some(opened.store.stamp.clone()),
                 None => Stamp::at(&self.path).filter(Stamp::is_empty),
@@ -167,16 +164,13 @@ impl Writer {
     ///
     /// When it cannot be written, or another process has put its own there; what was there is there still.
     pub async fn finish(self) -> Result<()> {
-        if !self.is_stream() {
-            check_unchanged((&self.path, &self.name), self.before.as_ref())?;
-        }
         let length = self.places.length;
         self.put(length - END_MARK.len() as u64, END_MARK.to_vec())
             .await?;
         let Sink::File(partial) = self.sink else {
             return Ok(());
         };
-        persist(partial, length, &self.name).await
+        persist((partial, length), self.before, &self.name).await
     }
 
     async fn put(&self, at: u64, bytes: Vec<u8>) -> Result<()> {
@@ -195,24 +189,23 @@ pub(super) async fn put(partial: &Arc<Partial>, at: u64, bytes: Vec<u8>) -> io::
     written.await.map_err(io::Error::other).flatten()
 }
 
-/// Gives a file that is whole its name, in place of what had it.
-pub(super) async fn persist(partial: Arc<Partial>, length: u64, name: &str) -> Result<()> {
+/// Gives a file that is whole, `length` bytes long, its name, in place of what stood there `before`.
+pub(super) async fn persist(
+    (partial, length): (Arc<Partial>, u64),
+    before: Option<Stamp>,
+    name: &str,
+) -> Result<()> {
     let partial =
         Arc::into_inner(partial).ok_or_else(|| io::Error::other("it is still written to"));
-    let persisted = tokio::task::spawn_blocking(move || partial?.persist(length)).await;
-    let persisted = persisted.map_err(io::Error::other).flatten();
-    persisted.map_err(|error| failed(name, &error))
-}
-
-/// Refuses to take the place of what another process has put at `path` since `before`.
-pub(super) fn check_unchanged((path, name): (&Path, &str), before: Option<&Stamp>) -> Result<()> {
-    if Stamp::at(path).as_ref() == before {
-        return Ok(());
+    let persist = move || partial?.persist(length, before.as_ref());
+    let persisted = tokio::task::spawn_blocking(persist).await;
+    match persisted.map_err(io::Error::other).flatten() {
+        Ok(Persisted::InPlace) => Ok(()),
+        Ok(Persisted::Overtaken) => Err(Error::new(Kind::Conflict, "write", name)
+            .because("another process has changed it meanwhile, or is about to")
+            .hint("run the same command again")),
+        Err(error) => Err(failed(name, &error)),
     }
-    let cause = "another process changed it meanwhile";
-    Err(Error::new(Kind::Conflict, "write", name)
-        .because(cause)
-        .hint("run the same command again"))
 }
 
 /// An archive that cannot be written is no image more than another's.
