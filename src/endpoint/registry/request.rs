@@ -9,6 +9,7 @@ use reqwest::{Body, Method, Request, Response, StatusCode, Url};
 
 use super::auth::Authorization;
 use super::body::{self, Limits};
+use super::credentials::concealed::conceal;
 use super::failure::{self, Refusal};
 use super::scope::Scope;
 use super::{Repository, SHORT};
@@ -100,9 +101,11 @@ impl Repository {
             url,
             granted,
         };
+        if !status.is_client_error() && !status.is_server_error() {
+            return Ok(reply);
+        }
         let refusal = failure::refused(status, &reply.headers, &reply.body);
-        let failed = status.is_client_error() || status.is_server_error();
-        if failed && refusal.kind.retryable() {
+        if refusal.kind.retryable() {
             let error = refusal.error(call.doing, &target);
             // A gateway has sent the request on, and gave up waiting (RFC 9110 section 15.6.5).
             let waited = status == StatusCode::GATEWAY_TIMEOUT;
@@ -179,7 +182,7 @@ impl Repository {
             Some(self.throttle.enter().await)
         };
         self.backoff.events.send(Event::Request(self.side));
-        tracing::debug!(method = %request.method(), path = request.url().path(), side = %self.side, "request");
+        tracing::debug!(method = %request.method(), path = conceal(request.url().path()), side = %self.side, "request");
         let target = self.target_at(call, request.url());
         let answer = self.session().await?.client.execute(request);
         // Whoever streams watches the stream; there is no limit on the whole.

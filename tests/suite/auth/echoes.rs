@@ -51,3 +51,56 @@ fn a_token_that_is_echoed_is_concealed() {
     let output = run.args(["--creds", LOGIN]).run().exits(1);
     assert!(output.stdout.contains("Bearer [redacted]"), "{output:#?}");
 }
+
+/// Percent- and form-encoded, with the hexadecimal digits in both cases, as JSON and HTML have it.
+const SPELLINGS: [&str; 6] = [
+    "p%40ss%20w%2Fq%2Bz%3D%22",
+    "p%40ss+w%2fq%2bz%3d%22",
+    "p@ss%20w/q+z=%22",
+    "p%2540ss%2520w%252Fq%252Bz%253D%2522",
+    "p@ss w\\/q\\u002bz\\u003d\\u0022",
+    "p@ss w/q+z&#61;&quot;",
+];
+
+#[test]
+fn every_spelling_of_a_password_is_concealed() {
+    let login = "alice:p@ss w/q+z=\"";
+    for spelling in SPELLINGS {
+        for asked in [Request::is_token, Request::is_manifest] {
+            let source = guarded(Auth::Bearer(crate::support::registry::Bearer::user(
+                "alice",
+                "p@ss w/q+z=\"",
+            )));
+            image().push_to(&source, "x:1");
+            let answer = Answer::new(403).body("text/plain", format!("no <{spelling}> here"));
+            source.fail(usize::MAX, asked, Fault::Status(answer));
+            let run = copy(&source.reference("x:1"), &source.reference("y:1"));
+            let output = run.args(["--creds", login]).run().exits(1);
+            let report = output.json().to_string();
+            assert!(report.contains("no <[redacted]> here"), "{report}");
+            for text in [&report, &output.stderr] {
+                assert!(!text.contains(spelling), "{spelling} in {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_identity_token_that_is_echoed_as_it_was_sent_is_concealed() {
+    let source = guarded(Auth::Bearer(crate::support::registry::Bearer {
+        identity_token: Some("identity/of+alice==".into()),
+        ..bearer()
+    }));
+    let sent = "grant_type=refresh_token&refresh_token=identity%2Fof%2Balice%3D%3D&x=1";
+    let answer = Answer::new(400).json(&serde_json::json!({"error": sent}));
+    source.fail(usize::MAX, Request::is_token, Fault::Status(answer));
+    let run = copy(&source.reference("x:1"), &source.reference("y:1"));
+    let entry = serde_json::json!({"identitytoken": "identity/of+alice=="});
+    let config = serde_json::json!({"auths": {source.host(): entry}});
+    super::write(&run.home().join("config.json"), &config);
+    let output = run.run().exits(1);
+    assert!(
+        output.stdout.contains("refresh_token=[redacted]&x=1"),
+        "{output:#?}"
+    );
+}
