@@ -240,3 +240,50 @@ fn no_creds_asks_no_helper() {
     run.run().exits(0);
     assert_eq!(helpers.log(), "");
 }
+
+#[test]
+fn refuses_helper_names_with_a_path_or_control_characters() {
+    for name in ["../one", "a/b", "a\\b", "a\nb", "a\u{0}b"] {
+        let source = guarded_source();
+        source.clear_log();
+        let helpers = Helpers::new();
+        let host = source.host();
+        for (config, key) in [
+            (json!({"credsStore": name}), "credsStore"),
+            (json!({"credHelpers": {host.clone(): name}}), "credHelpers"),
+        ] {
+            let said = run(&source, &helpers, &config).run().exits(1).stderr;
+            assert!(said.contains("config.json") && said.contains(key), "{said}");
+            assert!(
+                said.contains("not the name of a credential helper"),
+                "{said}"
+            );
+        }
+        assert_eq!(source.log().len(), 0, "nobody was asked");
+    }
+}
+
+#[test]
+fn helpers_inherit_no_variables_of_barge() {
+    let (source, destination) = (guarded_source(), FakeRegistry::start());
+    let helpers = Helpers::new();
+    let seen = helpers.path().join("seen");
+    let script = format!(
+        "#!/bin/sh\nenv > '{}'\necho '{}'\n",
+        seen.display(),
+        json!({"Username": USER, "Secret": PASSWORD})
+    );
+    let helpers = helpers.script("one", &script);
+    let run = super::copy(&source.reference("x:1"), &destination.reference("y:1"));
+    write(
+        &run.home().join("config.json"),
+        &json!({"credsStore": "one"}),
+    );
+    let run = run.env("PATH", helpers.in_path());
+    let run = run.env("BARGE_DEST_CREDS", "bob:hidden-Pa55");
+    let run = run.env("BARGE_JOBS", "1").env("OTHER", "kept");
+    run.run().exits(0);
+    let seen = std::fs::read_to_string(seen).expect("it was asked");
+    assert!(seen.contains("OTHER=kept"), "{seen}");
+    assert!(!seen.contains("BARGE_"), "{seen}");
+}

@@ -53,6 +53,25 @@ pub(super) struct InCharge<'a> {
     origin: String,
 }
 
+impl<'a> InCharge<'a> {
+    /// # Errors
+    ///
+    /// `local-io` for a name that could lead to another program than `docker-credential-NAME` in `PATH`.
+    fn named(name: &'a str, origin: String, file: &Path) -> Result<Self> {
+        if name.contains(|letter: char| matches!(letter, '/' | '\\') || letter.is_control()) {
+            let cause = format!(
+                "its `{}` is not the name of a credential helper: `{}`",
+                clean(&origin),
+                name.escape_debug()
+            );
+            return Err(unreadable(file, cause).hint(
+                "write what follows `docker-credential-` in the name of the program, which has to be in PATH",
+            ));
+        }
+        Ok(Self { name, origin })
+    }
+}
+
 impl AuthFile {
     /// The credentials for `path` at `host`, if there are any: an entry for a part of the host, then the
     /// host's own helper, then the host's entry, then the helper for every host.
@@ -188,10 +207,8 @@ impl Config {
         };
         let name = self.helpers.iter().find_map(|helpers| helpers.get(key));
         let name = name.and_then(Value::as_str);
-        Ok(Some(InCharge {
-            name: name.ok_or_else(|| wrong_type(file, "credHelpers", key))?,
-            origin: format!("credHelpers {key}"),
-        }))
+        let name = name.ok_or_else(|| wrong_type(file, "credHelpers", key))?;
+        InCharge::named(name, format!("credHelpers {key}"), file).map(Some)
     }
 
     /// The helper of `credsStore`.
@@ -201,10 +218,8 @@ impl Config {
             Some(Value::String(name)) => name,
             Some(_) => return Err(unreadable(file, "its `credsStore` is not a name".into())),
         };
-        Ok((!name.is_empty()).then(|| InCharge {
-            name,
-            origin: "credsStore".into(),
-        }))
+        let named = (!name.is_empty()).then(|| InCharge::named(name, "credsStore".into(), file));
+        named.transpose()
     }
 
     /// The helper that keeps new credentials for `host`, if any does.

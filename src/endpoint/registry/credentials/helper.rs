@@ -2,6 +2,7 @@
 //! run a question, with a limit; what goes wrong is told with the name of the helper, never with what
 //! it printed where that may hold a secret.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -144,6 +145,9 @@ impl Helper<'_> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        for secret in variables_of_barge() {
+            command.env_remove(secret);
+        }
         #[cfg(unix)]
         command.process_group(0);
         let mut child = command.spawn()?;
@@ -191,6 +195,17 @@ impl Helper<'_> {
             self.file.display()
         ))
     }
+}
+
+/// The variables of this environment that only barge reads. Some carry credentials for other registries, which
+/// are none of a helper's business; that none is passed on needs no list of them.
+fn variables_of_barge() -> impl Iterator<Item = OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| {
+        let name = name.to_string_lossy();
+        name.get(..6)
+            .is_some_and(|start| start.eq_ignore_ascii_case("BARGE_"))
+    })
 }
 
 /// A helper and the programs that it has started, which end when this is dropped: one that is given up may
