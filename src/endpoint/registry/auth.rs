@@ -169,7 +169,7 @@ impl Authenticator {
             .base
             .join("v2/")
             .map_err(|why| Error::new(Kind::Protocol, "contact", &target).because(why))?;
-        let request = session.client.get(base);
+        let request = session.client(&base)?.get(base);
         let response = self.show_password(request, "contact", &target).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         let refusal = failure::refused(

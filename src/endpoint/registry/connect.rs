@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
-use reqwest::{Client, Proxy, Response, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 
 use super::certificates::AskedFor;
 use super::challenge::{self, Challenge};
+use super::clients::Clients;
 use super::credentials::concealed::conceal;
 use super::failure;
 use super::proxies::{Proxies, is_loopback};
-use super::trust::Tls;
+use super::trust::{Role, Tls};
 use crate::error::{Error, Kind, Result};
 use crate::printable::excerpt;
 
@@ -20,10 +21,8 @@ use crate::printable::excerpt;
 const LONGEST_CHALLENGE: usize = 300;
 
 /// What the first contact told.
-#[derive(Debug)]
 pub(crate) struct Session {
-    /// The client for every request to this registry.
-    pub(crate) client: Client,
+    pub(super) clients: Clients,
     /// `https://HOST/` or `http://HOST/`.
     pub(crate) base: Url,
     /// What it wants to see before it answers.
@@ -32,6 +31,26 @@ pub(crate) struct Session {
     pub(crate) unanswerable: Option<String>,
     /// Quay's `X-Sparse-Manifest-Support`, where it is sent.
     pub(crate) sparse: Option<bool>,
+}
+
+impl Session {
+    /// The client for `url`, which is at the registry or where it leads to.
+    pub(super) fn client(&self, url: &Url) -> Result<Client> {
+        self.client_as(url, Role::Elsewhere)
+    }
+
+    /// The client for the token server at `realm`.
+    pub(super) fn token_client(&self, realm: &Url) -> Result<Client> {
+        self.client_as(realm, Role::TokenServer)
+    }
+
+    fn client_as(&self, url: &Url, role: Role) -> Result<Client> {
+        if url.origin() == self.base.origin() {
+            Ok(self.clients.own().clone())
+        } else {
+            self.clients.other(url, role)
+        }
+    }
 }
 
 /// Contacts `host` once, without retrying.
@@ -52,7 +71,7 @@ pub(crate) async fn connect(host: &str, tls: &Tls, patience: Duration) -> Result
         "contacted"
     );
     Ok(Session {
-        client: door.client,
+        clients: door.clients,
         base,
         challenge: challenge_of(headers),
         unanswerable: unanswerable(status, headers),
@@ -118,7 +137,7 @@ fn base(scheme: &str, host: &str) -> Result<Url> {
 /// The client for every request to a registry, and what explains that it does not get through.
 struct Door {
     host: String,
-    client: Client,
+    clients: Clients,
     asked: Arc<AskedFor>,
     proxies: Proxies,
     patience: Duration,
@@ -126,18 +145,11 @@ struct Door {
 
 impl Door {
     fn new(host: &str, tls: &Tls, patience: Duration) -> Result<Self> {
-        let directory = tls.directory(host);
-        tracing::info!("certificates{}", tls.told(host, directory.as_deref()));
-        let (config, asked) = tls.config(host, directory.as_deref())?;
         let proxies = Proxies::from_environment()?;
-        let builder = builder(config, patience).proxy(through(proxies.clone()));
-        let client = builder.build().map_err(|error| {
-            let target = format!("registry {host}");
-            Error::new(Kind::LocalIo, "set up a client for", target).because(failure::chain(&error))
-        })?;
+        let (clients, asked) = Clients::new(host, (tls, &proxies), patience)?;
         Ok(Self {
             host: host.to_owned(),
-            client,
+            clients,
             asked,
             proxies,
             patience,
@@ -185,7 +197,7 @@ impl Door {
         let url = base
             .join("v2/")
             .map_err(|why| Error::usage(format!("invalid host `{base}`: {why}")))?;
-        let answer = tokio::time::timeout(self.patience, self.client.get(url).send()).await;
+        let answer = tokio::time::timeout(self.patience, self.clients.own().get(url).send()).await;
         let answer = answer.map_err(|_| {
             let host = base.host_str().unwrap_or_default();
             let error = Error::new(Kind::Unavailable, "contact", format!("registry {host}"));
@@ -227,20 +239,6 @@ impl Door {
             (None, None) => error,
         }
     }
-}
-
-fn builder(config: rustls::ClientConfig, patience: Duration) -> reqwest::ClientBuilder {
-    Client::builder()
-        .user_agent(concat!("barge/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(patience)
-        .tls_backend_preconfigured(config)
-        .referer(false)
-}
-
-/// Every request by its own URL: a registry may send it on, and its token server is elsewhere.
-fn through(proxies: Proxies) -> Proxy {
-    Proxy::custom(move |url| proxies.of(url).cloned())
 }
 
 #[cfg(test)]

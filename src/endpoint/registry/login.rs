@@ -71,7 +71,8 @@ async fn enter(session: &Session, auth: &Authenticator, host: &str) -> Result<()
         .base
         .join("v2/")
         .map_err(|why| Error::new(Kind::Protocol, "log in to", &target).because(why))?;
-    let request = session.client.get(base).header(AUTHORIZATION, header);
+    let client = session.client(&base)?;
+    let request = client.get(base).header(AUTHORIZATION, header);
     let response = auth.answer(request, "log in to", &target).await?;
     let status = response.status();
     let refusal = failure::refused(status, response.headers(), &[]);

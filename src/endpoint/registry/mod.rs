@@ -6,6 +6,7 @@ mod blobs;
 mod body;
 mod certificates;
 mod challenge;
+mod clients;
 pub(crate) mod connect;
 pub mod credentials;
 mod deletes;

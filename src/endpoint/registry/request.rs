@@ -184,7 +184,8 @@ impl Repository {
         self.backoff.events.send(Event::Request(self.side));
         tracing::debug!(method = %request.method(), path = conceal(request.url().path()), side = %self.side, "request");
         let target = self.target_at(call, request.url());
-        let answer = self.session().await?.client.execute(request);
+        let client = self.session().await?.client(request.url())?;
+        let answer = client.execute(request);
         // Whoever streams watches the stream; there is no limit on the whole.
         let answer = if streamed {
             answer.await

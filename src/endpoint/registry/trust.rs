@@ -2,7 +2,7 @@
 //! and what to do. Verifying itself is rustls's.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -29,7 +29,7 @@ use crate::printable::clean;
 pub struct Tls {
     /// `--tls-verify`, where it was given.
     pub verify: Option<bool>,
-    /// A directory with `*.crt` authorities and `*.cert` + `*.key` client certificates.
+    /// A directory with `*.crt` authorities and `*.cert` + `*.key` client certificates of the registry itself.
     pub cert_dir: Option<PathBuf>,
     /// Directories with such a directory for each `HOST[:PORT]`; the first that is there is taken, unless
     /// `cert_dir` is given.
@@ -47,31 +47,62 @@ impl Tls {
         self.cert_dir.clone().or_else(found)
     }
 
+    /// The registry at `host`.
+    pub(super) fn registry(&self, host: &str) -> Peer {
+        Peer {
+            host: host.to_owned(),
+            role: Role::Registry,
+            own: self.directory(host),
+            authorities: None,
+        }
+    }
+
+    /// Another host, which `registry` leads to: what is for the registry is not for it. The authorities alone
+    /// are for its token server too, as docker and podman have it: both are often of one organisation.
+    pub(super) fn elsewhere(&self, host: &str, (role, registry): (Role, &str)) -> Peer {
+        let others = Self {
+            cert_dir: None,
+            ..self.clone()
+        };
+        // The host is the registry's word, and no way out of the directory.
+        let own = (!host.starts_with('.')).then(|| others.directory(host));
+        let authorities = (role == Role::TokenServer).then(|| self.directory(registry));
+        Peer {
+            host: host.to_owned(),
+            role,
+            own: own.flatten(),
+            authorities: authorities.flatten(),
+        }
+    }
+
     /// What certificates are checked against, after the word `certificates`, for `-v`.
-    pub(super) fn told(&self, host: &str, directory: Option<&Path>) -> String {
-        let from = directory.map(|directory| format!(" from {}", directory.display()));
+    pub(super) fn told(&self, peer: &Peer) -> String {
+        let from = peer.directories();
+        let from = (!from.is_empty()).then(|| format!(" from {}", from.join(" and ")));
         let told = match (self.verify, from) {
             (Some(false), from) => format!("{}: not verified", from.unwrap_or_default()),
             (_, Some(from)) => from,
             (_, None) => format!(": those of {} alone", whose()),
         };
-        format!(" for {host}{told}")
+        format!(" for {}{told}", peer.host)
     }
 
-    /// rustls's configuration for `host`, as its trust and its `directory` want it.
-    pub(super) fn config(
-        &self,
-        host: &str,
-        directory: Option<&Path>,
-    ) -> Result<(ClientConfig, Arc<AskedFor>)> {
-        let certificates =
-            directory.map_or_else(|| Ok(Certificates::default()), Certificates::read)?;
+    /// rustls's configuration for `peer`.
+    pub(super) fn config(&self, peer: Peer) -> Result<(ClientConfig, Arc<AskedFor>)> {
+        let read = |directory: &Option<PathBuf>| {
+            let directory = directory.as_deref();
+            directory.map_or_else(|| Ok(Certificates::default()), Certificates::read)
+        };
+        let mut certificates = read(&peer.own)?;
+        let more = read(&peer.authorities)?;
+        certificates.authorities.extend(more.authorities);
+        let target = format!("registry {}", peer.host);
         let failed = |why: &dyn fmt::Display| {
-            Error::new(Kind::LocalIo, "set up TLS for", format!("registry {host}")).because(why)
+            Error::new(Kind::LocalIo, "set up TLS for", &target).because(why)
         };
         let verifier = match self.verify {
-            Some(false) => Ok(Verifier::anyone(host)),
-            _ => Verifier::new(host, certificates.authorities, directory),
+            Some(false) => Ok(Verifier::anyone(peer)),
+            _ => Verifier::new(peer, certificates.authorities),
         };
         let verifier = Arc::new(verifier.map_err(|error| failed(&error))?);
         let asked = Arc::new(AskedFor::default());
@@ -90,10 +121,39 @@ impl Tls {
     }
 }
 
+/// What a host is to the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Role {
+    Registry,
+    /// Which the registry names, for passwords to be shown to.
+    TokenServer,
+    /// Where the registry sends a request on to.
+    Elsewhere,
+}
+
+/// A host, and the directories with what is for it.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// `HOST[:PORT]`.
+    host: String,
+    role: Role,
+    /// Authorities and client certificates.
+    own: Option<PathBuf>,
+    /// A directory whose authorities are good for it, and whose client certificates are not.
+    authorities: Option<PathBuf>,
+}
+
+impl Peer {
+    fn directories(&self) -> Vec<String> {
+        let paths = [&self.own, &self.authorities].into_iter().flatten();
+        paths.map(|path| path.display().to_string()).collect()
+    }
+}
+
 /// Verifies as rustls does, and tells what is wrong in words.
 #[derive(Debug)]
 struct Verifier {
-    host: String,
+    peer: Peer,
     trust: Trust,
     algorithms: WebPkiSupportedAlgorithms,
     /// Where authorities were looked for.
@@ -115,9 +175,9 @@ enum Trust {
 }
 
 impl Verifier {
-    fn anyone(host: &str) -> Self {
+    fn anyone(peer: Peer) -> Self {
         Self {
-            host: host.to_owned(),
+            peer,
             trust: Trust::Anyone,
             algorithms: ring::default_provider().signature_verification_algorithms,
             sources: String::new(),
@@ -125,15 +185,15 @@ impl Verifier {
     }
 
     fn new(
-        host: &str,
+        peer: Peer,
         own: Vec<CertificateDer<'static>>,
-        directory: Option<&Path>,
     ) -> std::result::Result<Self, rustls::server::VerifierBuilderError> {
         let mut roots = RootCertStore::empty();
         let certificates = system().certs.iter().chain(&own).cloned();
         let (known, _) = roots.add_parsable_certificates(certificates);
-        let mut verifier = Self::anyone(host);
-        verifier.sources = sources(known - own.len().min(known), directory);
+        let mut verifier = Self::anyone(peer);
+        let system_authorities = known - own.len().min(known);
+        verifier.sources = sources(system_authorities, &verifier.peer.directories());
         let provider = Arc::new(ring::default_provider());
         verifier.trust = if roots.is_empty() {
             Trust::Nobody
@@ -155,7 +215,7 @@ impl Verifier {
             rustls::Error::InvalidCertificate(why) => {
                 let hosts = Hosts {
                     shown: self.host_of(server_name),
-                    registry: &self.host,
+                    peer: &self.peer,
                 };
                 let refused = Refused::new(&hosts, &why, (certificate, &self.sources));
                 CertificateError::Other(OtherError(Arc::new(refused))).into()
@@ -177,19 +237,19 @@ impl Verifier {
         let refused = Refused {
             cause: format!(
                 "the certificate of {} is not accepted: its key is RSA with fewer than 2048 bits, which proves nothing any more",
-                self.host
+                self.peer.host
             ),
             hint: format!("have a certificate made for another key: {KEYS}; {TRUST_ANYONE}"),
         };
         CertificateError::Other(OtherError(Arc::new(refused))).into()
     }
 
-    /// Who was spoken to: the registry, or where it led to, whose port is not known here.
+    /// Who was spoken to: the peer, or the proxy on the way to it, whose port is not known here.
     fn host_of(&self, server_name: &ServerName<'_>) -> String {
-        let name = server_name.to_str();
-        let rest = self.host.trim_start_matches('[').strip_prefix(&*name);
+        let (name, host) = (server_name.to_str(), &self.peer.host);
+        let rest = host.trim_start_matches('[').strip_prefix(&*name);
         if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', ']'])) {
-            self.host.clone()
+            host.clone()
         } else {
             name.into_owned()
         }
@@ -197,13 +257,13 @@ impl Verifier {
 }
 
 /// Where authorities were looked for, for a person.
-fn sources(system_authorities: usize, directory: Option<&Path>) -> String {
+fn sources(system_authorities: usize, directories: &[String]) -> String {
     let mut sources = format!("the {system_authorities} authorities of {}", whose());
     if let Some(error) = system().errors.first() {
         sources = format!("{sources} (not all could be read: {error})");
     }
-    if let Some(directory) = directory {
-        sources = format!("{sources} and {}", directory.display());
+    for directory in directories {
+        sources = format!("{sources} and {directory}");
     }
     sources
 }
@@ -314,10 +374,10 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Whose certificate it is, and for which registry, whose directories hold what is trusted.
+/// Whose certificate it is, and on the way to whom, whose directories hold what is trusted.
 struct Hosts<'a> {
     shown: String,
-    registry: &'a str,
+    peer: &'a Peer,
 }
 
 impl Refused {
@@ -343,11 +403,11 @@ impl Refused {
                 format!("it is not for this host, but for {}", names(presented))
             }
             CertificateError::UnknownIssuer => {
-                hint = authority_hint(hosts.registry);
+                hint = authority_hint(hosts.peer);
                 format!("nobody that is trusted has signed it ({sources})")
             }
             CertificateError::BadSignature => {
-                hint = authority_hint(hosts.registry);
+                hint = authority_hint(hosts.peer);
                 format!(
                     "an authority of that name is trusted, but another key signed it ({sources})"
                 )
@@ -377,9 +437,17 @@ impl Refused {
 
 const TRUST_ANYONE: &str = "--src-tls-verify=false or --dest-tls-verify=false (--tls-verify=false for one reference) trusts anyone";
 
-fn authority_hint(host: &str) -> String {
+fn authority_hint(peer: &Peer) -> String {
+    let host = &peer.host;
+    // Where a request is sent on to, a directory for the registry does not count.
+    let named = match peer.role {
+        Role::Registry | Role::TokenServer => {
+            ", or name its directory with --src-cert-dir or --dest-cert-dir (--cert-dir for one reference)"
+        }
+        Role::Elsewhere => "",
+    };
     format!(
-        "put the certificate of its authority, as a *.crt file, into /etc/containers/certs.d/{host} or ~/.config/containers/certs.d/{host}, or name its directory with --src-cert-dir or --dest-cert-dir (--cert-dir for one reference), or the file with SSL_CERT_FILE; {TRUST_ANYONE}"
+        "put the certificate of its authority, as a *.crt file, into /etc/containers/certs.d/{host} or ~/.config/containers/certs.d/{host}{named}, or name the file with SSL_CERT_FILE; {TRUST_ANYONE}"
     )
 }
 
@@ -422,7 +490,7 @@ fn unusable(
         // One that is named itself does not come here.
         "CaUsedAsEndEntity" => (
             format!("nobody that is trusted has signed it ({sources})"),
-            Some(authority_hint(hosts.registry)),
+            Some(authority_hint(hosts.peer)),
         ),
         "UnsupportedCertVersion" => (
             "it is not of X.509 version 3, and barge can check no other".to_owned(),

@@ -148,7 +148,16 @@ pub(crate) struct TlsServer {
 impl TlsServer {
     /// A server in front of the plain one at `upstream` (`127.0.0.1:PORT`).
     pub(crate) fn start(upstream: &str, authority: &Authority, clients: Clients) -> Self {
-        let identity = authority.identity("127.0.0.1", Lifetime::Now);
+        Self::start_named((upstream, "127.0.0.1"), authority, clients)
+    }
+
+    /// The same under another name: `localhost`.
+    pub(crate) fn start_named(
+        (upstream, name): (&str, &str),
+        authority: &Authority,
+        clients: Clients,
+    ) -> Self {
+        let identity = authority.identity(name, Lifetime::Now);
         Self::serve(upstream, &identity, config(authority, (clients, &identity)))
     }
 

@@ -74,16 +74,21 @@ impl Authenticator {
             } else {
                 format!("{named} ({})", sent_on_to(&url))
             };
+            let client = if own {
+                session.token_client(&url)?
+            } else {
+                session.client(&url)?
+            };
             let request = match self.credentials() {
                 Credentials::Identity(token) if own => {
                     let form = refresh(bearer, scope, token);
-                    session.client.post(url.clone()).form(&form)
+                    client.post(url.clone()).form(&form)
                 }
                 Credentials::Identity(_) => {
                     return Err(Error::new(Kind::Protocol, DOING, &target)
                         .because("without the identity token there is nothing to ask for"));
                 }
-                _ => session.client.get(url.clone()),
+                _ => client.get(url.clone()),
             };
             let response = if own {
                 self.show_password(request, DOING, &target).await?
