@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
+use super::downgrade::Downgrade;
 use super::manifests::content_length;
 use super::request::{Call, location};
 use super::scope::Scope;
@@ -38,7 +39,7 @@ pub(crate) struct Opened {
 impl Opened {
     pub(crate) fn of(headers: &HeaderMap, url: &Url) -> Option<Self> {
         Some(Self {
-            url: location(headers, url)?,
+            url: location(headers, url).ok()?,
             named: headers.contains_key("docker-upload-uuid"),
         })
     }
@@ -169,6 +170,7 @@ impl Repository {
         let mut call = self
             .call(method, &format!("blobs/{}", blob.digest), doing)
             .await?;
+        call.downgrade = Downgrade::Warn;
         call.target = self.blob_name(blob);
         Ok(call)
     }

@@ -66,6 +66,11 @@ impl Clients {
         let made = client(config, &self.proxies, self.patience).map_err(|why| failed(&host, &why));
         Ok(others.entry(key).or_insert(made?).clone())
     }
+
+    /// Whether nothing that is sent need be protected: `--tls-verify=false`.
+    pub(super) fn trust_anyone(&self) -> bool {
+        self.tls.verify == Some(false)
+    }
 }
 
 fn client(

@@ -11,6 +11,7 @@ use super::certificates::AskedFor;
 use super::challenge::{self, Challenge};
 use super::clients::Clients;
 use super::credentials::concealed::conceal;
+use super::downgrade::Warned;
 use super::failure;
 use super::proxies::{Proxies, is_loopback};
 use super::trust::{Role, Tls};
@@ -23,6 +24,7 @@ const LONGEST_CHALLENGE: usize = 300;
 /// What the first contact told.
 pub(crate) struct Session {
     pub(super) clients: Clients,
+    pub(super) warned: Warned,
     /// `https://HOST/` or `http://HOST/`.
     pub(crate) base: Url,
     /// What it wants to see before it answers.
@@ -72,6 +74,7 @@ pub(crate) async fn connect(host: &str, tls: &Tls, patience: Duration) -> Result
     );
     Ok(Session {
         clients: door.clients,
+        warned: Warned::default(),
         base,
         challenge: challenge_of(headers),
         unanswerable: unanswerable(status, headers),

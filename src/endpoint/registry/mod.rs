@@ -10,6 +10,7 @@ mod clients;
 pub(crate) mod connect;
 pub mod credentials;
 mod deletes;
+mod downgrade;
 mod ensure;
 pub(crate) mod failure;
 pub mod login;
@@ -47,6 +48,7 @@ pub use trust::Tls;
 use self::auth::Authenticator;
 use self::connect::Session;
 use self::credentials::CredentialSource;
+use self::downgrade::Downgrade;
 use self::pieces::Pieces;
 use self::request::Call;
 use self::scope::Scope;
@@ -224,7 +226,9 @@ impl Repository {
             self.auth.learn(session.challenge.clone());
             Ok(session)
         });
-        contacted.await.as_ref().map_err(Clone::clone)
+        // In every request's future, and run once.
+        let contacted = Box::pin(contacted).await;
+        contacted.as_ref().map_err(Clone::clone)
     }
 
     fn base(&self) -> Option<&Url> {
@@ -248,6 +252,7 @@ impl Repository {
             scope: Scope::pull(&self.name),
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            downgrade: Downgrade::Refuse,
             longest: (SHORT, Kind::Protocol),
             doing,
             target,

@@ -10,6 +10,7 @@ use reqwest::{Body, Method, Request, Response, StatusCode, Url};
 use super::auth::Authorization;
 use super::body::{self, Limits};
 use super::credentials::concealed::conceal;
+use super::downgrade::Downgrade;
 use super::failure::{self, Refusal};
 use super::scope::Scope;
 use super::{Repository, SHORT};
@@ -17,6 +18,7 @@ use crate::endpoint::backoff::LONGEST_ASKED;
 use crate::endpoint::registry::connect;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Side};
+use crate::printable::clean;
 
 /// How many redirects one request may take.
 pub(crate) const MOST_REDIRECTS: usize = 5;
@@ -29,6 +31,8 @@ pub(crate) struct Call {
     pub(crate) scope: Scope,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Whether it may go on where there is no TLS.
+    pub(crate) downgrade: Downgrade,
     /// How many bytes of the answer are read at most, and what a longer one is.
     pub(crate) longest: (usize, Kind),
     /// What it is for, as errors say it: `read manifest`.
@@ -126,6 +130,7 @@ impl Repository {
         let mut url = call.url.clone();
         let (mut renewed, mut redirects) = (false, 0);
         loop {
+            self.mind_downgrade(self.session().await?, call, &url)?;
             let authorization = self.authorization(&url, &call.scope).await?;
             let mut request = Request::new(call.method.clone(), url.clone());
             request.headers_mut().extend(call.headers.clone());
@@ -323,21 +328,51 @@ fn redirect(response: &Response, call: &Call, url: &Url) -> Result<Option<Url>> 
         );
         return Err(call.error(Kind::Protocol).because(cause));
     }
-    location(response.headers(), url).map(Some).ok_or_else(|| {
+    location(response.headers(), url).map(Some).map_err(|why| {
         call.error(Kind::Protocol)
-            .because("a redirect without a usable Location")
+            .because(format!("a redirect without a usable Location: {why}"))
     })
 }
 
-/// The `Location` of an answer to a request for `url`, as a URL.
-pub(crate) fn location(headers: &HeaderMap, url: &Url) -> Option<Url> {
-    let mut next = url.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
+/// Where the `Location` of an answer to a request for `url` leads to.
+///
+/// # Errors
+///
+/// What is wrong with it, in words.
+pub(crate) fn location(headers: &HeaderMap, url: &Url) -> std::result::Result<Url, String> {
+    let text = headers.get(LOCATION).ok_or("there is none")?;
+    let text = text.to_str().map_err(|_| "it is not text")?;
+    let next = url
+        .join(text)
+        .map_err(|why| format!("it is no address ({why})"))?;
+    let mut next = web_address(next)?;
     // A registry behind a TLS proxy may not know of it: the same host keeps its scheme.
     let same_host = next.host_str() == url.host_str();
     if url.scheme() == "https" && next.scheme() == "http" && same_host {
-        next.set_scheme("https").ok()?;
+        next.set_scheme("https").map_err(|()| "it is no address")?;
     }
-    matches!(next.scheme(), "http" | "https").then_some(next)
+    Ok(next)
+}
+
+/// `url`, if it is one to ask: without user and password, which are never those to show there.
+///
+/// # Errors
+///
+/// What is wrong with it, in words.
+pub(super) fn web_address(mut url: Url) -> std::result::Result<Url, String> {
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!(
+            "its scheme is `{}`, neither http nor https",
+            clean(url.scheme())
+        ));
+    }
+    if url.fragment().is_some() {
+        return Err("it has a fragment (`#`), which no server gets".into());
+    }
+    // Both fail for addresses without a host alone.
+    let bare = url.set_username("").and_then(|()| url.set_password(None));
+    bare.map_err(|()| "it has no host")?;
+    Ok(url)
 }
 
 #[cfg(test)]
@@ -349,7 +384,8 @@ mod tests {
         let at = |location_text: &str, url: &str| {
             let headers =
                 HeaderMap::from_iter([(LOCATION, location_text.parse().expect("header"))]);
-            location(&headers, &Url::parse(url).expect("url")).map(|url| url.to_string())
+            let next = location(&headers, &Url::parse(url).expect("url"));
+            next.map(|url| url.to_string()).ok()
         };
         let url = "https://h.io/v2/a/blobs/uploads/";
         assert_eq!(
@@ -365,6 +401,17 @@ mod tests {
             Some("https://h.io/v2/u")
         );
         assert_eq!(at("http://s3.io/u", url).as_deref(), Some("http://s3.io/u"));
-        assert_eq!(at("ftp://h.io/u", url), None);
+        let bare = at("https://u:p@h.io/u", url);
+        assert_eq!(bare.as_deref(), Some("https://h.io/u"));
+        for wrong in [
+            "ftp://h.io/u",
+            "file:///u",
+            "data:u",
+            "/u#",
+            "https://h.io/u#x",
+            "https://[",
+        ] {
+            assert_eq!(at(wrong, url), None, "{wrong}");
+        }
     }
 }

@@ -54,9 +54,9 @@ impl Repository {
         }
         let least = reply.headers.get("oci-chunk-min-length");
         let least = least.and_then(|text| text.to_str().ok()?.trim().parse().ok());
-        let url = location(&reply.headers, &reply.url).ok_or_else(|| {
+        let url = location(&reply.headers, &reply.url).map_err(|why| {
             call.error(Kind::Protocol)
-                .because("the registry gave no usable Location")
+                .because(format!("the registry gave no usable Location: {why}"))
         })?;
         let mut session = Session::new(url);
         session.piece = least.unwrap_or(0);
@@ -93,7 +93,7 @@ impl Repository {
         call.target = self.blob_name(blob);
         match self.attempt(&call).await {
             Ok(reply) if reply.status.is_success() => {
-                let next = location(&reply.headers, &reply.url).unwrap_or_else(|| url.clone());
+                let next = location(&reply.headers, &reply.url).unwrap_or_else(|_| url.clone());
                 Some((bytes_of(&reply.headers), next))
             }
             Ok(reply) => {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
+};
 use reqwest::{Body, Method, StatusCode, Url};
 use tokio::sync::Mutex;
 
@@ -203,7 +205,7 @@ impl Repository {
         })?;
         let (status, headers) = (response.status(), response.headers().clone());
         if status.is_success() {
-            return Ok(location(&headers, &call.url));
+            return next_place(&headers, call).map_err(Broken::from);
         }
         let body = body::words(response, self.short()).await;
         let mut refusal = failure::refused(status, &headers, &body);
@@ -307,6 +309,17 @@ impl From<Error> for Broken {
             why: Why::Other,
         }
     }
+}
+
+/// Where the next piece goes, if the answer to this one says so.
+fn next_place(headers: &HeaderMap, call: &Call) -> Result<Option<Url>> {
+    if call.method != Method::PATCH || !headers.contains_key(LOCATION) {
+        return Ok(None);
+    }
+    location(headers, &call.url).map(Some).map_err(|why| {
+        call.error(Kind::Protocol)
+            .because(format!("the registry gave no usable Location: {why}"))
+    })
 }
 
 const TOO_LARGE: &str = "a proxy in front of the registry refuses bodies of this size; raise its limit (nginx: client_max_body_size)";

@@ -176,7 +176,7 @@ fn a_redirect_or_location_in_plain_gets_nothing() {
     );
     run.args(["--retry-times", "0"]).run().exits(1);
     let seen = elsewhere.log();
-    assert!(seen.iter().any(Request::is_upload), "{seen:#?}");
+    assert!(!seen.iter().any(Request::is_upload), "{seen:#?}");
     assert!(seen.iter().any(Request::reads_blob), "{seen:#?}");
     assert_eq!(elsewhere.count(authorized), 0, "{seen:#?}");
 }
@@ -391,5 +391,80 @@ fn a_token_server_that_is_none_is_told() {
         assert_eq!(error["kind"], "protocol");
         let told = format!("token server {}: HTTP {status}", source.host());
         asks_for_no_credentials(&error, &told);
+    }
+}
+
+/// A registry whose token server is at this address.
+fn with_realm(realm: impl FnOnce(&str) -> String) -> FakeRegistry {
+    let source = guarded_source();
+    let realm = Some(realm(&source.host()));
+    source.configure(|settings| settings.auth = Auth::Bearer(Bearer { realm, ..bearer() }));
+    source
+}
+
+#[test]
+fn user_info_of_a_realm_is_dropped() {
+    crate::support::secrets::note("of-Mallory-pw");
+    let source = with_realm(|host| format!("http://mallory:of-Mallory-pw@{host}/token"));
+    let login = format!("Basic {}", super::login_in_base64());
+    let run = inspect(&source.reference("x:1"));
+    run.args(["--creds", LOGIN]).run().exits(0);
+    source.fail(1, Request::is_token, Fault::status(404));
+    let run = inspect(&source.reference("x:1"));
+    run.args(["--creds", LOGIN]).run().exits(1);
+    let shown = || {
+        let asked = source.log().into_iter().filter(Request::is_token);
+        let shown = asked.map(|request| request.header("authorization").map(str::to_owned));
+        shown.collect::<Vec<_>>()
+    };
+    assert_eq!(shown(), [Some(login.clone()), Some(login)]);
+    source.clear_log();
+    inspect(&source.reference("x:1")).run().exits(1);
+    assert!(shown().iter().all(Option::is_none), "{:?}", shown());
+}
+
+#[test]
+fn refuses_realm_that_is_no_web_address() {
+    crate::support::secrets::note("of-Mallory-pw");
+    for (realm, told) in [
+        ("ftp://t.test/token", "`ftp`"),
+        ("file:///etc/passwd", "`file`"),
+        ("http://t.test/token#part", "fragment"),
+        ("http://mallory:of-Mallory-pw@[t/token", "IPv6"),
+    ] {
+        let source = with_realm(|_| realm.to_owned());
+        let run = inspect(&source.reference("x:1")).args(["-o", "json"]);
+        let output = run.args(["--creds", LOGIN]).run().exits(1);
+        let error = output.json()["error"].clone();
+        assert_eq!(error["kind"], "protocol", "{error:#}");
+        asks_for_no_credentials(&error, told);
+    }
+}
+
+#[test]
+fn refuses_location_that_is_no_web_address() {
+    for (location, told) in [
+        ("ftp://s.test/x", "`ftp`"),
+        ("http://s.test/x#y", "fragment"),
+    ] {
+        let (source, destination) = (open_source(), FakeRegistry::start());
+        destination.on(move |request| {
+            let answer = Answer::new(202).header("Location", location);
+            (request.method == "POST").then_some(Fault::Status(answer))
+        });
+        let run = copy(&source.reference("x:1"), &destination.reference("y:1"));
+        let error = run.run().exits(1).tag("1")["error"].clone();
+        assert_eq!(error["kind"], "protocol", "{error:#}");
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.contains(told), "{message}");
+        source.on(move |request| {
+            let answer = Answer::new(307).header("Location", location);
+            request.reads_blob().then_some(Fault::Status(answer))
+        });
+        let run = copy(&source.reference("x:1"), "oci:y").run().exits(1);
+        let error = run.tag("1")["error"].clone();
+        assert_eq!(error["kind"], "protocol", "{error:#}");
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.contains(told), "{message}");
     }
 }

@@ -1,6 +1,7 @@
 //! Whom barge trusts, and that it never speaks plain HTTP where TLS was asked for.
 
 mod certificates;
+mod downgrade;
 mod elsewhere;
 mod odd;
 

@@ -7,10 +7,10 @@ use super::super::connect::Session;
 use super::super::credentials::concealed::conceal;
 use super::super::credentials::{Credentials, Secret};
 use super::super::failure::{authority, sent_on_to};
-use super::super::request::{MOST_REDIRECTS, is_redirect, location};
+use super::super::request::{MOST_REDIRECTS, is_redirect, location, web_address};
 use super::super::scope::Scope;
 use super::super::token::{Asked, Token};
-use super::super::{body, failure};
+use super::super::{body, downgrade, failure};
 use super::{Authenticator, DOING};
 use crate::error::{Error, Kind, Result};
 use crate::printable::clean;
@@ -31,7 +31,7 @@ impl Authenticator {
         bearer: &Bearer,
         scope: &Scope,
     ) -> Result<Token> {
-        let realm = self.realm(&session.base, bearer)?;
+        let realm = self.realm(session, bearer)?;
         tracing::debug!(%scope, server = authority(&realm), "fetching a token");
         let asked = Asked::now();
         let Answered {
@@ -95,7 +95,7 @@ impl Authenticator {
             } else {
                 self.answer(request, DOING, &target).await?
             };
-            match next(&response, &url, &target)? {
+            match self.next(session, &response, (&url, &target))? {
                 Some(next) => url = next,
                 None => {
                     return Ok(Answered {
@@ -118,21 +118,49 @@ impl Authenticator {
     }
 
     /// The token server's address; one that would leak the password is refused.
-    fn realm(&self, base: &Url, bearer: &Bearer) -> Result<Url> {
-        let target = format!(
-            "{} from token server `{}`",
-            self.host,
-            clean(&conceal(&bearer.realm))
-        );
-        let realm = base
-            .join(&bearer.realm)
-            .map_err(|why| Error::new(Kind::Protocol, DOING, &target).because(why))?;
-        if base.scheme() == "https" && realm.scheme() != "https" && !self.is_anonymous() {
-            return Err(Error::new(Kind::Protocol, DOING, target).because(
-                "the registry names a token server without TLS; the password is not sent there",
-            ));
+    fn realm(&self, session: &Session, bearer: &Bearer) -> Result<Url> {
+        let failed = |cause: String| {
+            let target = format!("{} from token server `{}`", self.host, shown(&bearer.realm));
+            Error::new(Kind::Protocol, DOING, target).because(cause)
+        };
+        let joined = session.base.join(&bearer.realm);
+        let realm = joined
+            .map_err(|why| format!("it is no address ({why})"))
+            .and_then(web_address)
+            .map_err(|why| failed(format!("this cannot be asked: {why}")).hint(ASK))?;
+        if session.is_downgrade(&session.base, &realm) && !self.is_anonymous() {
+            let cause = format!(
+                "the {} registry uses TLS, and names a token server without TLS, http://{}; no password is sent there",
+                self.side,
+                authority(&realm)
+            );
+            return Err(downgrade::hinted(failed(cause), self.side));
         }
         Ok(realm)
+    }
+
+    /// Where `response` from `url` sends the question on to.
+    fn next(
+        &self,
+        session: &Session,
+        response: &Response,
+        (url, target): (&Url, &str),
+    ) -> Result<Option<Url>> {
+        let status = response.status();
+        if !is_redirect(status) {
+            return Ok(None);
+        }
+        let failed = |cause: &str| {
+            let cause = format!("HTTP {}: {cause}", status.as_u16());
+            Error::new(Kind::Protocol, DOING, target).because(cause)
+        };
+        let next = location(response.headers(), url)
+            .map_err(|why| failed(&format!("a redirect without a usable Location: {why}")))?;
+        if session.is_downgrade(url, &next) {
+            let cause = format!("it sends on to http://{}, without TLS", authority(&next));
+            return Err(downgrade::hinted(failed(&cause), self.side));
+        }
+        Ok(Some(next))
     }
 
     fn token_refused(
@@ -171,22 +199,17 @@ impl Authenticator {
     }
 }
 
-/// Where `response` sends the question on to.
-fn next(response: &Response, url: &Url, target: &str) -> Result<Option<Url>> {
-    let status = response.status();
-    if !is_redirect(status) {
-        return Ok(None);
-    }
-    let failed = |cause: &str| {
-        let cause = format!("HTTP {}: {cause}", status.as_u16());
-        Error::new(Kind::Protocol, DOING, target).because(cause)
+const ASK: &str = "this is what the registry says in WWW-Authenticate: check that the address is the registry's, or ask whoever runs it";
+
+/// A realm as errors show it: without user, password and question.
+fn shown(realm: &str) -> String {
+    let address = realm.split(['?', '#']).next().unwrap_or_default();
+    let shown = match (address.split_once("//"), address.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}//{rest}"),
+        (None, Some((_, rest))) => rest.to_owned(),
+        (_, None) => address.to_owned(),
     };
-    let next = location(response.headers(), url)
-        .ok_or_else(|| failed("a redirect without a usable Location"))?;
-    if url.scheme() == "https" && next.scheme() != "https" {
-        return Err(failed("it sends on to a place without TLS"));
-    }
-    Ok(Some(next))
+    clean(&conceal(&shown))
 }
 
 fn with_query(mut url: Url, question: Vec<(&str, String)>) -> Url {
@@ -222,28 +245,18 @@ fn refresh(bearer: &Bearer, scope: &Scope, token: &Secret) -> Vec<(&'static str,
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::event::{Events, Side};
-
-    const STALL: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_password_does_not_leave_tls() {
-        let credentials = Credentials::Password {
-            user: "u".into(),
-            password: Secret::new("p"),
-        };
-        let with = Authenticator::new("h.io", STALL, Side::Source, Events::ignored());
-        with.identify_as(credentials);
-        let without = Authenticator::new("h.io", STALL, Side::Source, Events::ignored());
-        let base = Url::parse("https://h.io/").expect("url");
-        let bearer = Bearer {
-            realm: "http://t.io/token".into(),
-            ..Bearer::default()
-        };
-        assert!(with.realm(&base, &bearer).is_err());
-        assert!(without.realm(&base, &bearer).is_ok());
+    fn realms_are_shown_without_user_and_question() {
+        for (realm, expected) in [
+            ("https://t.io/token?a=b#c", "https://t.io/token"),
+            ("https://u:p@t.io/token", "https://t.io/token"),
+            ("https://u:p@x@[t/token", "https://[t/token"),
+            ("u:p@t", "t"),
+            ("/token", "/token"),
+        ] {
+            assert_eq!(shown(realm), expected);
+        }
     }
 }
