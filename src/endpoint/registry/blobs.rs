@@ -55,6 +55,11 @@ impl Repository {
         Ok(self.blob_size(blob).await? == Some(blob.size))
     }
 
+    /// Whether `blob` is seen to be there: what counts when the answer to an upload was lost.
+    pub(super) async fn holds_blob(&self, blob: &Descriptor) -> bool {
+        matches!(self.has_blob(blob).await, Ok(true))
+    }
+
     /// The size of `blob` as it is stored, in bytes, if the repository has it; the one that is asked for
     /// where the registry does not tell.
     ///

@@ -35,13 +35,19 @@ impl Repository {
             .await?;
         call.target = self.named(target);
         let mut reply = self.small(call.clone()).await?;
+        let mut repeated = reply.repeated;
         if reply.grant_falls_short() {
             // Most token servers know no other right than to push, and Quay's fails at one that it does
             // not know; distribution's own has a right of its own for this.
             call.scope = Scope::delete(self.name());
             reply = self.small(call.clone()).await?;
+            repeated |= reply.repeated;
         }
         if reply.status.is_success() {
+            return Ok(Deletion::Done);
+        }
+        // A try whose answer was lost may have done it.
+        if repeated && matches!(self.head_for_certain(target).await, Ok(None)) {
             return Ok(Deletion::Done);
         }
         let error = self.error_of(&reply, &call);

@@ -108,19 +108,40 @@ impl Repository {
         self.put_for_reply(manifest, target).await.map(|_| ())
     }
 
-    /// The same, for who wants to know what the registry says to it.
+    /// The same with the registry's answer. `None`: the answer was lost, and the repeat refused.
     pub(super) async fn put_for_reply(
         &self,
         manifest: &Manifest,
         target: &Target,
-    ) -> Result<Reply> {
+    ) -> Result<Option<Reply>> {
         let call = self.put_call(manifest, target).await?;
         let reply = self.small(call.clone()).await?;
+        let refused_repeat = reply.repeated && !reply.status.is_success();
+        if refused_repeat && self.holds(manifest, target).await {
+            return Ok(None);
+        }
         self.stored(&call, &reply, manifest)?;
-        Ok(reply)
+        Ok(Some(reply))
     }
 
-    /// One try of [`Repository::put_manifest`], for who decides himself whether there is another one.
+    /// Whether `target` is seen to be `manifest`: what a refusal means for a PUT that was tried before, since
+    /// registries whose tags are immutable refuse to write the same again.
+    pub async fn holds(&self, manifest: &Manifest, target: &Target) -> bool {
+        let found = self.found_under(target).await;
+        matches!(found, Ok(Some(digest)) if digest == manifest.digest)
+    }
+
+    /// The digest of what is under `target`. Nexus denies by HEAD what it gives by GET.
+    async fn found_under(&self, target: &Target) -> Result<Option<Digest>> {
+        if let Some(head) = self.head_for_certain(target).await? {
+            return Ok(Some(head.digest));
+        }
+        let manifest = self.manifest_for_certain(target).await?;
+        Ok(manifest.map(|manifest| manifest.digest))
+    }
+
+    /// One try of [`Repository::put_manifest`], for callers that repeat it themselves; after a repeat that is
+    /// refused, [`Repository::holds`] tells whether an earlier try was carried out.
     ///
     /// # Errors
     ///

@@ -205,7 +205,7 @@ impl Repository {
     pub async fn put_referrer(&self, manifest: &Manifest) -> Result<Listing> {
         let target = Target::Digest(manifest.digest.clone());
         let reply = self.put_for_reply(manifest, &target).await?;
-        Ok(if acknowledges(&reply) {
+        Ok(if reply.is_some_and(|reply| acknowledges(&reply)) {
             Listing::Done
         } else {
             Listing::Wanted

@@ -55,6 +55,8 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
     /// Where the answer came from.
     pub(crate) url: Url,
+    /// Earlier tries of the request failed, and one of them may have been carried out all the same.
+    pub(crate) repeated: bool,
     granted: bool,
 }
 
@@ -80,8 +82,14 @@ impl Repository {
     ///
     /// Any status that is not worth a retry is an answer.
     pub(crate) async fn small(&self, call: Call) -> Result<Reply> {
-        let call = &call;
-        self.backoff.run(|| self.attempt(call)).await
+        let (call, mut tries) = (&call, 0_u64);
+        let answered = self.backoff.run(|| {
+            tries += 1;
+            self.attempt(call)
+        });
+        let mut reply = answered.await?;
+        reply.repeated = tries > 1;
+        Ok(reply)
     }
 
     /// One try of [`Repository::small`].
@@ -103,6 +111,7 @@ impl Repository {
             headers,
             body,
             url,
+            repeated: false,
             granted,
         };
         if !status.is_client_error() && !status.is_server_error() {

@@ -92,7 +92,9 @@ impl Repository {
         let watch = Watch::new(blob, &self.backoff.events);
         let mut call = self.single_call(blob).await?;
         call.body = bytes.clone();
-        let stored = self.small(call).await?.status == StatusCode::CREATED;
+        let reply = self.small(call).await?;
+        let stored =
+            reply.status == StatusCode::CREATED || reply.repeated && self.holds_blob(blob).await;
         if stored {
             watch.moved(blob.size);
         } else {

@@ -59,8 +59,11 @@ impl Repository {
                 }
                 // What broke the body is the cause; it had its retries.
                 Some(cause) => return Err(cause),
-                None if self.forgive(broken, &mut tries).await? => self.go_on(open, &watch).await,
-                None => None,
+                None => match self.again(broken, &watch, &mut tries).await? {
+                    Again::Stored => return Ok(()),
+                    Again::GoOn => self.go_on(open, &watch).await,
+                    Again::Restart => None,
+                },
             };
             if let Some((rest, from)) = next {
                 if from.offset > reached {
@@ -71,6 +74,22 @@ impl Repository {
                 watch.restart();
             }
         }
+    }
+
+    /// What comes after a try that broke: nothing, where all had been sent and only the answer was lost.
+    async fn again(&self, broken: Broken, watch: &Watch, tries: &mut Tries) -> Result<Again> {
+        let sent = watch.is_complete() && broken.error.kind().retryable();
+        tries.all_sent += u32::from(sent);
+        let forgiven = self.forgive(broken, tries).await;
+        let unreachable = matches!(&forgiven, Err(error) if error.kind().retryable());
+        if tries.all_sent > 0 && !unreachable && self.holds_blob(&watch.blob).await {
+            return Ok(Again::Stored);
+        }
+        Ok(if forgiven? {
+            Again::GoOn
+        } else {
+            Again::Restart
+        })
     }
 
     /// Whether the upload may go on behind what came, when there is a next try at all.
@@ -268,6 +287,19 @@ struct Tries {
     renewed: bool,
     reopened: bool,
     mismatched: bool,
+    /// Those that sent every byte, and got no answer or one to try again.
+    all_sent: u32,
+}
+
+/// What comes after a try that broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// Nothing: the blob is there.
+    Stored,
+    /// A try behind what came.
+    GoOn,
+    /// A try from the start.
+    Restart,
 }
 
 /// One body of an upload.

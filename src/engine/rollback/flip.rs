@@ -169,7 +169,7 @@ async fn put(repository: &Repository, moving: &Moving, halt: &CancellationToken)
     let target = Target::Tag(moving.tag.clone());
     let (mut failures, mut unanswered) = (0, 0);
     while !halt.is_cancelled() {
-        let Err(error) = repository.try_put_manifest(&moving.root, &target).await else {
+        let Err(error) = attempt(repository, (&moving.root, &target), failures).await else {
             let lists = still_lists(repository, moving).await;
             let end = lists.map_err(Some);
             return Put { end, unanswered };
@@ -188,6 +188,21 @@ async fn put(repository: &Repository, moving: &Moving, halt: &CancellationToken)
     }
     let end = Err(None);
     Put { end, unanswered }
+}
+
+/// One try of moving a tag after so many `failures`. A repeat that is refused succeeded where the tag has moved:
+/// only the answer of an earlier one was lost.
+async fn attempt(
+    repository: &Repository,
+    (root, target): (&Manifest, &Target),
+    failures: u32,
+) -> Result<(), Error> {
+    let tried = repository.try_put_manifest(root, target).await;
+    let refused = matches!(&tried, Err(error) if !error.kind().retryable());
+    if failures > 0 && refused && repository.holds(root, target).await {
+        return Ok(());
+    }
+    tried
 }
 
 /// Reads a list of referrers again that was written: another writer may have been at it.

@@ -1,6 +1,7 @@
 //! `--policy rollback`: all tags or none, whatever happens in between.
 
 mod accept;
+mod answers;
 mod doubt;
 mod dry;
 mod honest;
