@@ -152,7 +152,7 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -l policy -d 'What a f
 rollback\t'All tags or none'"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l state-dir -d 'Where journals and locks of runs are [default: ~/.local/state/barge]' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -s j -l jobs -d 'Blob transfers at once' -r
-complete -c barge -n "__fish_barge_using_subcommand copy" -l recheck -d 'How far a tag whose digest is right is looked into' -r -f -a "none\t'Not at all'
+complete -c barge -n "__fish_barge_using_subcommand copy" -l recheck -d 'How far a tag whose digest is right is looked into; unless none, each tag that is written is looked at once after that' -r -f -a "none\t'Not at all'
 children\t'Its wanted children, where the index is the source\'s own'
 blobs\t'Every blob of them too: repairs a damaged mirror'"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l have -d 'Leave out of the oci-archive what barge inventory lists; - is stdin' -r -F

@@ -56,7 +56,7 @@ impl Bench {
                 Target::requests(
                     format!("{text}: requests at the destination"),
                     barge.requests[1],
-                    2 * blobs + manifests + tags + 5,
+                    2 * blobs + manifests + 2 * tags + 5,
                 ),
             ];
             table.add(&text, &summaries, targets);

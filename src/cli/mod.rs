@@ -231,7 +231,8 @@ pub struct TransferArgs {
     /// Blob transfers at once
     #[arg(short, long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub jobs: u16,
-    /// How far a tag whose digest is right is looked into
+    /// How far a tag whose digest is right is looked into; unless none, each
+    /// tag that is written is looked at once after that
     #[arg(long, value_enum, value_name = "WHAT", default_value = "children")]
     pub recheck: Recheck,
     /// Fail a tag whose digest would not be the source's

@@ -393,6 +393,18 @@ impl Endpoint {
         }
     }
 
+    /// Makes sure that `target` is `manifest`, which was published: a registry may accept what it does not store.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` when it is not; others when that could not be found out.
+    pub async fn confirm(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        match self {
+            Self::Registry(repository) => repository.confirm(manifest, target).await,
+            Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => Ok(()),
+        }
+    }
+
     /// The one image of a place that is named by nothing but the place; `None` for a registry, where a
     /// tag has to be named.
     ///

@@ -4,6 +4,7 @@
 use futures_util::future::try_join_all;
 
 use super::{Changed, Showing, Tag};
+use crate::endpoint::Target;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
@@ -39,8 +40,19 @@ impl Tag {
             if let Err(error) = destination.publish(root, &self.job.destination).await {
                 return Err(self.explain(choice, error).await);
             }
+            self.confirm(root, &self.job.destination).await?;
         }
         Ok(Changed::Something)
+    }
+
+    /// Looks whether `target`, which was shown, is `manifest` now.
+    pub(super) async fn confirm(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        match self.shared.settings.recheck {
+            Recheck::None => Ok(()),
+            Recheck::Children | Recheck::Blobs => {
+                self.shared.destination.confirm(manifest, target).await
+            }
+        }
     }
 
     /// Puts the root by its digest, where its tag is to wait for something.

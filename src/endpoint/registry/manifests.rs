@@ -11,6 +11,10 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
 use crate::image::manifest::{self, MAX_MANIFEST_BYTES, Manifest};
+use crate::image::referrers::is_itself;
+
+/// How often a tag that was written is looked at again before it counts as not written.
+const MORE_LOOKS: u32 = 5;
 
 impl Repository {
     /// What `target` points at, without reading it. `None`: it is not there.
@@ -131,6 +135,32 @@ impl Repository {
         matches!(found, Ok(Some(digest)) if digest == manifest.digest)
     }
 
+    /// Makes sure that `target` points at `manifest`, which was written with success. Where replicas answer
+    /// reads, one may be behind: it gets the time of a few retries. A login that may only write is believed.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` when it points at something else, or nowhere; others when it could not be found out.
+    pub async fn confirm(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        let mut again = 0;
+        loop {
+            let found = match self.found_under(target).await {
+                Err(error) if matches!(error.kind(), Kind::Denied | Kind::Unauthorized) => {
+                    return Ok(());
+                }
+                found => found?,
+            };
+            if is_as_written(found.as_ref(), &manifest.digest, target) {
+                return Ok(());
+            }
+            let error = |kind| unstored(kind, &self.named(target), (found.as_ref(), manifest));
+            let behind = error(Kind::Unavailable);
+            if again == MORE_LOOKS || self.backoff.pause(behind, &mut again).await.is_err() {
+                return Err(error(Kind::Conflict));
+            }
+        }
+    }
+
     /// The digest of what is under `target`. Nexus denies by HEAD what it gives by GET.
     async fn found_under(&self, target: &Target) -> Result<Option<Digest>> {
         if let Some(head) = self.head_for_certain(target).await? {
@@ -195,6 +225,31 @@ pub(super) fn path(target: &Target) -> String {
         Target::Tag(tag) => format!("manifests/{tag}"),
         Target::Digest(digest) => format!("manifests/{digest}"),
     }
+}
+
+/// Whether what is `found` is what was `written`, as far as digests of one algorithm tell. GitLab resolves the
+/// tag `sha256-X` to the digest X, whatever the tag points at.
+fn is_as_written(found: Option<&Digest>, written: &Digest, target: &Target) -> bool {
+    let Some(found) = found else {
+        return false;
+    };
+    let resolved = matches!(target, Target::Tag(tag) if is_itself(tag, found));
+    found == written || found.algorithm() != written.algorithm() || resolved
+}
+
+/// The error of `target`, which was answered to be written and is not what it should be.
+fn unstored(kind: Kind, target: &str, (found, written): (Option<&Digest>, &Manifest)) -> Error {
+    let found = match found {
+        Some(found) => format!("{found} is there"),
+        None => "nothing is there".to_owned(),
+    };
+    let digest = &written.digest;
+    let cause = format!(
+        "the registry accepted {digest}, and now {found}: it did not store it, or another writer has changed it since"
+    );
+    Error::new(kind, "confirm", target).because(cause).hint(
+        "run again when nothing else writes there; if it fails in the same way, the registry does not store what it accepts, and its operator has to find out why",
+    )
 }
 
 /// A registry that converts a manifest on its way in has not stored what the digest names.

@@ -257,7 +257,11 @@ impl Tag {
         self.bring_content(manifest, &below).await?;
         if self.shared.settings.run == Run::Real {
             match self.shared.showing {
-                Showing::AtOnce => destination.put_digest_tagged(tag, manifest).await?,
+                Showing::AtOnce => {
+                    destination.put_digest_tagged(tag, manifest).await?;
+                    let target = Target::Tag(tag.to_owned());
+                    self.confirm(manifest, &target).await?;
+                }
                 Showing::Later => {
                     let pushed = self.lacked(&digest).await?;
                     self.put(manifest).await?;

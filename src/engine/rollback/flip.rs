@@ -1,6 +1,6 @@
-//! The flip: one PUT a tag, many at once. The first that fails, or a signal, keeps the rest back; what
-//! is under way is waited for, since a write that is given up may still happen. So what got no
-//! answer in time is noted.
+//! The flip: one PUT a tag, many at once, and then a look at each. The first PUT that fails, or a signal, keeps
+//! the rest back; what is under way is waited for, since a write that is given up may still happen. So what got
+//! no answer in time is noted.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::image::referrers::Additions;
 use crate::journal::Move;
+use crate::options::Recheck;
 use crate::select::is_digest_tag;
 
 /// A tag, and where it moves.
@@ -90,9 +91,14 @@ impl Flip {
     }
 }
 
-/// Moves every tag, until the first failure or signal. What belongs to an image goes first: nobody sees
-/// the image without its signatures.
-pub(super) async fn flip(repository: &Repository, moving: &[Moving], stop: &Stop) -> Flip {
+/// Moves every tag, until the first failure or signal, and then looks whether each has moved, unless `recheck` is
+/// none. What belongs to an image goes first: nobody sees the image without its signatures.
+pub(super) async fn flip(
+    repository: &Repository,
+    moving: &[Moving],
+    recheck: Recheck,
+    stop: &Stop,
+) -> Flip {
     let halt = stop.soon.child_token();
     let started = Instant::now();
     let (belonging, others): (Vec<_>, Vec<_>) =
@@ -109,6 +115,9 @@ pub(super) async fn flip(repository: &Repository, moving: &[Moving], stop: &Stop
         }
     }
     flip.elapsed = started.elapsed();
+    if recheck != Recheck::None && !halt.is_cancelled() {
+        flip.confirm_all(repository, moving, stop).await;
+    }
     flip.interrupted = stop.soon.is_cancelled();
     flip
 }
@@ -141,6 +150,23 @@ impl Flip {
                 self.failed
                     .extend(error.map(|error| (tag.to_owned(), error)));
             }
+        }
+    }
+}
+
+impl Flip {
+    /// Looks at all that moved, many at once. A list of referrers was read again when it was written.
+    async fn confirm_all(&mut self, repository: &Repository, moving: &[Moving], stop: &Stop) {
+        let unread = moving.iter().filter(|moving| moving.listed.is_none());
+        let looks = stream::iter(unread).map(|each| async move {
+            let target = Target::Tag(each.tag.clone());
+            (&each.tag, repository.confirm(&each.root, &target).await)
+        });
+        let looks = looks.buffer_unordered(AT_ONCE).collect::<Vec<_>>();
+        let looks = stop.soon.run_until_cancelled(looks).await;
+        for (tag, look) in looks.into_iter().flatten() {
+            self.failed
+                .extend(look.err().map(|error| (tag.clone(), error)));
         }
     }
 }

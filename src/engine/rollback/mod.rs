@@ -250,7 +250,8 @@ impl Rollback<'_> {
             return Ok(Ended::Tags);
         }
         let path = directory.create(&journal)?;
-        let work = flip::flip(repository, &moving, self.stop);
+        let recheck = self.shared.settings.recheck;
+        let work = flip::flip(repository, &moving, recheck, self.stop);
         let flip = saying_so(self.stop, &self.shared.events, work).await;
         self.shared.events.send(Event::Flipped(flip.elapsed));
         if flip.is_complete() {

@@ -243,8 +243,12 @@ impl<'a> Undo<'a> {
             }
         }
         let target = Target::Tag(tag.clone());
-        match self.job.repository.put_manifest(&root, &target).await {
-            Ok(()) => Ok(End::Restored),
+        let repository = self.job.repository;
+        match repository.put_manifest(&root, &target).await {
+            Ok(()) => {
+                let confirmed = repository.confirm(&root, &target).await;
+                confirmed.map(|()| End::Restored)
+            }
             Err(error) if lacks_content(&error) => Err(lost(&root, &error)),
             Err(error) => Err(error),
         }

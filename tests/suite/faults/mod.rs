@@ -10,6 +10,7 @@ mod repeats;
 mod resume;
 mod retries;
 mod transfers;
+mod unstored;
 
 use crate::support::barge::{Barge, barge};
 use crate::support::image::{Attestations, Bundle, Image, ImageSpec, MultiArch};
