@@ -16,6 +16,8 @@ mod corners;
 mod descriptors;
 mod dry_run;
 #[cfg(test)]
+mod endless;
+#[cfg(test)]
 mod environment;
 #[cfg(test)]
 mod faults;

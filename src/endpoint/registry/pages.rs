@@ -7,45 +7,89 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, LINK};
 
 use super::request::{Call, Reply};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 
 /// More pages have no end.
 const MOST: usize = 10_000;
 
 /// The pages of one list that were read.
-#[derive(Debug, Default)]
-pub(super) struct Pages(BTreeSet<Url>);
+#[derive(Debug)]
+pub(super) struct Pages {
+    read: BTreeSet<Url>,
+    /// How many bytes they and their addresses have.
+    bytes: usize,
+    /// How many they may have, if another one follows.
+    longest: usize,
+}
 
 impl Pages {
+    /// None yet, of a list whose pages before the last one have at most `bytes`.
+    pub(super) fn within(bytes: usize) -> Self {
+        Self {
+            read: BTreeSet::new(),
+            bytes: 0,
+            longest: bytes,
+        }
+    }
+
     /// Whether `page` was read.
     pub(super) fn has(&self, page: &Url) -> bool {
-        self.0.contains(page)
+        self.read.contains(page)
     }
 
     /// The page behind the one that `reply` answered `call` with; `None`: that was the last.
     ///
     /// # Errors
     ///
-    /// `protocol` where the next page is one that was read, or none that can be asked for.
+    /// `protocol` where the next page is one that was read, or none that can be asked for, or too much came
+    /// before it.
     pub(super) fn turn(&mut self, call: &Call, reply: &Reply) -> Result<Option<Url>> {
-        self.0.insert(call.url.clone());
-        let Some(target) = next_target(&reply.headers) else {
+        let Some(target) = self.note(call, reply) else {
             return Ok(None);
         };
-        let cause = match reply.url.join(target) {
-            Err(why) => format!("is no address ({why})"),
-            Ok(next) if next.origin() != call.url.origin() => "is on another host".to_owned(),
-            Ok(next) if self.has(&next) => "is one that came before".to_owned(),
-            Ok(_) if self.0.len() >= MOST => format!("comes behind {MOST} others"),
-            Ok(next) => return Ok(Some(next)),
-        };
-        Err(call
-            .error(Kind::Protocol)
-            .because(format!("the next page {cause}, so the list has no end"))
-            .hint(
-                "its registry, or a proxy in front of it, has to mend the Link header of its lists",
-            ))
+        match reply.url.join(target) {
+            Err(why) => Err(endless(call, &format!("is no address ({why})"))),
+            Ok(next) if next.origin() != call.url.origin() => {
+                Err(endless(call, "is on another host"))
+            }
+            Ok(next) => self.ask(call, next).map(Some),
+        }
     }
+
+    /// Notes a page that was read, and gives the target of the next one.
+    fn note<'r>(&mut self, call: &Call, reply: &'r Reply) -> Option<&'r str> {
+        self.bytes += reply.body.len() + call.url.as_str().len();
+        self.read.insert(call.url.clone());
+        next_target(&reply.headers)
+    }
+
+    /// `next`, where that can be the next page.
+    ///
+    /// # Errors
+    ///
+    /// `protocol` where it was read, or too much came before it.
+    pub(super) fn ask(&self, call: &Call, next: Url) -> Result<Url> {
+        let cause = if self.has(&next) {
+            "is one that came before".to_owned()
+        } else if self.read.len() >= MOST {
+            format!("comes behind {MOST} others")
+        } else if self.bytes > self.longest {
+            format!(
+                "comes behind more than {} MiB of others",
+                self.longest >> 20
+            )
+        } else {
+            return Ok(next);
+        };
+        Err(endless(call, &cause))
+    }
+}
+
+/// The error of a list whose next page is such that it has no end.
+pub(super) fn endless(call: &Call, next: &str) -> Error {
+    call.error(Kind::Protocol)
+        .because(format!("the next page {next}, so the list has no end"))
+        .hint("its registry, or a proxy in front of it, has to mend the Link header of its lists")
 }
 
 /// The target of `Link: <TARGET>; rel="next"`, also with an unquoted `rel`.

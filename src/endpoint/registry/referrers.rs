@@ -22,6 +22,9 @@ use crate::select::is_digest_tag;
 /// How often a list is written before its other writers have won.
 const TRIES: usize = 5;
 
+/// How many bytes the pages of one list may have before the last one.
+const LONGEST: usize = 4 * MAX_MANIFEST_BYTES;
+
 /// How much of a media type goes into a message.
 const LONGEST_TYPE: usize = 100;
 
@@ -99,7 +102,7 @@ impl Repository {
         if let Some(only) = types.only() {
             call.url.query_pairs_mut().append_pair("artifactType", only);
         }
-        let (mut found, mut pages) = (Vec::new(), Pages::default());
+        let (mut found, mut pages) = (Vec::new(), Pages::within(LONGEST));
         let first = call.url.clone();
         loop {
             let reply = self.small(call.clone()).await?;
@@ -178,7 +181,10 @@ impl Repository {
         let known = self.digest_tags.get_or_try_init(|| async {
             match self.list_tags().await {
                 Ok(tags) => Ok(Some(digest_tags(&tags))),
-                Err(error) if cannot_list(&error) => Ok(None),
+                Err(error) if cannot_list(&error) => {
+                    tracing::info!(%error, "each digest tag is asked for, since no list tells");
+                    Ok(None)
+                }
                 Err(error) => Err(error),
             }
         });

@@ -1,12 +1,14 @@
 //! The tags of a repository, however its registry pages them (distribution-spec, "Listing Tags").
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use reqwest::{Method, StatusCode};
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::Repository;
-use super::pages::Pages;
+use super::pages::{Pages, endless};
+use super::request::{Call, Reply};
 use crate::error::{Kind, Result};
 use crate::event::Event;
 use crate::printable::plural;
@@ -14,14 +16,47 @@ use crate::reference::is_tag;
 
 /// Tags asked for in one page. Registries cap it as they like; 0 breaks some.
 const PAGE: usize = 1000;
-/// A list of tags can be long, but not endless.
+/// A list of tags can be long, but not endless: this many bytes of one page, and of all but the last one.
 const LONGEST: usize = 64 << 20;
+/// More names than this in one list are not looked through.
+const MOST: usize = 1_000_000;
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct Page {
     /// `null` occurs.
     #[serde(default)]
-    tags: Option<Vec<String>>,
+    tags: Option<Names>,
+}
+
+/// The names of one page, one more than [`MOST`] at most: short ones take a multiple of their bytes.
+#[derive(Default)]
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> std::result::Result<Self, D::Error> {
+        input.deserialize_seq(NamesVisitor)
+    }
+}
+
+struct NamesVisitor;
+
+impl<'de> Visitor<'de> for NamesVisitor {
+    type Value = Names;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of names")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut input: A) -> std::result::Result<Names, A::Error> {
+        let mut names = Vec::new();
+        while names.len() <= MOST
+            && let Some(name) = input.next_element()?
+        {
+            names.push(name);
+        }
+        while input.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Names(names))
+    }
 }
 
 impl Repository {
@@ -48,7 +83,7 @@ impl Repository {
             .query_pairs_mut()
             .append_pair("n", &PAGE.to_string());
         let first = call.url.clone();
-        let (mut found, mut pages) = (BTreeSet::new(), Pages::default());
+        let (mut found, mut pages) = (BTreeSet::new(), Pages::within(LONGEST));
         let mut linked = false;
         loop {
             let reply = self.small(call.clone()).await?;
@@ -59,28 +94,32 @@ impl Repository {
             if !reply.status.is_success() {
                 return Err(self.error_of(&reply, &call));
             }
-            let page: Page = serde_json::from_slice(&reply.body).map_err(|why| {
-                call.error(Kind::Protocol)
-                    .because(format!("not a list of tags: {why}"))
-            })?;
-            let tags = page.tags.unwrap_or_default();
-            let last = tags.last().cloned();
-            let cut = tags.len() == PAGE;
+            let tags = names(&reply, &call)?;
+            let (last, count, before) = (tags.last().cloned(), tags.len(), found.len());
             found.extend(tags);
+            if found.len() > MOST {
+                let cause = format!("there are more than {MOST} names");
+                return Err(call.error(Kind::Protocol).because(cause).hint(TOO_MANY));
+            }
+            let repeats = count > 0 && found.len() == before;
             if let Some(next) = pages.turn(&call, &reply)? {
+                if repeats {
+                    return Err(endless(&call, "follows one that only repeats names"));
+                }
                 linked = true;
                 call.url = next;
                 continue;
             }
-            let Some(last) = last.filter(|_| !linked && cut) else {
+            // A registry that ignores `last` has said everything.
+            let Some(last) = last.filter(|_| !linked && count == PAGE && !repeats) else {
                 break;
             };
-            call.url = first.clone();
-            call.url.query_pairs_mut().append_pair("last", &last);
-            // Who ignores `last` has said everything.
-            if pages.has(&call.url) {
+            let mut next = first.clone();
+            next.query_pairs_mut().append_pair("last", &last);
+            if pages.has(&next) {
                 break;
             }
+            call.url = pages.ask(&call, next)?;
         }
         Ok(self.usable(found))
     }
@@ -103,5 +142,30 @@ impl Repository {
             self.backoff.events.send(Event::Warning(warning));
         }
         tags
+    }
+}
+
+/// What helps where a list cannot be looked through.
+const TOO_MANY: &str = "copy tags by their names, REPOSITORY:TAG, which needs no list";
+
+/// The names on the page that `reply` is.
+fn names(reply: &Reply, call: &Call) -> Result<Vec<String>> {
+    let page: Page = serde_json::from_slice(&reply.body).map_err(|why| {
+        let cause = format!("not a list of tags: {why}");
+        call.error(Kind::Protocol).because(cause)
+    })?;
+    Ok(page.tags.unwrap_or_default().0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_page_gives_many_more_names_than_are_looked_through() {
+        let names = "\"a\",".repeat(MOST + 5);
+        let text = format!(r#"{{"name":"x","tags":[{names}"b"],"more":null}}"#);
+        let page: Page = serde_json::from_str(&text).expect("a page");
+        assert_eq!(page.tags.map(|names| names.0.len()), Some(MOST + 1));
     }
 }
