@@ -13,6 +13,18 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// A registry that asks for more patience than this is not waited for: the error says so.
 pub(crate) const LONGEST_ASKED: Duration = Duration::from_mins(5);
 
+/// Bytes that count as progress between two failures of a transfer; of a small blob the hundredth part.
+const PROGRESS: u64 = 64 << 10;
+
+/// Failures in a row of one transfer. Their count starts again after enough progress: a source that gives a
+/// byte a request comes to an end.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    in_row: u32,
+    /// The farthest offset at a failure.
+    farthest: u64,
+}
+
 /// How often a failing operation is tried again.
 #[derive(Clone, Debug)]
 pub struct Backoff {
@@ -20,6 +32,17 @@ pub struct Backoff {
     pub times: u32,
     /// Who is told about each retry.
     pub events: Events,
+}
+
+impl Failures {
+    /// The transfer has come to `offset` of `size` bytes, as far as it is sure to keep.
+    pub(crate) fn note_progress(&mut self, offset: u64, size: u64) {
+        let enough = PROGRESS.min(size / 100).max(1);
+        if offset.saturating_sub(self.farthest) >= enough {
+            self.in_row = 0;
+        }
+        self.farthest = self.farthest.max(offset);
+    }
 }
 
 impl Backoff {
@@ -42,9 +65,18 @@ impl Backoff {
         }
     }
 
+    /// [`Backoff::pause`] of a transfer.
+    ///
+    /// # Errors
+    ///
+    /// `error` itself.
+    pub(crate) async fn pause_transfer(&self, error: Error, failures: &mut Failures) -> Result<()> {
+        self.pause(error, &mut failures.in_row).await
+    }
+
     /// Waits before the next try, or gives `error` back when there is none.
     ///
-    /// `failures` counts in a row; the caller sets it to 0 when there was progress.
+    /// `failures` counts in a row.
     ///
     /// # Errors
     ///
@@ -78,6 +110,30 @@ fn delay(failures: u32, asked: Option<Duration>, jitter: f64) -> Option<Duration
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn enough_progress_starts_the_count_of_failures_again() {
+        let kib = 1 << 10;
+        for (size, steps, expected) in [
+            (1 << 30, &[64 * kib, 128 * kib][..], 1),
+            (1 << 30, &[64 * kib, 127 * kib], 2),
+            (1 << 30, &[1, 2, 3, 4], 4),
+            // The hundredth part of a small blob, and never nothing.
+            (1000, &[10, 20], 1),
+            (1000, &[9, 18, 27], 3),
+            (50, &[1, 2], 1),
+            (0, &[0, 0], 2),
+            // What was sent before and lost is no progress.
+            (1 << 30, &[64 * kib, 0, 64 * kib], 3),
+        ] {
+            let mut failures = Failures::default();
+            for offset in steps {
+                failures.note_progress(*offset, size);
+                failures.in_row += 1;
+            }
+            assert_eq!(failures.in_row, expected, "{size} {steps:?}");
+        }
+    }
 
     #[test]
     fn delays_grow_to_a_limit_and_obey_the_registry() {

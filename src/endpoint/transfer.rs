@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
+use super::backoff::Failures;
 use super::trail::{Mark, Trail};
 use super::{BlobStream, Endpoint};
 use crate::error::{Error, Kind, Result};
@@ -151,7 +152,7 @@ pub(crate) async fn verified(
         watch,
         held: None,
         stream: None,
-        failures: 0,
+        failures: Failures::default(),
     };
     reading.open().await?;
     Ok(stream::unfold(Some(reading), |reading| async move {
@@ -211,7 +212,7 @@ struct Reading {
     skip: u64,
     held: Option<Bytes>,
     stream: Option<BlobStream>,
-    failures: u32,
+    failures: Failures,
 }
 
 impl Reading {
@@ -261,24 +262,21 @@ impl Reading {
                     self.stream = Some(stream);
                     return Ok(());
                 }
-                Err(error) => {
-                    self.source
-                        .backoff()
-                        .pause(error, &mut self.failures)
-                        .await?;
-                }
+                Err(error) => self.broken(error).await?,
             }
         }
     }
 
+    /// Waits before the rest is asked for.
     async fn broken(&mut self, error: Error) -> Result<()> {
         self.stream = None;
-        self.source.backoff().pause(error, &mut self.failures).await
+        self.failures.note_progress(self.offset, self.blob.size);
+        let backoff = self.source.backoff();
+        backoff.pause_transfer(error, &mut self.failures).await
     }
 
     /// Takes a chunk in, gives the one before it.
     fn take(&mut self, mut chunk: Bytes) -> Result<Option<Bytes>> {
-        self.failures = 0;
         self.offset += chunk.len() as u64;
         if self.offset > self.blob.size {
             let cause = format!(
@@ -390,7 +388,7 @@ mod tests {
             skip: 0,
             held: None,
             stream: Some(stream::pending().boxed()),
-            failures: 0,
+            failures: Failures::default(),
         }
     }
 

@@ -17,6 +17,7 @@ use super::pieces::{self, Cutter};
 use super::request::{Call, location};
 use super::session::Session;
 use super::{Repository, body, connect, failure, manifests};
+use crate::endpoint::backoff::Failures;
 use crate::endpoint::transfer::{self, Start, Watch};
 use crate::endpoint::{BlobStream, Endpoint};
 use crate::error::{Error, Kind, Result};
@@ -38,7 +39,6 @@ impl Repository {
         let mut start = Start::default();
         let mut tries = Tries::default();
         loop {
-            let reached = start.offset;
             // The upload opens when the source has answered: an idle one may be ended by the registry.
             let stream = transfer::verified(
                 source.clone(),
@@ -66,9 +66,7 @@ impl Repository {
                 },
             };
             if let Some((rest, from)) = next {
-                if from.offset > reached {
-                    tries.failures = 0;
-                }
+                tries.failures.note_progress(from.offset, blob.size);
                 (session, start) = (Some(rest), from);
             } else {
                 watch.restart();
@@ -95,7 +93,7 @@ impl Repository {
     /// Whether the upload may go on behind what came, when there is a next try at all.
     async fn forgive(&self, broken: Broken, tries: &mut Tries) -> Result<bool> {
         let Broken { error, why } = broken;
-        let smaller = self.goes_on_smaller(why);
+        let smaller = self.goes_on_smaller(why) && tries.shrinks(why);
         match (why, error.kind()) {
             (Why::TooLarge(_), _) if smaller => Ok(false),
             (Why::TooLarge(_), _) => Err(error.hint(TOO_LARGE)),
@@ -110,11 +108,10 @@ impl Repository {
                 Ok(false)
             }
             _ if smaller => Ok(true),
-            _ => self
-                .backoff
-                .pause(error, &mut tries.failures)
-                .await
-                .map(|()| true),
+            _ => {
+                let pause = self.backoff.pause_transfer(error, &mut tries.failures);
+                pause.await.map(|()| true)
+            }
         }
     }
 
@@ -282,13 +279,26 @@ impl Repository {
 /// What went wrong with one upload so far.
 #[derive(Default)]
 struct Tries {
-    /// In a row, without progress.
-    failures: u32,
+    failures: Failures,
     renewed: bool,
     reopened: bool,
     mismatched: bool,
     /// Those that sent every byte, and got no answer or one to try again.
     all_sent: u32,
+    /// The smallest body that was refused as too large.
+    refused: Option<u64>,
+}
+
+impl Tries {
+    /// Whether a body that was refused was smaller than those before: a registry may ask for larger pieces
+    /// than a proxy in front of it takes.
+    fn shrinks(&mut self, why: Why) -> bool {
+        let Why::TooLarge(length) = why else {
+            return true;
+        };
+        let before = self.refused.replace(length);
+        before.is_none_or(|before| length < before)
+    }
 }
 
 /// What comes after a try that broke.

@@ -100,3 +100,23 @@ fn a_host_that_refuses_every_piece_is_named_with_what_to_raise() {
     );
     assert_eq!(destination.store.tags("y"), Vec::<String>::new());
 }
+
+#[test]
+fn a_registry_that_wants_larger_pieces_than_its_proxy_takes_is_not_asked_for_ever() {
+    let (source, destination) = (source(), FakeRegistry::start());
+    destination.on(refuses_over(1000));
+    let opened = Answer::new(202)
+        .header("Location", "/v2/y/blobs/uploads/session-1?state=session-1")
+        .header("OCI-Chunk-Min-Length", "2500000");
+    // As many as would be asked for in a while; at last it gives way.
+    destination.fail(
+        50,
+        |request| request.is("POST", "/blobs/uploads/"),
+        Fault::Status(opened),
+    );
+    copy(&source.reference("x:1"), &destination.reference("y:1"))
+        .run()
+        .exits(1);
+    let refused = destination.count(|request| request.status == 413);
+    assert!((1..=6).contains(&refused), "{refused} bodies of two blobs");
+}

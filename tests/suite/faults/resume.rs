@@ -123,3 +123,18 @@ fn breaks_with_progress_between_them_are_no_failures_in_a_row() {
         .sum();
     assert!(sent < SIZE as u64 + 1_500_000, "{sent}");
 }
+
+#[test]
+fn an_upload_ends_after_its_retries_when_each_request_takes_one_byte() {
+    let source = source(&heavy());
+    let destination = FakeRegistry::start();
+    destination.fail(1, is_large, Fault::ResetAfter(2_000_000));
+    destination.fail(20, is_large, Fault::ResetAfter(1));
+    let run = copy(&source.reference("x:1"), &destination.reference("y:1"));
+    let output = run.args(["--retry-times", "2"]).run().exits(1);
+    assert_eq!(output.tag("1")["error"]["kind"], "unavailable");
+    // Progress, three failures in a row, and one that was taken for a refusal of so large a body.
+    let bodies = destination.count(is_large);
+    assert!(bodies <= 5, "{bodies}");
+    assert_eq!(destination.store.tag("y", "1"), None);
+}

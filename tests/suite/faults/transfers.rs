@@ -85,6 +85,18 @@ fn progress_between_failures_starts_their_count_again() {
 }
 
 #[test]
+fn fails_after_its_retries_when_each_request_gives_one_byte() {
+    let source = source(&single());
+    source.fail(40, is_layer, Fault::CutBody(1));
+    let destination = FakeRegistry::start();
+    let run = copy(&source.reference("x:1"), &destination.reference("y:1"));
+    let output = run.args(["--retry-times", "2"]).run().exits(1);
+    assert_eq!(output.tag("1")["error"]["kind"], "unavailable");
+    assert_eq!(ranges(&source).len(), 3);
+    assert_eq!(destination.store.tag("y", "1"), None);
+}
+
+#[test]
 fn a_cut_blob_goes_on_from_a_real_registry_into_a_layout() {
     let registry = DockerRegistry::start();
     single().push_to(&registry, "x:1");
