@@ -44,7 +44,7 @@ complete -c barge -n "__fish_barge_using_subcommand inspect" -l cert-dir -d 'A d
 complete -c barge -n "__fish_barge_using_subcommand inspect" -l tls-verify -d 'Verify TLS certificates [default: true, on loopback HTTP too]' -r -f -a "true\t''
 false\t''"
 complete -c barge -n "__fish_barge_using_subcommand inspect" -l retry-times -d 'Failures in a row that one request may have' -r
-complete -c barge -n "__fish_barge_using_subcommand inspect" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
+complete -c barge -n "__fish_barge_using_subcommand inspect" -l stall-timeout -d 'Drop and resume a connection that moves no byte for that long, or less than 1 KiB/s for four times as long' -r
 complete -c barge -n "__fish_barge_using_subcommand inspect" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
 json\t'For scripts'"
 complete -c barge -n "__fish_barge_using_subcommand inspect" -l raw -d 'Print the bytes of the manifest as they are'
@@ -66,7 +66,7 @@ complete -c barge -n "__fish_barge_using_subcommand inventory" -l cert-dir -d 'A
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l tls-verify -d 'Verify TLS certificates [default: true, on loopback HTTP too]' -r -f -a "true\t''
 false\t''"
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l retry-times -d 'Failures in a row that one request may have' -r
-complete -c barge -n "__fish_barge_using_subcommand inventory" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
+complete -c barge -n "__fish_barge_using_subcommand inventory" -l stall-timeout -d 'Drop and resume a connection that moves no byte for that long, or less than 1 KiB/s for four times as long' -r
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l check -d 'Ask for every blob, instead of trusting a registry that has its manifest'
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l all-tags -d 'Every tag'
 complete -c barge -n "__fish_barge_using_subcommand inventory" -l include-digest-tags -d 'Do not leave out digest tags (sha256-…, with .sig, .att, .sbom)'
@@ -86,7 +86,7 @@ complete -c barge -n "__fish_barge_using_subcommand list-tags" -l cert-dir -d 'A
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l tls-verify -d 'Verify TLS certificates [default: true, on loopback HTTP too]' -r -f -a "true\t''
 false\t''"
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l retry-times -d 'Failures in a row that one request may have' -r
-complete -c barge -n "__fish_barge_using_subcommand list-tags" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
+complete -c barge -n "__fish_barge_using_subcommand list-tags" -l stall-timeout -d 'Drop and resume a connection that moves no byte for that long, or less than 1 KiB/s for four times as long' -r
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
 json\t'For scripts'"
 complete -c barge -n "__fish_barge_using_subcommand list-tags" -l all-tags -d 'Every tag'
@@ -101,7 +101,7 @@ complete -c barge -n "__fish_barge_using_subcommand login" -l cert-dir -d 'A dir
 complete -c barge -n "__fish_barge_using_subcommand login" -l tls-verify -d 'Verify TLS certificates [default: true, on loopback HTTP too]' -r -f -a "true\t''
 false\t''"
 complete -c barge -n "__fish_barge_using_subcommand login" -l retry-times -d 'Failures in a row that one request may have' -r
-complete -c barge -n "__fish_barge_using_subcommand login" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
+complete -c barge -n "__fish_barge_using_subcommand login" -l stall-timeout -d 'Drop and resume a connection that moves no byte for that long, or less than 1 KiB/s for four times as long' -r
 complete -c barge -n "__fish_barge_using_subcommand login" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
 json\t'For scripts'"
 complete -c barge -n "__fish_barge_using_subcommand login" -l password-stdin -d 'Read the password from standard input'
@@ -111,7 +111,7 @@ complete -c barge -n "__fish_barge_using_subcommand login" -s q -l quiet -d 'Say
 complete -c barge -n "__fish_barge_using_subcommand login" -s h -l help -d 'Print help'
 complete -c barge -n "__fish_barge_using_subcommand logout" -l authfile -d 'The file to forget it in' -r -F
 complete -c barge -n "__fish_barge_using_subcommand logout" -l retry-times -d 'Failures in a row that one request may have' -r
-complete -c barge -n "__fish_barge_using_subcommand logout" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
+complete -c barge -n "__fish_barge_using_subcommand logout" -l stall-timeout -d 'Drop and resume a connection that moves no byte for that long, or less than 1 KiB/s for four times as long' -r
 complete -c barge -n "__fish_barge_using_subcommand logout" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
 json\t'For scripts'"
 complete -c barge -n "__fish_barge_using_subcommand logout" -s a -l all -d 'Forget every login of the file'
@@ -128,7 +128,7 @@ complete -c barge -n "__fish_barge_using_subcommand undo" -l cert-dir -d 'A dire
 complete -c barge -n "__fish_barge_using_subcommand undo" -l tls-verify -d 'Verify TLS certificates [default: true, on loopback HTTP too]' -r -f -a "true\t''
 false\t''"
 complete -c barge -n "__fish_barge_using_subcommand undo" -l retry-times -d 'Failures in a row that one request may have' -r
-complete -c barge -n "__fish_barge_using_subcommand undo" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
+complete -c barge -n "__fish_barge_using_subcommand undo" -l stall-timeout -d 'Drop and resume a connection that moves no byte for that long, or less than 1 KiB/s for four times as long' -r
 complete -c barge -n "__fish_barge_using_subcommand undo" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
 json\t'For scripts'"
 complete -c barge -n "__fish_barge_using_subcommand undo" -l all -d 'Put back the tags of every unfinished journal'
@@ -174,7 +174,7 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-cert-dir -d 'C
 complete -c barge -n "__fish_barge_using_subcommand copy" -l dest-tls-verify -d 'Verify the destination\'s TLS certificate' -r -f -a "true\t''
 false\t''"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l retry-times -d 'Failures in a row that one request may have' -r
-complete -c barge -n "__fish_barge_using_subcommand copy" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
+complete -c barge -n "__fish_barge_using_subcommand copy" -l stall-timeout -d 'Drop and resume a connection that moves no byte for that long, or less than 1 KiB/s for four times as long' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
 json\t'For scripts'"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l report -d 'Write the JSON summary to a file as well' -r -F
@@ -220,7 +220,7 @@ complete -c barge -n "__fish_barge_using_subcommand verify" -l src-cert-dir -d '
 complete -c barge -n "__fish_barge_using_subcommand verify" -l src-tls-verify -d 'Verify the source\'s TLS certificate' -r -f -a "true\t''
 false\t''"
 complete -c barge -n "__fish_barge_using_subcommand verify" -l retry-times -d 'Failures in a row that one request may have' -r
-complete -c barge -n "__fish_barge_using_subcommand verify" -l stall-timeout -d 'Drop a connection that moves no byte for so long' -r
+complete -c barge -n "__fish_barge_using_subcommand verify" -l stall-timeout -d 'Drop and resume a connection that moves no byte for that long, or less than 1 KiB/s for four times as long' -r
 complete -c barge -n "__fish_barge_using_subcommand verify" -s o -l output -d 'The form of what goes to standard output' -r -f -a "text\t'For people'
 json\t'For scripts'"
 complete -c barge -n "__fish_barge_using_subcommand verify" -l creds -d 'User and password (both sides)' -r

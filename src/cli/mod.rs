@@ -258,7 +258,8 @@ pub struct NetworkArgs {
     /// Failures in a row that one request may have
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(0..=100))]
     pub retry_times: u32,
-    /// Drop a connection that moves no byte for so long
+    /// Drop and resume a connection that moves no byte for that long, or
+    /// less than 1 KiB/s for four times as long
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub stall_timeout: u64,
 }

@@ -9,6 +9,7 @@ mod entry;
 pub mod layout;
 mod lent;
 mod needed;
+pub(crate) mod pace;
 mod referrers;
 pub mod registry;
 pub mod standard;

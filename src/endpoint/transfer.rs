@@ -3,11 +3,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
 use super::backoff::Failures;
+use super::pace::Pace;
 use super::trail::{Mark, Trail};
 use super::{BlobStream, Endpoint};
 use crate::error::{Error, Kind, Result};
@@ -144,6 +146,7 @@ pub(crate) async fn verified(
         hasher: blob.digest.hasher(),
     });
     let mut reading = Reading {
+        pace: Pace::new(source.stall()),
         skip: start.offset.saturating_sub(mark.offset),
         hasher: Some(mark.hasher),
         offset: mark.offset,
@@ -212,6 +215,7 @@ struct Reading {
     skip: u64,
     held: Option<Bytes>,
     stream: Option<BlobStream>,
+    pace: Pace,
     failures: Failures,
 }
 
@@ -232,11 +236,21 @@ impl Reading {
                 self.open().await?;
                 continue;
             };
+            let asked = Instant::now();
             let next = tokio::time::timeout(self.source.stall(), stream.next()).await;
             match next {
                 Ok(Some(Ok(chunk))) => {
-                    if let Some(ready) = self.take(chunk)? {
-                        return Ok(Some(ready));
+                    let pace = self.pace.note(chunk.len() as u64, asked.elapsed());
+                    let ready = self.take(chunk)?;
+                    if let Err(slow) = pace
+                        && self.offset < self.blob.size
+                    {
+                        let cause = format!("the connection moved {slow}");
+                        let error = self.error(Kind::Unavailable).because(cause);
+                        self.broken(error).await?;
+                    }
+                    if ready.is_some() {
+                        return Ok(ready);
                     }
                 }
                 Ok(None) => {
@@ -260,6 +274,7 @@ impl Reading {
             match self.source.blob(&self.blob, self.offset).await {
                 Ok(stream) => {
                     self.stream = Some(stream);
+                    self.pace = Pace::new(self.source.stall());
                     return Ok(());
                 }
                 Err(error) => self.broken(error).await?,
@@ -360,6 +375,7 @@ pub(crate) async fn whole(source: &Endpoint, blob: &Descriptor, longest: u64) ->
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+    use std::time::Duration;
 
     use super::*;
     use crate::endpoint::backoff::Backoff;
@@ -388,6 +404,7 @@ mod tests {
             skip: 0,
             held: None,
             stream: Some(stream::pending().boxed()),
+            pace: Pace::new(Duration::ZERO),
             failures: Failures::default(),
         }
     }

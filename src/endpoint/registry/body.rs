@@ -1,11 +1,12 @@
 //! Reading what a registry sends: never more than was bargained for, never waiting for ever.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
 
 use super::failure;
+use crate::endpoint::pace::Pace;
 use crate::error::{Error, Kind, Result};
 
 /// What is put up with.
@@ -13,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 pub(crate) struct Limits {
     /// Bytes at most, and what a longer body is.
     pub(crate) longest: (usize, Kind),
-    /// Time without a byte.
+    /// Time without a byte; four times as long, with hardly any.
     pub(crate) stall: Duration,
 }
 
@@ -25,15 +26,10 @@ pub(crate) async fn read(
 ) -> Result<Bytes> {
     let error = |kind, cause: String| Error::new(kind, doing, target).because(cause);
     let mut body = BytesMut::new();
+    let mut pace = Pace::new(limits.stall);
     loop {
-        let next = tokio::time::timeout(limits.stall, response.chunk()).await;
-        let stalled = |_| {
-            error(
-                Kind::Unavailable,
-                format!("no byte for {} s", limits.stall.as_secs()),
-            )
-        };
-        let chunk = next.map_err(stalled)?;
+        let chunk = next(&mut response, limits, &mut pace).await;
+        let chunk = chunk.map_err(|cause| error(Kind::Unavailable, cause))?;
         let Some(chunk) = chunk.map_err(|error| failure::unanswered(&error, doing, target))? else {
             return Ok(body.freeze());
         };
@@ -48,11 +44,27 @@ pub(crate) async fn read(
     }
 }
 
+/// The next chunk; an error says why the connection is given up.
+async fn next(
+    response: &mut Response,
+    limits: Limits,
+    pace: &mut Pace,
+) -> std::result::Result<reqwest::Result<Option<Bytes>>, String> {
+    let asked = Instant::now();
+    let chunk = tokio::time::timeout(limits.stall, response.chunk()).await;
+    let chunk = chunk.map_err(|_| format!("no byte for {} s", limits.stall.as_secs()))?;
+    if let Ok(Some(bytes)) = &chunk {
+        let pace = pace.note(bytes.len() as u64, asked.elapsed());
+        pace.map_err(|slow| format!("the connection moved {slow}"))?;
+    }
+    Ok(chunk)
+}
+
 /// The words of a refusal: as much of them as comes. The refusal itself is known without them.
 pub(crate) async fn words(mut response: Response, limits: Limits) -> Bytes {
-    let mut body = BytesMut::new();
+    let (mut body, mut pace) = (BytesMut::new(), Pace::new(limits.stall));
     while body.len() < limits.longest.0 {
-        match tokio::time::timeout(limits.stall, response.chunk()).await {
+        match next(&mut response, limits, &mut pace).await {
             Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
             Ok(Ok(None) | Err(_)) | Err(_) => break,
         }

@@ -74,7 +74,7 @@ pub struct RegistryOptions {
     pub tls: Tls,
     /// Where registries are configured.
     pub registries: RegistriesConf,
-    /// A connection that moves no byte for so long is dropped.
+    /// A connection that moves no byte for that long, or less than 1 KiB/s for four times as long, is dropped.
     pub stall: Duration,
     /// How often to try again.
     pub backoff: Backoff,

@@ -3,7 +3,7 @@
 //! large a body gets it in pieces.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -18,6 +18,7 @@ use super::request::{Call, location};
 use super::session::Session;
 use super::{Repository, body, connect, failure, manifests};
 use crate::endpoint::backoff::Failures;
+use crate::endpoint::pace::Pace;
 use crate::endpoint::transfer::{self, Start, Watch};
 use crate::endpoint::{BlobStream, Endpoint};
 use crate::error::{Error, Kind, Result};
@@ -209,8 +210,10 @@ impl Repository {
     ) -> std::result::Result<Option<Url>, Broken> {
         let length = manifests::content_length(&call.headers).unwrap_or(0);
         let _pass = self.throttle.enter().await;
-        let sent = self.unless_stalled(self.put(call, body), watch, call).await;
-        sent.map_err(|broken| broken.of_length(length))
+        let sent = unless_stalled(self.put(call, body), watch, self.stall).await;
+        let stalled = |cause: String| call.error(Kind::Unavailable).because(cause).into();
+        let sent = sent.map_err(stalled).flatten();
+        sent.map_err(|broken: Broken| broken.of_length(length))
     }
 
     async fn put(&self, call: &Call, body: Body) -> std::result::Result<Option<Url>, Broken> {
@@ -239,39 +242,46 @@ impl Repository {
             },
         })
     }
+}
 
-    /// Ends `put` when the destination takes no byte for the stall time.
-    async fn unless_stalled(
-        &self,
-        put: impl Future<Output = std::result::Result<Option<Url>, Broken>>,
-        watch: &Watch,
-        call: &Call,
-    ) -> std::result::Result<Option<Url>, Broken> {
-        tokio::pin!(put);
-        let mut quiet = Duration::ZERO;
-        let mut seen = watch.beat();
-        let step = (self.stall / 4).max(Duration::from_millis(10));
-        loop {
-            tokio::select! {
-                done = &mut put => return done,
-                () = tokio::time::sleep(step) => {}
-            }
-            let beat = watch.beat();
-            quiet = if beat == seen && !watch.is_reading() {
-                quiet + step
-            } else {
-                Duration::ZERO
-            };
-            seen = beat;
-            let storing = if watch.is_complete() {
-                Duration::from_secs(watch.blob.size / STORED_A_SECOND)
-            } else {
-                Duration::ZERO
-            };
-            let patience = self.stall + storing;
-            if quiet >= patience {
-                return Err(stalled(call, quiet).into());
-            }
+/// Ends `put` when the destination takes no byte for the `stall` time, or hardly any for four times as long;
+/// an error says so.
+async fn unless_stalled<T>(
+    put: impl Future<Output = T>,
+    watch: &Watch,
+    stall: Duration,
+) -> std::result::Result<T, String> {
+    tokio::pin!(put);
+    let mut quiet = Duration::ZERO;
+    let (mut beat, mut sent) = (watch.beat(), watch.sent());
+    let mut pace = Pace::new(stall);
+    let step = (stall / 4).max(Duration::from_millis(10));
+    loop {
+        let began = Instant::now();
+        tokio::select! {
+            done = &mut put => return Ok(done),
+            () = tokio::time::sleep(step) => {}
+        }
+        let reading = watch.is_reading();
+        let beat_before = std::mem::replace(&mut beat, watch.beat());
+        quiet = if beat == beat_before && !reading {
+            quiet + step
+        } else {
+            Duration::ZERO
+        };
+        let sent_before = std::mem::replace(&mut sent, watch.sent());
+        let mut patience = stall;
+        if watch.is_complete() {
+            patience += Duration::from_secs(watch.blob.size / STORED_A_SECOND);
+        } else if !reading {
+            let pace = pace.note(sent.saturating_sub(sent_before), began.elapsed());
+            pace.map_err(|slow| format!("the registry took {slow}"))?;
+        }
+        if quiet >= patience {
+            let seconds = quiet.as_secs();
+            return Err(format!(
+                "the registry took no byte and gave no answer for {seconds} s"
+            ));
         }
     }
 }
@@ -366,10 +376,28 @@ fn next_place(headers: &HeaderMap, call: &Call) -> Result<Option<Url>> {
 
 const TOO_LARGE: &str = "a proxy in front of the registry refuses bodies of this size; raise its limit (nginx: client_max_body_size)";
 
-fn stalled(call: &Call, quiet: Duration) -> Error {
-    let cause = format!(
-        "the registry took no byte and gave no answer for {} s",
-        quiet.as_secs()
-    );
-    call.error(Kind::Unavailable).because(cause)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Events;
+    use crate::image::digest::Digest;
+
+    #[tokio::test]
+    async fn ends_an_upload_that_hardly_moves() {
+        let text = format!(
+            r#"{{"mediaType":"x","digest":"{}","size":99999}}"#,
+            Digest::of(b"x")
+        );
+        let blob = serde_json::from_str(&text).expect("a descriptor");
+        let watch = Watch::new(&blob, &Events::ignored());
+        let trickle = async {
+            loop {
+                watch.moved(1);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let stall = Duration::from_millis(500);
+        let ended = unless_stalled(trickle, &watch, stall).await;
+        assert!(matches!(ended, Err::<(), _>(cause) if cause.contains("only")));
+    }
 }

@@ -136,6 +136,27 @@ fn a_stalled_source_is_left_and_asked_for_the_rest() {
 }
 
 #[test]
+fn resumes_a_blob_and_repeats_a_request_when_hardly_a_byte_comes() {
+    let source = source(&single());
+    source.fail(
+        1,
+        |request| request.is("GET", "/manifests/1"),
+        Fault::DripBody(9),
+    );
+    source.fail(1, is_layer, Fault::DripBody(1000));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let layout = crate::support::image::Layout::at(directory.path());
+    let run = copy(&source.reference("x:1"), &layout.reference("1"));
+    let output = run.args(["--stall-timeout", "1"]).run().exits(0);
+    assert_eq!(output.json()["totals"]["retries"], 2);
+    let [None, Some(rest)] = &ranges(&source)[..] else {
+        panic!("two requests, not {:?}", ranges(&source));
+    };
+    assert_ne!(rest, "bytes=0-");
+    assert_eq!(layout.manifest("1"), Some(single().manifest));
+}
+
+#[test]
 fn requests_that_get_no_answer_are_made_again() {
     let source = source(&single());
     source.fail(1, |request| request.is("GET", "/manifests/1"), Fault::Stall);

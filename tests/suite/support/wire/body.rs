@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -14,6 +15,9 @@ use super::{BoxError, Fault};
 use crate::support::content::flip_bit;
 
 pub(crate) type BoxBody = Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>>;
+
+/// The time between two bytes of a body that drips.
+const DRIP: Duration = Duration::from_millis(50);
 
 /// A request's body as it is read.
 pub(crate) struct Received {
@@ -88,6 +92,7 @@ enum Spoiling {
     Nothing,
     Cut(u64),
     Stall(u64, watch::Receiver<u64>),
+    Drip(u64),
     Flip,
 }
 
@@ -118,6 +123,7 @@ impl Played {
         self.spoiling = match fault {
             Some(Fault::CutBody(bytes)) => Spoiling::Cut(*bytes),
             Some(Fault::StallBody(bytes)) => Spoiling::Stall(*bytes, released),
+            Some(Fault::DripBody(bytes)) => Spoiling::Drip(*bytes),
             Some(Fault::FlipBit) => Spoiling::Flip,
             _ => Spoiling::Nothing,
         };
@@ -127,12 +133,12 @@ impl Played {
     /// Lets `data` through as far as it may go, and holds the rest.
     fn pass(&mut self, mut data: Bytes) -> Bytes {
         match &mut self.spoiling {
-            Spoiling::Cut(left) | Spoiling::Stall(left, _) => {
+            Spoiling::Cut(left) | Spoiling::Stall(left, _) | Spoiling::Drip(left) => {
                 let part = data.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= part as u64;
                 let rest = data.split_off(part);
                 if !rest.is_empty() {
-                    self.held.push_back(rest);
+                    self.held.push_front(rest);
                 }
             }
             Spoiling::Flip if !data.is_empty() => {
@@ -159,6 +165,10 @@ impl Played {
                 let wait = async move { drop(released.changed().await) };
                 self.waiting = Some(Box::pin(wait));
                 self.spoiling = Spoiling::Nothing;
+            }
+            Spoiling::Drip(0) => {
+                self.waiting = Some(Box::pin(tokio::time::sleep(DRIP)));
+                self.spoiling = Spoiling::Drip(1);
             }
             _ => {}
         }

@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     CutBody(u64),
     /// After so many bytes of the answer's body nothing comes until [`super::Server::release`]; then the rest does.
     StallBody(u64),
+    /// After so many bytes of the answer's body the rest comes byte by byte, far less than 1 KiB a second.
+    DripBody(u64),
     /// One bit of the answer's body is wrong.
     FlipBit,
 }
