@@ -6,6 +6,7 @@ mod failures;
 mod hostile;
 mod large;
 mod matrix;
+mod pauses;
 mod repeats;
 mod resume;
 mod retries;
