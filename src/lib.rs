@@ -3,6 +3,7 @@
 //! The library behind the `barge` command. `DESIGN.md` in the repository is its map: a module imports
 //! only modules of a lower rank, and what can be a pure function is one.
 
+mod bounded;
 pub mod cli;
 pub mod commands;
 mod disk;

@@ -8,6 +8,7 @@ use crate::image::filter::{self, Filtered, Form, Known};
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::platform::{Platform, Wanted};
 use crate::options::{MissingArch, Mode};
+use crate::printable::few;
 
 /// What becomes of a tag's root, and which of its children are wanted.
 #[derive(Clone, Debug)]
@@ -177,7 +178,7 @@ fn listed(platforms: &[String]) -> String {
     if platforms.is_empty() {
         return "no platform".to_owned();
     }
-    platforms.join(", ")
+    few(platforms)
 }
 
 /// Refuses a tag whose digest at the destination would not be the source's.

@@ -37,6 +37,25 @@ pub fn plural(count: u64, noun: &str) -> String {
     }
 }
 
+/// The first ten of `names`, and how many more there are: an error names no more, however many a registry sent.
+///
+/// ```
+/// use barge::printable::few;
+///
+/// assert_eq!(few(&["a", "b"]), "a, b");
+/// assert!(few(&["x"; 12]).ends_with("x and 2 more"));
+/// ```
+#[must_use]
+pub fn few(names: &[impl AsRef<str>]) -> String {
+    const NAMED: usize = 10;
+    let first = names.iter().take(NAMED).map(AsRef::as_ref);
+    let first = first.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
 /// `text`, cleaned and cut after so many letters.
 #[must_use]
 pub fn excerpt(text: &str, longest: usize) -> String {

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use futures_util::future::{join_all, try_join_all};
 use indicatif::DecimalBytes;
 use serde::{Deserialize, Serialize};
 
 use super::listener::Listener;
 use super::referrers::{self, Asking, Referrer};
 use super::{Code, failed, print};
+use crate::bounded::{all, late, try_all};
 use crate::cli::Form;
 use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Kind, Result};
@@ -228,9 +228,9 @@ impl Inspected {
         let indexes = self.indexes.iter_mut();
         let indexes = indexes.map(|index| (&index.digest, &mut index.referrers));
         let asked = images.chain(indexes).map(async |(subject, referrers)| {
-            *referrers = asking.of(subject).await;
+            *referrers = late(|| asking.of(subject)).await;
         });
-        join_all(asked.collect::<Vec<_>>()).await;
+        all(asked).await;
     }
 
     async fn add_index(&mut self, endpoint: &Endpoint, root: &Manifest) -> Result<()> {
@@ -246,8 +246,11 @@ impl Inspected {
             }
             let mut nested = Vec::new();
             for index in &indexes {
-                let asked = index.entries().iter().map(|entry| look(endpoint, entry));
-                for (entry, child) in index.entries().iter().zip(try_join_all(asked).await?) {
+                let asked = index
+                    .entries()
+                    .iter()
+                    .map(|entry| late(|| look(endpoint, entry)));
+                for (entry, child) in index.entries().iter().zip(try_all(asked).await?) {
                     let index = self.add_entry(entry, child);
                     // An index that is listed again holds nothing new.
                     nested.extend(index.filter(|index| seen.insert(index.digest.clone())));

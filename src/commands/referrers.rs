@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use futures_util::future::join_all;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
+use crate::bounded::{all, late};
 use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
@@ -119,7 +119,7 @@ async fn list(subject: &Digest, asking: Asking<'_>) -> Result<Vec<Referrer>> {
     let mut seen = BTreeSet::new();
     let listed = found.referrers.into_iter();
     let listed = listed.filter(|entry| seen.insert(entry.digest.clone()));
-    let listed = join_all(listed.map(|entry| asking.look(subject, entry))).await;
+    let listed = all(listed.map(|entry| late(|| asking.look(subject, entry)))).await;
     let tagged = found.tagged.into_iter().map(|(tag, manifest)| Referrer {
         artifact_type: shown_type(&manifest),
         size: manifest.bytes.len() as u64,

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use futures_util::future::try_join_all;
 use tokio::task::{JoinError, JoinSet};
 
 use super::check::Held;
 use super::once::Done;
 use super::{Changed, Shared, Tag};
+use crate::bounded::{late, try_all};
 use crate::endpoint::archive::Held as Claim;
 use crate::endpoint::turns::Rank;
 use crate::endpoint::{Arrival, Asking, Supply, Target};
@@ -78,7 +78,7 @@ impl Tag {
     pub(super) async fn bring(&self, choice: &Choice, held: &Held) -> Result<Changed> {
         let Filtered { root, kept, .. } = &choice.filtered;
         let wanted = kept.iter().filter(|entry| !held.contains(&entry.digest));
-        let images = try_join_all(wanted.map(|entry| self.bring_image(entry, choice)));
+        let images = try_all(wanted.map(|entry| late(|| self.bring_image(entry, choice))));
         let (own, images) = tokio::try_join!(self.bring_blobs(root, root), images)?;
         Ok(images.into_iter().fold(own, Changed::max))
     }
@@ -92,7 +92,7 @@ impl Tag {
             return Ok(Vec::new());
         }
         let wanted = kept.iter().filter(|entry| !held.contains(&entry.digest));
-        let images = try_join_all(wanted.map(|entry| self.image(entry, choice))).await?;
+        let images = try_all(wanted.map(|entry| late(|| self.image(entry, choice)))).await?;
         let blobs = images.iter().chain([root]).flat_map(plan::largest_first);
         Ok(blobs
             .filter_map(|blob| source.claim(&blob.digest))
@@ -100,7 +100,7 @@ impl Tag {
     }
 
     /// An image below the root.
-    async fn image(&self, entry: &Descriptor, choice: &Choice) -> Result<Manifest> {
+    pub(super) async fn image(&self, entry: &Descriptor, choice: &Choice) -> Result<Manifest> {
         match self.child(entry).await {
             Err(error) if error.kind() == Kind::NotFound => {
                 Err(self.lost(choice.listed(), &choice.filtered.kept).await)

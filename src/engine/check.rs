@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::try_join_all;
-
 use super::Tag;
+use crate::bounded::{late, try_all};
 use crate::endpoint::Target;
 use crate::endpoint::advice::damaged_there;
 use crate::error::{Error, Kind, Result};
@@ -57,10 +56,11 @@ impl Tag {
     /// Which of `digests` the destination holds, asked all at once.
     async fn held(&self, digests: impl Iterator<Item = Digest>) -> Result<Held> {
         let asked = digests.map(|digest| async move {
-            let whole = self.is_whole(&Target::Digest(digest.clone())).await?;
+            let target = Target::Digest(digest.clone());
+            let whole = late(|| self.is_whole(&target)).await?;
             Ok::<_, Error>(whole.then_some(digest))
         });
-        Ok(try_join_all(asked).await?.into_iter().flatten().collect())
+        Ok(try_all(asked).await?.into_iter().flatten().collect())
     }
 
     /// Whether a manifest is at the destination; where nobody checked its blobs, or `--recheck blobs` is
@@ -119,7 +119,7 @@ impl Tag {
                 .await?;
             Ok::<_, Error>(found.is_none().then_some(digest))
         });
-        Ok(try_join_all(asked).await?.into_iter().flatten().collect())
+        Ok(try_all(asked).await?.into_iter().flatten().collect())
     }
 
     pub(super) fn sparse_rejected(&self, absent: &[Digest], words: &str) -> Error {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use crate::bounded::{AT_ONCE, late, try_all};
 use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
@@ -14,9 +15,6 @@ use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::referrers::Types;
 use crate::inventory::Place;
 use crate::select::Selection;
-
-/// Manifests, or blobs, that are asked for together.
-const AT_ONCE: usize = 32;
 
 /// How a place is looked into.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +57,9 @@ pub async fn take(reference: String, place: &Endpoint, how: Stocktaking<'_>) -> 
         if waiting.is_empty() {
             break;
         }
-        let read = waiting.iter().map(|digest| read(place, digest, how.events));
-        let read: Vec<_> = read.collect();
+        let read = waiting
+            .iter()
+            .map(|digest| late(|| read(place, digest, how.events)));
         let mut read = stream::iter(read).buffer_unordered(AT_ONCE);
         let mut next = BTreeSet::new();
         while let Some(manifest) = read.try_next().await? {
@@ -97,11 +96,9 @@ pub async fn take(reference: String, place: &Endpoint, how: Stocktaking<'_>) -> 
 async fn roots(place: &Endpoint, tags: Vec<&String>) -> Result<BTreeSet<Digest>> {
     let asked = tags.into_iter().map(|tag| {
         let target = Target::Tag(tag.clone());
-        async move { place.head(&target).await }
+        async move { late(|| place.head(&target)).await }
     });
-    let asked: Vec<_> = asked.collect();
-    let heads = stream::iter(asked).buffer_unordered(AT_ONCE);
-    let heads: Vec<_> = heads.try_collect().await?;
+    let heads = try_all(asked).await?;
     Ok(heads
         .into_iter()
         .flatten()
@@ -117,10 +114,8 @@ async fn referring(
 ) -> Result<Vec<Digest>> {
     let asked = subjects
         .iter()
-        .map(|subject| place.attached(subject, types));
-    let asked: Vec<_> = asked.collect();
-    let found = stream::iter(asked).buffer_unordered(AT_ONCE);
-    let found: Vec<_> = found.try_collect().await?;
+        .map(|subject| late(|| place.attached(subject, types)));
+    let found = try_all(asked).await?;
     let digests = found.into_iter().flat_map(|attached| {
         let tagged = attached.tagged.into_iter();
         let tagged = tagged.map(|(_, manifest)| manifest.digest);
@@ -155,11 +150,9 @@ async fn present(
     blobs: impl Iterator<Item = Descriptor>,
 ) -> Result<BTreeSet<Digest>> {
     let asked = blobs.map(|blob| async move {
-        let there = place.has_blob(&blob).await?;
+        let there = late(|| place.has_blob(&blob)).await?;
         Ok::<_, Error>(there.then_some(blob.digest))
     });
-    let asked: Vec<_> = asked.collect();
-    let found = stream::iter(asked).buffer_unordered(AT_ONCE);
-    let found: Vec<_> = found.try_collect().await?;
+    let found = try_all(asked).await?;
     Ok(found.into_iter().flatten().collect())
 }

@@ -46,9 +46,6 @@ use crate::state::StateDirectory;
 /// Tags that are worked on at once.
 const TAGS_AT_ONCE: usize = 24;
 
-/// Requests of one kind that one step makes together, however many its input asks for.
-const AT_ONCE: usize = 32;
-
 /// All that a run is to do.
 #[derive(Debug)]
 pub struct Job {

@@ -1,15 +1,15 @@
 //! Making it visible: nested indexes by digest, then the root under its tag, or by digest where tags
 //! are shown later.
 
-use futures_util::future::try_join_all;
-
 use super::{Changed, Showing, Tag};
+use crate::bounded::try_all;
 use crate::endpoint::Target;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::options::{Recheck, Run};
 use crate::plan::Choice;
+use crate::printable::few;
 
 impl Tag {
     /// Puts the indexes of `choice`, whose images are there, and what refers to all of them; `brought` is what
@@ -78,7 +78,7 @@ impl Tag {
             .nested
             .iter()
             .map(|index| self.stands(&index.digest));
-        Ok(try_join_all(asked).await?.into_iter().all(|there| there))
+        Ok(try_all(asked).await?.into_iter().all(|there| there))
     }
 
     /// Puts a manifest by digest, once a run; a dry run does not.
@@ -127,7 +127,7 @@ impl Tag {
         let cause = format!(
             "{}; the registry no longer holds {}",
             refusal.cause(),
-            names.join(", ")
+            few(&names)
         );
         Error::new(refusal.kind(), "write the index", name)
             .because(cause)

@@ -1,8 +1,9 @@
 //! Reading what a tag is: its manifests at the source, and what the filter makes of them.
 
-use futures_util::future::{join_all, try_join_all};
+use std::collections::BTreeSet;
 
 use super::{Earlier, Shared, Tag};
+use crate::bounded::{all, late, try_all};
 use crate::endpoint::{Arrival, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -12,6 +13,7 @@ use crate::image::media_type;
 use crate::image::platform::Platform;
 use crate::options::{Mode, Recheck};
 use crate::plan::{self, Choice};
+use crate::printable::few;
 
 /// What reading came to.
 pub(super) enum Resolved {
@@ -114,7 +116,7 @@ impl Tag {
             if needs.is_empty() {
                 break;
             }
-            let learnt = try_join_all(needs.iter().map(|need| self.learn(need))).await?;
+            let learnt = try_all(needs.iter().map(|need| late(|| self.learn(need)))).await?;
             let mut lost = Vec::new();
             for (need, learnt) in needs.iter().zip(learnt) {
                 let (Need::Index(entry) | Need::Platform(entry)) = need;
@@ -288,39 +290,47 @@ impl Tag {
     }
 
     /// The error of a source that is itself sparse: some of what is `wanted` it lists, but does not hold.
-    /// Everything `listed` is asked for.
+    /// Everything `listed` is asked for, once a tag, however many of its images fail.
     pub(super) async fn lost<'a>(
         &self,
         listed: impl Iterator<Item = &'a Descriptor>,
         wanted: &[Descriptor],
     ) -> Error {
-        let asked = listed.map(|entry| async move {
-            let target = Target::Digest(entry.digest.clone());
-            (entry, self.shared.source.head(&target).await)
+        let lost = self.lost.get_or_init(|| self.find_lost(listed, wanted));
+        lost.await.clone()
+    }
+
+    async fn find_lost<'a>(
+        &self,
+        listed: impl Iterator<Item = &'a Descriptor>,
+        wanted: &[Descriptor],
+    ) -> Error {
+        let asked = listed.map(|entry| {
+            late(async move || {
+                let target = Target::Digest(entry.digest.clone());
+                (entry, self.shared.source.head(&target).await)
+            })
         });
+        let wanted: BTreeSet<&Digest> = wanted.iter().map(|entry| &entry.digest).collect();
         let (mut held, mut lost) = (Vec::new(), Vec::new());
-        for (entry, head) in join_all(asked).await {
+        for (entry, head) in all(asked).await {
             match head {
-                Ok(Some(_)) if !entry.is_attestation() && !entry.is_index() => held.push(entry),
-                Ok(None) if wanted.iter().any(|wanted| wanted.digest == entry.digest) => {
-                    lost.push(entry);
+                Ok(Some(_)) if !entry.is_attestation() && !entry.is_index() => {
+                    held.push(label(entry));
                 }
+                Ok(None) if wanted.contains(&entry.digest) => lost.push(label(entry)),
                 _ => {}
             }
         }
-        let names = |entries: &[&Descriptor]| {
-            let labels: Vec<String> = entries.iter().map(|entry| label(entry)).collect();
-            labels.join(", ")
-        };
         let held = if held.is_empty() {
             "no image of it".to_owned()
         } else {
-            names(&held)
+            few(&held)
         };
         let them = if lost.len() == 1 { "it" } else { "them" };
         let cause = format!(
             "the source is sparse: its index lists {}, but the source does not hold {them}; it holds {held}",
-            names(&lost)
+            few(&lost)
         );
         Error::new(Kind::NotFound, "read the children of", self.source_name())
             .because(cause)

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use tokio::sync::OnceCell;
+
 use super::rollback::Staged;
 use super::{Changed, Earlier, Shared, TagEnd, TagJob, bring, check, export, named, resolve};
 use crate::endpoint::archive::Held;
@@ -59,6 +61,7 @@ pub(super) async fn one_tag(
         staged: None,
         tally: Mutex::default(),
         pulls: AtomicU64::new(0),
+        lost: OnceCell::new(),
         lists: Mutex::default(),
         merged: None,
         shared,
@@ -119,6 +122,8 @@ pub(super) struct Tag {
     pub(super) tally: Mutex<bring::Tally>,
     /// Manifests read from the source.
     pub(super) pulls: AtomicU64,
+    /// The error of what its index lists and the source does not hold; found out once.
+    pub(super) lost: OnceCell<Error>,
     /// The lists of referrers that have to be written before it is shown.
     pub(super) lists: Mutex<BTreeSet<String>>,
     /// The tag of the list that it is itself, and that is merged.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tempfile::tempdir;
 
 use crate::support::barge::{copy, run};
+use crate::support::content::{Manifest, OCI_INDEX, OCI_MANIFEST, sha256};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::image::{
     Attestations, Bundle, Form, Image, ImageSpec, IndexBuilder, MultiArch, push,
@@ -271,5 +272,41 @@ fn a_sparse_copy_of_nested_indexes_is_a_source_too() {
         run(&["verify", "--arch", "amd64", &place]).exits(0);
         let again = copy(&sparse, &source.reference("x:1"), &place).exits(0);
         assert_eq!(again.tag("1")["status"], "current", "{place}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_asked_for_once_however_much_it_is() {
+    const ENTRIES: usize = 150;
+    let entry = |number: usize| {
+        let digest = sha256(number.to_string().as_bytes());
+        json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": 500,
+            "platform": {"os": "linux", "architecture": format!("made-up-{number}")}})
+    };
+    let entries: Vec<Value> = (0..ENTRIES).map(entry).collect();
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+    let (source, directory) = (FakeRegistry::start(), tempdir().expect("a directory"));
+    let bad = Manifest::new(OCI_INDEX, index.to_string());
+    source.store.put_manifest("x", "bad", bad);
+    let good = ImageSpec::new("linux", "arm64").layers(1, 100).build();
+    good.push_to(&source, "x:good");
+    let destination = FakeRegistry::start();
+    let path = directory.path().display();
+    let places = [
+        destination.reference("y"),
+        format!("oci:{path}/layout"),
+        format!("oci-archive:{path}/x.tar"),
+    ];
+    for to in places {
+        source.clear_log();
+        let output = copy(&["--all-tags"], &source.reference("x"), &to).exits(3);
+        assert_eq!(output.tag("good")["status"], "copied");
+        let error = output.tag("bad")["error"].clone();
+        assert_eq!(error["kind"], "not-found", "{error:#}");
+        let message = error["message"].as_str().expect("a message");
+        assert_eq!(message.matches("made-up-").count(), 10, "{message}");
+        assert!(message.contains("and 140 more"), "{message}");
+        let requests = source.count(|request| request.path.contains("/manifests/sha256:"));
+        assert!(requests <= 2 * ENTRIES, "{requests} requests");
     }
 }

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use futures_util::future::try_join_all;
 use futures_util::stream;
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
@@ -20,6 +19,7 @@ use super::layer::{self, Layer};
 use super::listed::List;
 use super::saved;
 use super::store::{Opening, Store};
+use crate::bounded::try_all;
 use crate::endpoint::advice::of_archive;
 use crate::endpoint::backoff::Backoff;
 use crate::endpoint::{BlobStream, Head, Labels, OnlyImage, Overwrite, Target};
@@ -287,7 +287,7 @@ impl DockerArchive {
             }
             let layers = image.layers.iter().zip(&diff_ids);
             let layers = layers.map(|(span, diff_id)| self.layer(opened, *span, diff_id));
-            let layers = try_join_all(layers).await?;
+            let layers = try_all(layers).await?;
             let manifest = written(&text, &layers);
             Ok(Converted {
                 manifest: Manifest::parse(manifest.into(), None)?,

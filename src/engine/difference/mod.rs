@@ -5,10 +5,9 @@ mod needs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-
 use self::needs::{Needs, recorded};
 use super::TagJob;
+use crate::bounded::try_all;
 use crate::endpoint::{Endpoint, Lent, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
@@ -19,8 +18,6 @@ use crate::options::{self, Mode};
 use crate::printable::{plural, word};
 use crate::reference::{Reference, RegistryReference, Role, is_tag};
 
-/// Parts that are asked for together.
-const AT_ONCE: usize = 64;
 /// A question that waits takes memory, more than its part does: so many are there at a time.
 const PLANNED: usize = 1024;
 /// So many are named in an error; the report has all of them.
@@ -80,9 +77,7 @@ pub async fn complete(
             }
             Ok::<_, Error>((*part, None))
         });
-        let asked: Vec<_> = asked.collect();
-        let found: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
-        looked.extend(found);
+        looked.extend(try_all(asked).await?);
     }
     let mut lent = Lent::by(lenders.clone());
     for (part, lender) in &looked {

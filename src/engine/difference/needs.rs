@@ -3,11 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-
 use super::super::TagJob;
 use super::super::verify::place::{Learnt, Place, part};
-use super::{AT_ONCE, Selected};
+use super::Selected;
+use crate::bounded::{AT_ONCE, try_all};
 use crate::endpoint::{Endpoint, Target};
 use crate::error::Result;
 use crate::event::Events;
@@ -169,8 +168,7 @@ async fn listed(place: &Place, images: &[Descriptor]) -> Result<BTreeSet<Digest>
     let read = images
         .iter()
         .map(async |entry| part(place.child(entry).await));
-    let read: Vec<_> = read.collect();
-    let read: Vec<_> = stream::iter(read).buffered(AT_ONCE).try_collect().await?;
+    let read = try_all(read).await?;
     Ok(read.iter().flatten().flat_map(blobs).collect())
 }
 

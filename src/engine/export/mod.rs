@@ -6,12 +6,11 @@ mod oci;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::bring::Tally;
-use super::{AT_ONCE, Shared, Showing, Tag, TagEnd, unfinished};
+use super::{Shared, Showing, Tag, TagEnd, unfinished};
+use crate::bounded::{late, try_all};
 use crate::endpoint::Endpoint;
 use crate::endpoint::archive::compose::Beside;
 use crate::endpoint::archive::saved;
@@ -21,6 +20,7 @@ use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest, Stated};
 use crate::options::Run;
 use crate::plan::Choice;
+use crate::printable::few;
 
 /// A tag that has been read and is to be written.
 pub(super) struct Ready {
@@ -43,18 +43,8 @@ impl Tag {
     /// Reads every manifest of `choice`.
     pub(super) async fn load(&mut self, choice: &Choice) -> Result<Load> {
         let filtered = &choice.filtered;
-        let tag = &*self;
-        let read = filtered.kept.iter().map(|entry| async move {
-            match tag.child(entry).await {
-                Ok(image) => Ok(Some(image)),
-                Err(error) if error.kind() == Kind::NotFound => Ok(None),
-                Err(error) => Err(error),
-            }
-        });
-        let images: Option<Vec<Manifest>> = try_join_all(read).await?.into_iter().collect();
-        let Some(images) = images else {
-            return Err(self.lost(choice.listed(), &filtered.kept).await);
-        };
+        let images = filtered.kept.iter();
+        let images = try_all(images.map(|entry| late(|| self.image(entry, choice)))).await?;
         let mut beside = self.gather(choice.subjects()).await?;
         let root = self.grown(choice).await?;
         let below: Vec<Manifest> = filtered.nested.iter().cloned().chain(images).collect();
@@ -179,8 +169,7 @@ impl<'a, A> Export<'a, A> {
                 Err(error) => Some(error),
             })
         });
-        let asked: Vec<_> = asked.collect();
-        let wrong: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+        let wrong = try_all(asked).await?;
         for (needed, wrong) in blobs.iter().zip(wrong) {
             if let Some(error) = wrong {
                 self.fail(&needed.users, &error);
@@ -257,7 +246,7 @@ impl<'a, A> Export<'a, A> {
         let tags = self.ready.iter().zip(&self.failed);
         let failed = tags.filter(|(_, failed)| failed.is_some());
         let names: Vec<&str> = failed.map(|(ready, _)| &*ready.tag.job.name).collect();
-        let names = names.join(", ");
+        let names = few(&names);
         let cause = format!("the stream was abandoned because {names} failed");
         let hint = format!(
             "a stream is all or nothing: leave {names} out (--exclude-tags), or write to a file, where the others are kept"

@@ -4,10 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
-
 use super::super::check::Held;
 use super::super::{Changed, Showing, Tag};
+use crate::bounded::{late, try_all};
 use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -66,7 +65,7 @@ impl Tag {
             return Ok(None);
         }
         let asked = asked.map(|entry| async move {
-            match self.whole(entry).await {
+            match late(|| self.whole(entry)).await {
                 Ok(_) => Ok(None),
                 Err(error) if error.kind() == Kind::NotFound => {
                     self.mind_gone(self.gone_from_list(entry, &error))?;
@@ -75,7 +74,7 @@ impl Tag {
                 Err(error) => Err(error),
             }
         });
-        let gone: BTreeSet<Digest> = try_join_all(asked).await?.into_iter().flatten().collect();
+        let gone: BTreeSet<Digest> = try_all(asked).await?.into_iter().flatten().collect();
         if gone.is_empty() {
             return Ok(None);
         }

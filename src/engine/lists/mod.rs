@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
-
 use super::{Shared, Showing, Tag};
+use crate::bounded::try_all;
 use crate::endpoint::{Endpoint, Listing};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -93,7 +92,7 @@ impl Tag {
     pub(super) async fn write_lists(&self) -> Result<()> {
         let lists = std::mem::take(&mut *self.lists());
         let written = lists.iter().map(|tag| self.shared.write_list(tag));
-        try_join_all(written).await.map(|_| ())
+        try_all(written).await.map(|_| ())
     }
 }
 

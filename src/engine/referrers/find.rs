@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
-
 use super::super::Tag;
+use crate::bounded::{late, try_all};
 use crate::endpoint::{Attached, Endpoint, Lost};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, LeftBehind};
@@ -150,8 +149,11 @@ impl Tag {
         let mut found = vec![artifact.clone()];
         let mut next = 0;
         while let Some(parent) = found.get(next) {
-            let children = parent.entries().iter().map(|entry| self.child(entry));
-            for child in try_join_all(children).await? {
+            let children = parent
+                .entries()
+                .iter()
+                .map(|entry| late(|| self.child(entry)));
+            for child in try_all(children).await? {
                 if !found.iter().any(|known| known.digest == child.digest) {
                     found.push(child);
                 }
@@ -192,7 +194,7 @@ impl Tag {
             return Ok(());
         }
         let subjects = choice.subjects();
-        let found = try_join_all(subjects.iter().map(|subject| self.found(subject)));
+        let found = try_all(subjects.iter().map(|subject| late(|| self.found(subject))));
         found.await.map(|_| ())
     }
 
@@ -215,7 +217,7 @@ impl Tag {
         }
         let (every, replaced) = (Types::default(), choice.filtered.replaced.keys());
         let found = replaced.map(async |index| Ok((index, self.find(index, &every).await?)));
-        let found = try_join_all(found).await?;
+        let found = try_all(found).await?;
         let signed = found.iter().find(|(_, found)| found.is_signed());
         if let Some((index, _)) = signed.filter(|_| must_stay) {
             return Err(self.must_stay(index, choice));

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::try_join_all;
-
 use super::super::Tag;
 use super::find::Artifact;
+use crate::bounded::{late, try_all};
 use crate::endpoint::archive::compose::Beside;
 use crate::endpoint::{Endpoint, Target};
 use crate::error::Result;
@@ -52,7 +51,11 @@ impl Tag {
         let mut counts = ReferrerCounts::default();
         let (mut walk, mut level) = Walk::from(subjects);
         while !level.is_empty() {
-            let read = try_join_all(level.iter().map(|subject| self.read_referrers(subject)));
+            let read = try_all(
+                level
+                    .iter()
+                    .map(|subject| late(|| self.read_referrers(subject))),
+            );
             let read = read.await?;
             let (mut digests, mut below) = (Vec::new(), Vec::new());
             let mut left_out = BTreeSet::new();
@@ -96,9 +99,9 @@ impl Tag {
         let artifacts = found
             .referrers
             .iter()
-            .map(|entry| self.artifact(subject, entry));
+            .map(|entry| late(|| self.artifact(subject, entry)));
         let (mut whole, mut gone) = (Vec::new(), found.lost.len() as u64);
-        for artifact in try_join_all(artifacts).await? {
+        for artifact in try_all(artifacts).await? {
             match artifact {
                 Artifact::Wanted(artifact, below) => whole.push((*artifact, below)),
                 Artifact::Unwanted => {}

@@ -7,11 +7,10 @@ mod gather;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
-
 use self::find::Artifact;
 use super::once::Done;
 use super::{Changed, Showing, Tag};
+use crate::bounded::{late, try_all};
 use crate::endpoint::advice::damaged_there;
 use crate::endpoint::{Listing, Lost, Target};
 use crate::error::{Error, Result};
@@ -89,7 +88,7 @@ impl Tag {
         let mut gone: BTreeSet<String> = BTreeSet::new();
         let (mut walk, mut level) = Walk::from(subjects);
         while !level.is_empty() {
-            let read = try_join_all(level.iter().map(|subject| self.attach_to(subject)));
+            let read = try_all(level.iter().map(|subject| late(|| self.attach_to(subject))));
             let mut attached = Vec::new();
             for (came, lost) in read.await? {
                 attached.extend(came);
@@ -138,7 +137,7 @@ impl Tag {
         let tagged = found.tagged.iter();
         let (listed, tagged) = tokio::try_join!(
             self.bring_listed(subject, &found.referrers),
-            try_join_all(tagged.map(async |(tag, manifest)| {
+            try_all(tagged.map(async |(tag, manifest)| {
                 let brought = self.bring_tagged(tag, manifest).await;
                 brought.map_err(|error| self.harmed_tagged(subject, (tag, manifest), error))
             }))
@@ -181,8 +180,8 @@ impl Tag {
         let there: BTreeSet<Digest> = there.into_iter().map(|entry| entry.digest).collect();
         let entered = listed
             .iter()
-            .map(|entry| self.bring_one(subject, entry, &there));
-        Ok(try_join_all(entered).await?.into_iter().flatten().collect())
+            .map(|entry| late(|| self.bring_one(subject, entry, &there)));
+        Ok(try_all(entered).await?.into_iter().flatten().collect())
     }
 
     /// `None`: it is not wanted, or refers to something else.
@@ -238,8 +237,8 @@ impl Tag {
     async fn all_stand(&self, below: &[Manifest]) -> Result<bool> {
         let asked = below
             .iter()
-            .map(|manifest| self.still_stands(&manifest.digest));
-        Ok(try_join_all(asked).await?.into_iter().all(|stands| stands))
+            .map(|manifest| late(|| self.still_stands(&manifest.digest)));
+        Ok(try_all(asked).await?.into_iter().all(|stands| stands))
     }
 
     /// Brings what a tag of cosign's points at, and the tag.
@@ -276,7 +275,7 @@ impl Tag {
     /// Brings the blobs of `artifact`, and where it is an index all that is `below` it.
     async fn bring_content(&self, artifact: &Manifest, below: &[Manifest]) -> Result<()> {
         let all = std::iter::once(artifact).chain(below);
-        try_join_all(all.map(|manifest| self.bring_blobs(manifest, manifest))).await?;
+        try_all(all.map(|manifest| late(|| self.bring_blobs(manifest, manifest)))).await?;
         // What is listed comes behind what lists it.
         for manifest in below.iter().rev() {
             self.put(manifest).await?;

@@ -21,6 +21,7 @@ use self::record::Recorded;
 pub use self::stage::Staged;
 pub use self::undo::{UndoJob, undo};
 use super::{Ended, Shared, Stop, TagEnd, TagJob, work};
+use crate::bounded::AT_ONCE;
 use crate::endpoint::Endpoint;
 use crate::endpoint::layout::{Arrivals, Layout};
 use crate::endpoint::registry::Repository;
@@ -30,9 +31,6 @@ use crate::journal::{Journal, State};
 use crate::options::Run;
 use crate::printable::word;
 use crate::state::{self, Lock, StateDirectory};
-
-/// Requests of one kind that a flip, or an undo, makes at once.
-const AT_ONCE: usize = 32;
 
 /// What a rollback run keeps on this machine.
 #[derive(Debug)]

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, stream};
 
 use super::super::once::Once;
 use super::flip::Moving;
 use super::{AT_ONCE, Rollback};
+use crate::bounded::{late, try_all};
 use crate::endpoint::Target;
 use crate::endpoint::registry::Repository;
 use crate::error::{Error, Kind, Result};
@@ -82,10 +82,11 @@ async fn one(
     let mut next = 0;
     while let Some(parent) = found.get(next) {
         let asked = parent.entries().iter().map(|entry| async {
-            let read = known.run(&entry.digest, child(repository, &entry.digest));
+            let digest = &entry.digest;
+            let read = late(|| known.run(digest, child(repository, digest)));
             Ok::<_, Error>(read.await?.into_inner())
         });
-        let children = try_join_all(asked).await?.into_iter().flatten();
+        let children = try_all(asked).await?.into_iter().flatten();
         for child in children.collect::<Vec<_>>() {
             if !found.iter().any(|known| known.digest == child.digest) {
                 found.push(child);

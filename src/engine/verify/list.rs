@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::referrers::may_be_list;
+use crate::printable::few;
 use crate::select::is_list_tag;
 
 impl Tag<'_> {
@@ -36,7 +37,7 @@ impl Tag<'_> {
         }
         let there = source.name(target);
         let cause = if may_be_list(&list) {
-            format!("{there} also lists {}", lacking.join(", "))
+            format!("{there} also lists {}", few(&lacking))
         } else {
             format!("here it is a list of referrers, {there} is none")
         };

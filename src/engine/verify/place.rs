@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
 use super::super::once::Once;
+use crate::bounded::{late, try_all};
 use crate::endpoint::{Attached, Endpoint, Target, transfer};
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
@@ -200,8 +200,10 @@ impl Place {
             if needs.is_empty() {
                 return Ok(Learnt { known, lost });
             }
-            let read = needs.iter().map(async |need| part(self.read(need).await));
-            for (need, read) in needs.iter().zip(try_join_all(read).await?) {
+            let read = needs
+                .iter()
+                .map(async |need| part(late(|| self.read(need)).await));
+            for (need, read) in needs.iter().zip(try_all(read).await?) {
                 let (Need::Index(entry) | Need::Platform(entry)) = need;
                 let read = read.unwrap_or_else(|error| {
                     lost.push((entry.clone(), error));

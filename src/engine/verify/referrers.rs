@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-
 use super::place::{Place, part};
 use super::tag::{Looked, Tag, lack, look_at_blobs};
+use crate::bounded::{late, try_all};
 use crate::endpoint::{Attached, Lost, Naming, Target};
 use crate::error::{Error, Kind, Result};
 use crate::finding::{Holder, Lack, Part};
@@ -13,9 +12,6 @@ use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::referrers::{Types, Walk, artifact_type, list_tag};
 use crate::select::is_list_tag;
-
-/// Manifests of which it is asked together what refers to them.
-const AT_ONCE: usize = 16;
 
 /// What was found behind one manifest.
 #[derive(Default)]
@@ -39,11 +35,9 @@ impl Tag<'_> {
         let mut count = 0;
         let (mut known, mut lost_known) = (BTreeSet::new(), BTreeSet::new());
         while !level.is_empty() {
-            let looked: Vec<_> = level
-                .iter()
-                .map(|subject| self.look_behind(subject, types))
-                .collect();
-            let looked: Vec<_> = stream::iter(looked).buffered(AT_ONCE).try_collect().await?;
+            let looked = level.iter();
+            let looked = looked.map(|subject| late(|| self.look_behind(subject, types)));
+            let looked = try_all(looked).await?;
             let (mut referrers, mut below) = (BTreeSet::new(), Vec::new());
             for mut behind in looked {
                 referrers.extend(behind.referrers);

@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::place::{Learnt, Place, part};
 use super::{Shared, TagJob};
+use crate::bounded::{AT_ONCE, late, try_all};
 use crate::endpoint::Target;
 use crate::error::{Error, Kind, Result};
 use crate::finding::{Finding, Flaw, Lack, Part, Verdict};
@@ -17,9 +18,7 @@ use crate::image::manifest::{Content, Descriptor, Manifest};
 use crate::inventory::difference::LeftOut;
 use crate::options::Mode;
 use crate::plan;
-
-/// Images, and blobs of one image, that are looked at together.
-const AT_ONCE: usize = 16;
+use crate::printable::few;
 
 /// What is found out about `job`.
 pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {
@@ -222,11 +221,7 @@ impl Tag<'_> {
         };
         let present = filtered.platforms.iter().chain(&filtered.omitted_platforms);
         let present: Vec<&str> = present.map(String::as_str).collect();
-        let cause = format!(
-            "{what} {}; it lists {}",
-            names.join(", "),
-            present.join(", ")
-        );
+        let cause = format!("{what} {}; it lists {}", names.join(", "), few(&present));
         let name = self.shared.place.name(&self.job.target);
         Err(Error::new(kind, "select platforms of", name)
             .because(cause)
@@ -246,29 +241,14 @@ impl Tag<'_> {
 
     async fn look_at_children(&mut self, filtered: &Filtered, known: &Known) -> Result<()> {
         let shared = self.shared;
-        let children = filtered.kept.iter().map(async |entry| {
+        let looked = filtered.kept.iter().map(|entry| {
             let platform = platform_of(entry, known);
-            let image = match part(shared.place.child(entry).await)? {
-                Ok(image) => image,
-                Err(error) => {
-                    let mut lack = lack(entry, error);
-                    lack.platform = platform;
-                    return Ok((
-                        0,
-                        Looked {
-                            lacks: vec![lack],
-                            ..Looked::default()
-                        },
-                    ));
-                }
-            };
-            let looked = look_at_blobs(&shared.place, &image, platform.as_deref()).await?;
-            Ok((1, looked))
+            late(move || look_at_child(&shared.place, entry, platform))
         });
-        let children: Vec<_> = children.collect();
-        let mut children = stream::iter(children).buffered(AT_ONCE);
+        let looked: Vec<_> = looked.collect();
+        let mut looked = stream::iter(looked).buffered(AT_ONCE);
         // What was found stays found where another child cannot be looked at.
-        while let Some((manifests, looked)) = children.try_next().await? {
+        while let Some((manifests, looked)) = looked.try_next().await? {
             self.finding.manifests += manifests;
             self.add(looked);
         }
@@ -293,8 +273,7 @@ impl Tag<'_> {
             let target = Target::Digest(entry.digest.clone());
             Ok::<_, Error>((entry, endpoint.head(&target).await?.is_some()))
         });
-        let looked: Vec<_> = looked.collect();
-        let looked: Vec<_> = stream::iter(looked).buffered(AT_ONCE).try_collect().await?;
+        let looked = try_all(looked).await?;
         let difference = endpoint.difference().await?;
         let is_excused = |entry: &Descriptor| {
             difference.is_some_and(|difference| difference.part(&entry.digest).is_some())
@@ -386,6 +365,31 @@ pub(super) fn lack(entry: &Descriptor, error: Error) -> Lack {
     }
 }
 
+/// Looks at an entry of an index and at its blobs; with how many manifests of it are there.
+async fn look_at_child(
+    place: &Place,
+    entry: &Descriptor,
+    platform: Option<String>,
+) -> Result<(u64, Looked)> {
+    let image = match part(place.child(entry).await)? {
+        Ok(image) => image,
+        Err(error) => {
+            let mut lack = lack(entry, error);
+            lack.platform = platform;
+            let lacks = vec![lack];
+            return Ok((
+                0,
+                Looked {
+                    lacks,
+                    ..Looked::default()
+                },
+            ));
+        }
+    };
+    let looked = look_at_blobs(place, &image, platform.as_deref()).await?;
+    Ok((1, looked))
+}
+
 pub(super) async fn look_at_blobs(
     place: &Place,
     image: &Manifest,
@@ -397,7 +401,7 @@ pub(super) async fn look_at_blobs(
     };
     let blobs = image.blobs();
     let looked = blobs.iter().map(async |blob| {
-        let found = part(place.blob(blob).await)?;
+        let found = part(late(|| place.blob(blob)).await)?;
         Ok::<_, Error>(found.err().map(|error| Lack {
             part: if config == Some(&blob.digest) {
                 Part::Config
@@ -412,8 +416,7 @@ pub(super) async fn look_at_blobs(
             error,
         }))
     });
-    let looked: Vec<_> = looked.collect();
-    let lacks: Vec<Option<Lack>> = stream::iter(looked).buffered(AT_ONCE).try_collect().await?;
+    let lacks: Vec<Option<Lack>> = try_all(looked).await?;
     let mut all = Looked::default();
     for (blob, lack) in blobs.iter().zip(lacks) {
         if lack.is_none() {
