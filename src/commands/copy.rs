@@ -45,7 +45,6 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
         end = work(&request, &events, &signals.stop) => end,
         () = listener.narrate() => End::Complete,
     };
-    unfinished::overtake(&request, &listener.tally(), (&events, &signals.stop)).await;
     let tally = listener.finish();
     let end = match (signals.came(), end) {
         (
@@ -212,12 +211,14 @@ async fn start(
         destination,
         mut tags,
     } = prepared;
-    let policy = unfinished::clear(request, &destination, &mut tags, (events, stop)).await?;
+    let (policy, journals) =
+        unfinished::clear(request, &destination, &mut tags, (events, stop)).await?;
     Ok(Job {
         source,
         destination,
         tags,
         policy,
+        journals,
         settings: Settings {
             mode: request.mode,
             wanted: request.wanted.clone(),

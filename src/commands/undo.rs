@@ -288,7 +288,7 @@ async fn one(
     }
     let mut locks = Vec::new();
     for keeper in request.state.keepers(&stored.path, &place.to_string()) {
-        let lock = unfinished::only_one(&keeper, &place.to_string(), (events, stop)).await;
+        let lock = rollback::only_one(&keeper, &place.to_string(), (events, stop)).await;
         locks.push(lock.map_err(|error| match error.kind() {
             Kind::Interrupted => interrupted(&place),
             _ => error,

@@ -1,28 +1,25 @@
 //! Rollback runs into the same repository that were killed half-way. A rollback run that selects all
-//! their tags puts them back first; anybody else says so, and leaves those tags alone.
+//! their tags puts them back first; any other run says so, and the engine keeps it from writing those tags.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
+use crate::endpoint::registry::Repository;
 use crate::endpoint::{Endpoint, Target};
-use crate::engine::rollback::{self, Doubts, Foreseen, Keeping, Options, UndoJob};
+use crate::engine::rollback::{
+    self, Doubts, EarlierJournals, Foreseen, Keeping, Options, Standing, UndoJob,
+};
 use crate::engine::{Earlier, Policy, Stop, TagJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Undone};
 use crate::journal::{Journal, Move, State};
 use crate::options::{self, Run};
 use crate::printable::plural;
-use crate::reference::Reference;
-use crate::report::summary::Tally;
 use crate::request::{Access, CopyRequest, homeless};
 use crate::select::is_digest_tag;
-use crate::state::{Lock, StateDirectory, Stored};
+use crate::state::{StateDirectory, Stored};
 
-/// How often a run that waits for another looks whether that has ended.
-const LOOK: Duration = Duration::from_millis(100);
-
-/// What a run needs to keep to its policy, where earlier runs are out of its way: `tags` that are not
-/// are barred.
+/// What a run needs to keep to its policy, when earlier runs are out of its way, and the journals of those that
+/// are not.
 ///
 /// # Errors
 ///
@@ -32,7 +29,7 @@ pub(super) async fn clear(
     destination: &Endpoint,
     tags: &mut [TagJob],
     (events, stop): (&Events, &Stop),
-) -> Result<Policy> {
+) -> Result<(Policy, EarlierJournals)> {
     let rollback = request.policy == options::Policy::Rollback;
     let place = request.destination.place().to_string();
     let keeps_nothing = if rollback {
@@ -41,56 +38,80 @@ pub(super) async fn clear(
         Policy::BestEffort
     };
     let Endpoint::Registry(repository) = destination else {
-        return Ok(keeps_nothing);
+        return Ok((keeps_nothing, EarlierJournals::default()));
     };
     if !rollback {
-        if let Some(directory) = &request.state {
+        let journals = request.state.as_ref().map(|directory| {
             let options = options(&request.destination_access, directory);
-            avoid((directory, &options), &place, tags, events);
-        }
-        return Ok(keeps_nothing);
+            mind((directory, &options), &place, events)
+        });
+        return Ok((keeps_nothing, journals.unwrap_or_default()));
     }
     let directory = request.state.clone().ok_or_else(homeless)?;
     let options = options(&request.destination_access, &directory);
     let lock = match request.run {
-        Run::Real => Some(only_one(&directory, &place, (events, stop)).await?),
+        Run::Real => Some(rollback::only_one(&directory, &place, (events, stop)).await?),
         Run::Dry if directory.is_locked(&place)? => {
             let text = format!(
                 "another rollback run into {place} is at work: a run would wait for its end, and this tells how the tags are now"
             );
             events.send(Event::Warning(text));
-            return Ok(keeps_nothing);
+            return Ok((keeps_nothing, EarlierJournals::default()));
         }
         Run::Dry => None,
     };
+    let kept = (&directory, &options);
+    let journals = settle_all((request, repository), tags, kept, (events, stop)).await?;
+    let policy = lock.map_or(keeps_nothing, |lock| {
+        Policy::Rollback(Keeping::Journal {
+            directory,
+            lock,
+            options,
+        })
+    });
+    Ok((policy, journals))
+}
+
+/// Puts back what earlier runs left half-way whose tags this run selects; the journals that stay.
+async fn settle_all(
+    (request, repository): (&CopyRequest, &Repository),
+    tags: &mut [TagJob],
+    (directory, options): (&StateDirectory, &Options),
+    (events, stop): (&Events, &Stop),
+) -> Result<EarlierJournals> {
+    let place = request.destination.place().to_string();
+    let mut journals = EarlierJournals::of(&place, directory, options);
     for stored in directory.journals_of(&place)? {
-        let (path, journal) = match stored.journal {
-            Ok(journal) if journal.state == State::Open => (stored.path, journal),
-            Ok(_) => continue,
-            Err(error) => return Err(not_understood(&place, &error)),
-        };
+        let path = stored.path;
+        let journal = stored
+            .journal
+            .map_err(|error| not_understood(&place, &error))?;
+        if journal.state == State::Closed {
+            journals.add(&path, &journal, Standing::Closed);
+            continue;
+        }
         if !covers((request, tags), &journal) {
-            bar((&path, &journal, Standing::Killed), &options, tags, events);
+            let told = tell((&path, &journal), Standing::Killed, options);
+            events.send(Event::Warning(told));
+            journals.add(&path, &journal, Standing::Killed);
             continue;
         }
         let job = UndoJob {
             repository,
             journal: &journal,
             path: &path,
-            options: &options,
+            options,
         };
         match request.run {
-            Run::Real => settle(job, (events, stop)).await?,
+            Run::Real => {
+                settle(job, (events, stop)).await?;
+                // What could not be put back is still in its file.
+                journals.add(&path, &journal, Standing::Closed);
+            }
             Run::Dry => foresee(job, tags, events).await?,
         }
     }
-    Ok(lock.map_or(keeps_nothing, |lock| {
-        Policy::Rollback(Keeping::Journal {
-            directory,
-            lock,
-            options,
-        })
-    }))
+    Ok(journals)
 }
 
 /// How a run reaches a registry and its own state.
@@ -101,33 +122,6 @@ pub(super) fn options(access: &Access, state: &StateDirectory) -> Options {
     }
 }
 
-/// Waits until no other rollback run into the repository is at work on this machine.
-pub(super) async fn only_one(
-    directory: &StateDirectory,
-    place: &str,
-    (events, stop): (&Events, &Stop),
-) -> Result<Lock> {
-    let mut told = false;
-    loop {
-        if let Some(lock) = directory.lock(place)? {
-            return Ok(lock);
-        }
-        if !told {
-            told = true;
-            let text = format!("another rollback run into {place} is at work; waiting for its end");
-            events.send(Event::Warning(text));
-        }
-        tokio::select! {
-            biased;
-            () = stop.soon.cancelled() => {
-                return Err(Error::new(Kind::Interrupted, "wait for another run into", place)
-                    .because("a signal ended the wait"));
-            }
-            () = tokio::time::sleep(LOOK) => {}
-        }
-    }
-}
-
 /// Why no rollback run goes into `place`: what it records as before may be what an earlier one left
 /// half-way.
 fn not_understood(place: &str, error: &Error) -> Error {
@@ -135,18 +129,6 @@ fn not_understood(place: &str, error: &Error) -> Error {
     match error.advice() {
         Some(advice) => refused.hint(advice),
         None => refused,
-    }
-}
-
-/// The journal of a file, where somebody has still to put its tags back.
-fn open(stored: Stored, events: &Events) -> Option<(PathBuf, Journal)> {
-    match stored.journal {
-        Ok(journal) => (journal.state == State::Open).then_some((stored.path, journal)),
-        Err(error) => {
-            let advice = error.advice().unwrap_or_default();
-            events.send(Event::Warning(format!("{error}; {advice}")));
-            None
-        }
     }
 }
 
@@ -217,34 +199,6 @@ async fn foresee(job: UndoJob<'_>, tags: &mut [TagJob], events: &Events) -> Resu
     hindrance.map_or(Ok(()), Err)
 }
 
-/// What a best-effort run has made right is no longer for earlier rollback runs to put back. That they
-/// cannot be told is no reason for it to fail.
-pub(super) async fn overtake(
-    request: &CopyRequest,
-    tally: &Tally,
-    (events, stop): (&Events, &Stop),
-) {
-    let (Some(directory), Reference::Registry(_), Run::Real, options::Policy::BestEffort) = (
-        &request.state,
-        &request.destination,
-        request.run,
-        request.policy,
-    ) else {
-        return;
-    };
-    let (place, tags) = (request.destination.place().to_string(), tally.shown());
-    let dropped = async {
-        if rollback::overtaken(directory, &place, &tags)?.is_empty() {
-            return Ok(());
-        }
-        let _lock = only_one(directory, &place, (events, stop)).await?;
-        rollback::overtake(directory, &place, &tags)
-    };
-    if let Err(error) = dropped.await {
-        events.send(Event::Warning(error.to_string()));
-    }
-}
-
 /// The tags that are to go, but whose manifests may not: whether a registry deletes a tag alone is known
 /// only by doing it.
 fn uncertain<'a>(journal: &Journal, undone: &'a Undone) -> Vec<&'a str> {
@@ -256,65 +210,57 @@ fn uncertain<'a>(journal: &Journal, undone: &'a Undone) -> Vec<&'a str> {
     deleted.map(String::as_str).collect()
 }
 
-/// Bars the tags of unfinished runs. That they cannot be looked for is no reason not to run.
-fn avoid(
+/// The journals that a best-effort run minds. That they cannot be looked for is no reason not to run.
+fn mind(
     (directory, options): (&StateDirectory, &Options),
     place: &str,
-    tags: &mut [TagJob],
     events: &Events,
-) {
-    let stored = match directory.journals_of(place) {
-        Ok(stored) => stored,
-        Err(error) => return events.send(Event::Warning(error.to_string())),
+) -> EarlierJournals {
+    let mut journals = EarlierJournals::of(place, directory, options);
+    let stored = directory.journals_of(place);
+    let found = stored.and_then(|stored| Ok((stored, directory.is_locked(place)?)));
+    let (stored, is_locked) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            events.send(Event::Warning(error.to_string()));
+            return journals;
+        }
     };
-    let standing = match directory.is_locked(place) {
-        Ok(true) => Standing::AtWork,
-        Ok(false) => Standing::Killed,
-        Err(error) => return events.send(Event::Warning(error.to_string())),
-    };
-    let unfinished: Vec<_> = stored
-        .into_iter()
-        .filter_map(|stored| open(stored, events))
-        .collect();
-    for (path, journal) in &unfinished {
-        bar((path, journal, standing), options, tags, events);
+    for Stored { path, journal } in stored {
+        let journal = match journal {
+            Ok(journal) => journal,
+            Err(error) => {
+                let advice = error.advice().unwrap_or_default();
+                events.send(Event::Warning(format!("{error}; {advice}")));
+                continue;
+            }
+        };
+        let standing = match journal.state {
+            State::Closed => Standing::Closed,
+            State::Open if is_locked => Standing::AtWork,
+            State::Open => Standing::Killed,
+        };
+        if standing != Standing::Closed {
+            let told = tell((&path, &journal), standing, options);
+            events.send(Event::Warning(told));
+        }
+        journals.add(&path, &journal, standing);
     }
+    journals
 }
 
-/// What became of the run of an open journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    AtWork,
-    Killed,
-}
-
-fn bar(
-    (path, journal, standing): (&Path, &Journal, Standing),
-    options: &Options,
-    tags: &mut [TagJob],
-    events: &Events,
-) {
+/// Says that a run ended half-way, or has not ended.
+fn tell((path, journal): (&Path, &Journal), standing: Standing, options: &Options) -> String {
     let place = &journal.destination;
     let command = options.undo(path);
     let held = plural(journal.tags.len() as u64, "tag");
-    let text = match standing {
-        Standing::AtWork => format!(
+    if standing == Standing::AtWork {
+        format!(
             "a rollback run into {place} is at work on {held}, and until its end nothing else writes there"
-        ),
-        Standing::Killed => format!(
+        )
+    } else {
+        format!(
             "a rollback run into {place} ended with {held} half-way; `{command}` puts back what they had, and until then nothing else writes there"
-        ),
-    };
-    events.send(Event::Warning(text));
-    for moved in &journal.tags {
-        let error = Error::new(Kind::Conflict, "write", format!("{place}:{}", moved.tag))
-            .because("a rollback run that moved it has not come to its end")
-            .hint(match standing {
-                Standing::AtWork => "run again when it has".to_owned(),
-                Standing::Killed => format!("put it back first: {command}"),
-            });
-        for job in tags.iter_mut().filter(|job| writes(job, &moved.tag)) {
-            job.earlier = Earlier::Bars(error.clone());
-        }
+        )
     }
 }

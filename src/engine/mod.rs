@@ -18,6 +18,7 @@ pub mod rollback;
 mod tag;
 pub mod verify;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::task::JoinSet;
@@ -30,7 +31,7 @@ use self::lists::Lists;
 use self::once::Once;
 use self::referrers::Came;
 use self::rollback::companions::Companions;
-use self::rollback::{Keeping, Staged};
+use self::rollback::{EarlierJournals, Keeping, Staged};
 use self::tag::{Step, Tag};
 use crate::endpoint::turns::Turns;
 use crate::endpoint::{Arrival, Attached, Endpoint, Head, Target};
@@ -59,6 +60,8 @@ pub struct Job {
     pub settings: Settings,
     /// What a failed tag means for the others.
     pub policy: Policy,
+    /// What earlier rollback runs left.
+    pub journals: EarlierJournals,
     /// Who is told.
     pub events: Events,
 }
@@ -137,8 +140,6 @@ pub struct TagJob {
 pub enum Earlier {
     /// Nothing.
     Nothing,
-    /// The destination's tag must not be written, for this reason.
-    Bars(Error),
     /// A dry run: the tag would be put back first, and would then point at this, or be gone.
     Foreseen(Option<Head>),
 }
@@ -181,6 +182,8 @@ struct Shared {
     attached: Once<Came>,
     /// Lists of referrers that are written before tags are shown.
     lists: Lists,
+    /// What earlier rollback runs left.
+    journals: Arc<EarlierJournals>,
     /// Whether it was told that other runs are not kept off.
     warned: OnceLock<()>,
     /// Whether it was said that another run is at such lists.
@@ -194,17 +197,23 @@ struct Shared {
 }
 
 impl Shared {
-    fn of(job: &Job) -> Self {
+    fn of(job: &mut Job) -> Self {
         let places = (job.source.clone(), job.destination.clone());
         let listener = (job.policy.showing(), job.events.clone());
-        Self::new(places, job.settings.clone(), listener, job.tags.len())
+        Self {
+            journals: Arc::new(std::mem::take(&mut job.journals)),
+            ..Self::new(places, job.settings.clone(), listener, job.tags.len())
+        }
     }
 
     /// The same for `tags` of the run once more, without what was remembered to be there.
     fn again(&self, tags: usize) -> Self {
         let places = (self.source.clone(), self.destination.clone());
         let listener = (self.showing, self.events.clone());
-        Self::new(places, self.settings.clone(), listener, tags)
+        Self {
+            journals: Arc::clone(&self.journals),
+            ..Self::new(places, self.settings.clone(), listener, tags)
+        }
     }
 
     /// Repositories of the destination's registry that have a blob of the source.
@@ -236,6 +245,7 @@ impl Shared {
             found: Once::default(),
             attached: Once::default(),
             lists: Lists::default(),
+            journals: Arc::default(),
             warned: OnceLock::new(),
             waited: OnceLock::new(),
             companions: Mutex::default(),
@@ -271,8 +281,8 @@ pub enum Ended {
 /// Runs `job` to its end, or until it is to `stop`.
 ///
 /// Every tag gets its [`Event::TagEnded`]; nothing of the run is left behind when this returns.
-pub async fn run(job: Job, stop: &Stop) -> Ended {
-    let shared = Arc::new(Shared::of(&job));
+pub async fn run(mut job: Job, stop: &Stop) -> Ended {
+    let shared = Arc::new(Shared::of(&mut job));
     let Job {
         tags,
         policy,
@@ -286,11 +296,17 @@ pub async fn run(job: Job, stop: &Stop) -> Ended {
     match policy {
         Policy::BestEffort => {
             let mut hopeless = false;
+            let mut right = BTreeSet::new();
             let tell = |end: TagEnd| {
+                right.extend(end.overtakes());
                 hopeless |= end.outcome.error.as_ref().is_some_and(Error::hits_all);
                 events.send(Event::TagEnded(Box::new(end.outcome)));
             };
             work(&shared, tags, &stop.soon, tell).await;
+            if shared.settings.run == Run::Real {
+                let journals = &shared.journals;
+                journals.remove_from_new(&right, (&events, stop)).await;
+            }
             let whole = async {
                 if hopeless {
                     Ok(())
@@ -313,7 +329,12 @@ struct TagEnd {
     outcome: TagOutcome,
     /// What is to become visible; under rollback alone.
     staged: Option<Staged>,
+    /// The tags that belong to its images, and have to be right with it.
+    relied: Relied,
 }
+
+/// Tags, with what they are to point at: `None` for lists of referrers, which others may add to.
+type Relied = BTreeMap<String, Option<Digest>>;
 
 /// Works on `tags`, many at once; each is told to `on_end` when its work ends.
 async fn work(
@@ -374,6 +395,7 @@ async fn work(
         on_end(TagEnd {
             outcome: named(&job, status, error),
             staged: None,
+            relied: Relied::new(),
             job,
         });
     }

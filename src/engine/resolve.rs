@@ -85,9 +85,7 @@ impl Tag {
     pub(super) async fn destination_head(&self) -> Result<Option<Head>> {
         match &self.job.earlier {
             Earlier::Foreseen(there) => Ok(there.clone()),
-            Earlier::Nothing | Earlier::Bars(_) => {
-                self.shared.destination.head(&self.job.destination).await
-            }
+            Earlier::Nothing => self.shared.destination.head(&self.job.destination).await,
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use tokio::sync::OnceCell;
 
-use super::rollback::Staged;
-use super::{Changed, Earlier, Shared, TagEnd, TagJob, bring, check, export, named, resolve};
+use super::rollback::{Staged, Use};
+use super::{Changed, Relied, Shared, TagEnd, TagJob, bring, check, export, named, resolve};
 use crate::endpoint::archive::Held;
 use crate::endpoint::{Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
@@ -64,6 +64,7 @@ pub(super) async fn one_tag(
         lost: OnceCell::new(),
         lists: Mutex::default(),
         merged: None,
+        relied: Relied::new(),
         shared,
         job,
         place,
@@ -128,6 +129,8 @@ pub(super) struct Tag {
     pub(super) lists: Mutex<BTreeSet<String>>,
     /// The tag of the list that it is itself, and that is merged.
     pub(super) merged: Option<String>,
+    /// The tags that belong to its images, once they are right.
+    pub(super) relied: Relied,
 }
 
 impl Tag {
@@ -147,6 +150,7 @@ impl Tag {
             job: self.job,
             outcome: self.outcome,
             staged: self.staged,
+            relied: self.relied,
         }
     }
 
@@ -184,7 +188,7 @@ impl Tag {
             }
             check::Check::Lacking(held) => held,
         };
-        self.refuse_barred()?;
+        self.allow(Use::Write)?;
         if let Endpoint::Layout(layout) = &self.shared.destination {
             layout.check_owner(&choice.filtered.root.digest, &self.job.destination)?;
         }
@@ -210,16 +214,20 @@ impl Tag {
         let bring = self.bring(choice, there);
         let (brought, ()) = tokio::try_join!(bring, self.look_for_referrers(choice))?;
         let changed = self.publish(choice, brought).await?;
-        Ok(self.reached(changed))
+        Ok(self.reached(changed).await)
     }
 
     /// Brings what refers to an image that is at the destination already.
     async fn attach_to_current(&mut self, subjects: Vec<Digest>) -> Result<Reached> {
+        self.allow(Use::AsItIs)?;
         let changed = self.attach(subjects).await?;
-        Ok(self.reached(changed))
+        Ok(self.reached(changed).await)
     }
 
-    fn reached(&self, changed: Changed) -> Reached {
+    async fn reached(&self, changed: Changed) -> Reached {
+        if let Target::Tag(tag) = &self.job.destination {
+            self.overtake(BTreeSet::from([tag.clone()])).await;
+        }
         Reached::End(match (self.shared.settings.run, changed) {
             (_, Changed::Nothing) => Status::Current,
             (Run::Real, Changed::Something) => Status::Copied,
@@ -315,11 +323,11 @@ impl Tag {
         }
     }
 
-    /// A tag that somebody has to put back first is not written.
-    fn refuse_barred(&self) -> Result<()> {
-        match &self.job.earlier {
-            Earlier::Bars(error) => Err(error.clone()),
-            Earlier::Nothing | Earlier::Foreseen(_) => Ok(()),
+    /// Refuses a use of its tag that an earlier run would make wrong.
+    fn allow(&self, wanted: Use) -> Result<()> {
+        match &self.job.destination {
+            Target::Tag(tag) => self.shared.journals.allow(tag, wanted),
+            Target::Digest(_) => Ok(()),
         }
     }
 

@@ -64,7 +64,7 @@ pub struct Journal {
     pub created: u64,
     /// Whether somebody has still to put tags back.
     pub state: State,
-    /// What was to move, or was left; no tag twice.
+    /// What was to move, or was left; no tag twice, and none that a later run has made right.
     pub tags: Vec<Move>,
     /// The manifests that the tags pointed at before, and all that were found below them.
     manifests: BTreeMap<Digest, Kept>,
@@ -76,8 +76,7 @@ pub struct Journal {
 pub enum State {
     /// The run is flipping or undoing, or was killed doing so.
     Open,
-    /// The undo ran to its end and had to leave these tags; those that a later run wrote are no longer
-    /// among them.
+    /// The undo ran to its end and had to leave these tags.
     Closed,
 }
 
@@ -164,10 +163,17 @@ impl Journal {
     /// `stay`. `None`: it is about none any more.
     #[must_use]
     pub fn closed(&self, stay: impl Fn(&str) -> bool) -> Option<Self> {
-        let mut closed = self.clone();
+        let mut closed = self.without(|tag| !stay(tag))?;
         closed.state = State::Closed;
-        closed.tags.retain(|moved| stay(&moved.tag));
-        (!closed.tags.is_empty()).then_some(closed)
+        Some(closed)
+    }
+
+    /// The same without the tags that `go`. `None`: it is about none any more.
+    #[must_use]
+    pub fn without(&self, go: impl Fn(&str) -> bool) -> Option<Self> {
+        let mut rest = self.clone();
+        rest.tags.retain(|moved| !go(&moved.tag));
+        (!rest.tags.is_empty()).then_some(rest)
     }
 
     /// A manifest that was kept, as it is put back.

@@ -1,6 +1,5 @@
 //! From events to the outcome of a run and its exit code. Pure.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -177,13 +176,6 @@ impl Tally {
     #[must_use]
     pub fn traffic(&self) -> (u64, u64) {
         (self.requests, self.retries)
-    }
-
-    /// The destination's tags that are as they were asked for.
-    #[must_use]
-    pub fn shown(&self) -> BTreeSet<String> {
-        let shown = self.tags.iter().filter(|tag| tag.is_shown());
-        shown.map(|tag| tag.destination_name().to_owned()).collect()
     }
 
     /// The summary of the run that ended so, after `elapsed`.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::rollback::Use;
 use super::{Shared, Showing, Tag};
 use crate::bounded::try_all;
 use crate::endpoint::{Endpoint, Listing};
@@ -89,10 +90,12 @@ impl Tag {
     }
 
     /// Writes the lists that this tag needs, where they have not been written.
-    pub(super) async fn write_lists(&self) -> Result<()> {
+    pub(super) async fn write_lists(&mut self) -> Result<()> {
         let lists = std::mem::take(&mut *self.lists());
         let written = lists.iter().map(|tag| self.shared.write_list(tag));
-        try_all(written).await.map(|_| ())
+        try_all(written).await?;
+        self.relied.extend(lists.into_iter().map(|tag| (tag, None)));
+        Ok(())
     }
 }
 
@@ -111,17 +114,23 @@ impl Shared {
         {
             return Err(error.clone());
         }
-        let turns = self.turns([tag]).await;
-        let added = wanted.added.clone();
-        let written = self.destination.list_referrers(tag, added).await;
-        drop(turns);
-        if let Err(error) = written {
+        if let Err(error) = self.grow(tag, &wanted.added).await {
             list.failures.fetch_add(1, Ordering::Relaxed);
             wanted.failed = Some(error.clone());
             return Err(error);
         }
         *wanted = Wanted::default();
         Ok(())
+    }
+
+    /// Makes the list under `tag` hold `added`. A list that an unfinished rollback run moved is not written.
+    async fn grow(&self, tag: &str, added: &Additions) -> Result<()> {
+        if let Err(error) = self.journals.allow(tag, Use::Growth) {
+            let grown = self.destination.grown_list(tag, added).await?;
+            return grown.map_or(Ok(()), |_| Err(error));
+        }
+        let _turns = self.turns([tag]).await;
+        self.destination.list_referrers(tag, added.clone()).await
     }
 
     /// Waits until no other run of this machine is at the lists under `tags`, and keeps them off. Who cannot

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use self::find::Artifact;
 use super::once::Done;
-use super::{Changed, Showing, Tag};
+use super::rollback::Use;
+use super::{Changed, Relied, Showing, Tag};
 use crate::bounded::{late, try_all};
 use crate::endpoint::advice::damaged_there;
 use crate::endpoint::{Listing, Lost, Target};
@@ -29,6 +30,8 @@ pub(super) struct Attachments {
     came: Vec<Referrer>,
     /// What the source names and does not have.
     gone: Vec<String>,
+    /// The tags that it is found by.
+    relied: Relied,
 }
 
 /// What refers to something and is at the destination now.
@@ -80,6 +83,8 @@ impl Tag {
             changed = self.attach_all(subjects).await?;
         }
         self.write_lists().await?;
+        // Before the tag is shown: an undo that comes after must not take them from it.
+        self.overtake(self.relied.keys().cloned().collect()).await;
         Ok(changed)
     }
 
@@ -90,9 +95,10 @@ impl Tag {
         while !level.is_empty() {
             let read = try_all(level.iter().map(|subject| late(|| self.attach_to(subject))));
             let mut attached = Vec::new();
-            for (came, lost) in read.await? {
+            for (came, whole) in read.await? {
                 attached.extend(came);
-                gone.extend(lost);
+                gone.extend(whole.gone.iter().cloned());
+                self.relied.extend(whole.relied.clone());
             }
             level = walk
                 .next(attached.iter().flat_map(Referrer::subjects))
@@ -118,7 +124,7 @@ impl Tag {
     }
 
     /// What refers to `subject`, once it is at the destination. Another tag of the run may have brought it.
-    async fn attach_to(&self, subject: &Digest) -> Result<(Vec<Referrer>, Vec<String>)> {
+    async fn attach_to(&self, subject: &Digest) -> Result<(Vec<Referrer>, Came)> {
         let work = Box::pin(self.bring_referrers(subject));
         let attached = self.shared.attached.run(subject, work).await?;
         let is_now = matches!(attached, Done::Now(_));
@@ -129,7 +135,7 @@ impl Tag {
                 referrer.changed = Changed::Nothing;
             }
         }
-        Ok((came, attached.gone.clone()))
+        Ok((came, attached))
     }
 
     async fn bring_referrers(&self, subject: &Digest) -> Result<Came> {
@@ -145,7 +151,14 @@ impl Tag {
         let mut attached = Attachments {
             came: tagged,
             gone: found.lost.iter().map(Lost::name).collect(),
+            relied: Relied::new(),
         };
+        let digest_of =
+            |(tag, manifest): &(String, Manifest)| (tag.clone(), Some(manifest.digest.clone()));
+        attached.relied.extend(found.tagged.iter().map(digest_of));
+        if !listed.is_empty() {
+            attached.relied.insert(list_tag(subject), None);
+        }
         let mut unlisted = Vec::new();
         for entered in listed {
             match entered {
@@ -178,6 +191,10 @@ impl Tag {
             there.entries
         };
         let there: BTreeSet<Digest> = there.into_iter().map(|entry| entry.digest).collect();
+        if listed.iter().any(|entry| there.contains(&entry.digest)) {
+            let journals = &self.shared.journals;
+            journals.allow(&list_tag(subject), Use::AsItIs)?;
+        }
         let entered = listed
             .iter()
             .map(|entry| late(|| self.bring_one(subject, entry, &there)));
@@ -251,8 +268,10 @@ impl Tag {
         let stands = same && (self.is_believed() || self.still_stands(&digest).await?);
         let below = self.below(manifest).await?;
         if stands && self.all_stand(&below).await? {
+            self.shared.journals.allow(tag, Use::AsItIs)?;
             return Ok(Referrer::new(digest, &below, Changed::Nothing));
         }
+        self.shared.journals.allow(tag, Use::Write)?;
         self.bring_content(manifest, &below).await?;
         if self.shared.settings.run == Run::Real {
             match self.shared.showing {

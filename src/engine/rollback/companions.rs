@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use super::super::{Shared, Tag};
 use super::flip::Moving;
 use super::record::{self, Recorded};
-use super::{AT_ONCE, Rollback};
+use super::{AT_ONCE, Rollback, Use};
 use crate::endpoint::Target;
 use crate::endpoint::layout::Arrivals;
 use crate::endpoint::registry::Repository;
@@ -131,6 +131,10 @@ impl Rollback<'_> {
         for (tag, read) in reads {
             match read {
                 Ok(Some((moving, before))) => {
+                    if let Err(error) = self.shared.journals.allow(&tag, Use::Write) {
+                        self.fail(&tag, error);
+                        continue;
+                    }
                     recorded.manifests.extend(before);
                     recorded.companions.push(moving);
                 }

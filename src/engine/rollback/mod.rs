@@ -2,6 +2,7 @@
 //! flipped together; on a failure or a signal they are put back. A layout is flipped by one rename.
 
 pub(super) mod companions;
+mod earlier;
 mod flip;
 mod foresee;
 mod record;
@@ -9,11 +10,12 @@ mod stage;
 mod told;
 mod undo;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+pub(super) use self::earlier::Use;
+pub use self::earlier::{EarlierJournals, Standing, only_one};
 pub use self::flip::Doubts;
 use self::flip::{Flip, Moving};
 pub use self::foresee::{Foreseen, foresee};
@@ -27,7 +29,7 @@ use crate::endpoint::layout::{Arrivals, Layout};
 use crate::endpoint::registry::Repository;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Status, Undone};
-use crate::journal::{Journal, State};
+use crate::journal::Journal;
 use crate::options::Run;
 use crate::printable::word;
 use crate::state::{self, Lock, StateDirectory};
@@ -244,7 +246,7 @@ impl Rollback<'_> {
         let _turns = std::mem::take(&mut recorded.turns);
         let (moving, journal) = self.journal(recorded);
         if moving.is_empty() {
-            self.overtake(directory);
+            self.overtake();
             return Ok(Ended::Tags);
         }
         let path = directory.create(&journal)?;
@@ -253,11 +255,9 @@ impl Rollback<'_> {
         let flip = saying_so(self.stop, &self.shared.events, work).await;
         self.shared.events.send(Event::Flipped(flip.elapsed));
         if flip.is_complete() {
-            if let Err(error) = state::remove(&path) {
-                self.shared.events.send(Event::Warning(error.to_string()));
-                self.shared.events.send(Event::Journal(path));
-            }
-            self.overtake(directory);
+            // As long as its own journal is there, a run that is killed is undone as a whole.
+            self.overtake();
+            self.drop_journal(path);
             return Ok(Ended::Flipped);
         }
         let job = UndoJob {
@@ -270,14 +270,18 @@ impl Rollback<'_> {
         Ok(Ended::Tags)
     }
 
-    /// What this run has made right is no longer for earlier ones to put back.
-    fn overtake(&self, directory: &StateDirectory) {
-        let shown = self.ends.iter().filter(|end| end.outcome.is_shown());
-        let shown: BTreeSet<String> = shown.filter_map(TagEnd::tag).collect();
-        let place = format!("docker://{}", self.shared.destination);
-        if let Err(error) = overtake(directory, &place, &shown) {
+    /// Removes the run's journal, which no tag needs any more.
+    fn drop_journal(&self, path: PathBuf) {
+        if let Err(error) = state::remove(&path) {
             self.shared.events.send(Event::Warning(error.to_string()));
+            self.shared.events.send(Event::Journal(path));
         }
+    }
+
+    /// What this run has made right is no longer for the undo of earlier ones.
+    fn overtake(&self) {
+        let tags = self.ends.iter().flat_map(TagEnd::overtakes).collect();
+        self.shared.journals.remove(&tags, &self.shared.events);
     }
 
     /// What has to be known right before the flip. `None`: a tag failed, or a signal came.
@@ -418,38 +422,4 @@ fn shorten(path: &Path, rest: Option<Journal>) -> Result<Kept> {
         None => state::remove(path).map(|()| Kept::No),
         Some(journal) => state::save(path, &journal).map(|()| Kept::Yes),
     }
-}
-
-/// Drops `tags`, which a run has written or found right, from the closed journals of `place`: to put
-/// those back would undo that run.
-///
-/// # Errors
-///
-/// `local-io`; journals that were not reached are as they were.
-pub fn overtake(directory: &StateDirectory, place: &str, tags: &BTreeSet<String>) -> Result<()> {
-    for (path, journal) in overtaken(directory, place, tags)? {
-        shorten(&path, journal.closed(|tag| !tags.contains(tag)))?;
-    }
-    Ok(())
-}
-
-/// The closed journals of `place` that hold some of `tags`.
-///
-/// # Errors
-///
-/// `local-io` when the directory cannot be read.
-pub fn overtaken(
-    directory: &StateDirectory,
-    place: &str,
-    tags: &BTreeSet<String>,
-) -> Result<Vec<(PathBuf, Journal)>> {
-    let known = directory.journals_of(place)?.into_iter();
-    let mut closed: Vec<_> = known
-        .filter_map(|stored| Some((stored.path, stored.journal.ok()?)))
-        .collect();
-    closed.retain(|(_, journal)| {
-        let mut left = journal.tags.iter();
-        journal.state == State::Closed && left.any(|moved| tags.contains(&moved.tag))
-    });
-    Ok(closed)
 }

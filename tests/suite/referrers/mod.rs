@@ -8,6 +8,7 @@ mod filtered;
 mod forms;
 mod gone;
 mod hostile;
+mod journals;
 mod killed;
 mod lists;
 mod lost;

@@ -189,6 +189,58 @@ fn what_a_later_run_makes_right_is_no_longer_taken_back() {
     }
 }
 
+/// `barge copy` of these tags with this policy.
+fn copy_of(world: &World, policy: &str, tags: &str) -> crate::support::barge::Barge {
+    let command = barge().args(["copy", "-o", "json", "--policy", policy, "--tags", tags]);
+    let command = command.arg("--state-dir").arg(world.state.path());
+    let (from, to) = (
+        world.source.reference("x"),
+        world.destination.reference("y"),
+    );
+    command.args([from, to])
+}
+
+#[test]
+fn a_tag_that_a_later_run_found_right_is_not_taken_back_by_undo() {
+    for policy in ["best-effort", "rollback"] {
+        let world = World::new();
+        kill_with_a_moved(&world);
+        copy_of(&world, policy, "a").arg("--dry-run").run().exits(0);
+        assert_eq!(held(&world).len(), TAGS.len(), "{policy}");
+        let output = copy_of(&world, policy, "a").run().exits(0);
+        assert_eq!(output.tag("a")["status"], "current", "{policy}");
+        let journal = world.journals().remove(0).display().to_string();
+        assert!(output.stderr.contains(&journal), "{output:#?}");
+        assert_eq!(standing(&world), "unfinished");
+        assert_eq!(held(&world), ["b", "c", "d", "e", "f"], "{policy}");
+        let report = undo(world.state.path(), &["--all"]).run().exits(0).json();
+        assert_eq!(report["settled"][0]["left"], json!([]), "{policy}");
+        let mut expected = before();
+        expected.insert("a".to_owned(), after()["a"].clone());
+        assert_eq!(world.tags(), expected, "{policy}");
+    }
+}
+
+/// That run may still take it back.
+#[test]
+fn a_tag_that_a_run_at_work_has_moved_is_not_called_current() {
+    let world = World::new();
+    let others = |request: &Request| is_flip(request) && !request.path.ends_with("/a");
+    world
+        .destination
+        .on(move |request| others(request).then_some(Fault::Stall));
+    let running = world.copy(&[]).spawn();
+    let moved = |request: &Request| is_flip(request) && request.status == 201;
+    world.destination.wait_for(1, moved);
+    let output = copy_of(&world, "best-effort", "a").run().exits(1);
+    assert_eq!(output.tag("a")["error"]["kind"], "conflict");
+    assert_eq!(output.tag("a")["error"]["hint"], "run again when it has");
+    world.destination.behave();
+    world.destination.release();
+    running.wait().exits(0);
+    copy_of(&world, "best-effort", "a").run().exits(0);
+}
+
 #[test]
 fn what_was_settled_is_told_beside_what_the_run_did_not_touch() {
     let world = World::new();
