@@ -5,6 +5,7 @@ pub(super) mod companions;
 mod earlier;
 mod flip;
 mod foresee;
+mod look;
 mod record;
 mod stage;
 mod told;
@@ -175,6 +176,7 @@ impl Rollback<'_> {
     fn fail(&mut self, tag: &str, error: Error) {
         if let Some(end) = self.end_of(tag) {
             end.outcome.status = Status::Failed;
+            end.outcome.digest = None;
             end.outcome.error = Some(error);
         }
     }
@@ -187,8 +189,10 @@ impl Rollback<'_> {
             .owner(tag)
             .map(str::to_owned);
         let owns = |end: &TagEnd| owner.as_ref() == Some(&end.outcome.tag);
+        let relies = |end: &TagEnd| end.relied.contains_key(tag);
         let place = self.ends.iter().position(|end| end.writes(tag));
-        let place = place.or_else(|| self.ends.iter().position(owns))?;
+        let place = place.or_else(|| self.ends.iter().position(owns));
+        let place = place.or_else(|| self.ends.iter().position(relies))?;
         self.ends.get_mut(place)
     }
 
@@ -250,6 +254,11 @@ impl Rollback<'_> {
             return Ok(Ended::Tags);
         }
         let path = directory.create(&journal)?;
+        if self.look_again(repository, &moving).await.is_none() {
+            self.roll_back();
+            self.drop_journal(path);
+            return Ok(Ended::Tags);
+        }
         let recheck = self.shared.settings.recheck;
         let work = flip::flip(repository, &moving, recheck, self.stop);
         let flip = saying_so(self.stop, &self.shared.events, work).await;

@@ -217,6 +217,34 @@ fn a_list_that_somebody_else_writes_is_left_to_them() {
 }
 
 #[test]
+fn a_signature_that_changed_since_it_was_found_right_is_a_conflict() {
+    let (signer, state) = (Signer::new(), tempdir().expect("a directory"));
+    let (source, destination) = (source(&signer), with(Referrers::Absent));
+    let (from, to) = (source.reference("x"), destination.reference("y"));
+    rollback(state.path(), &from, &to).run().exits(0);
+    // `1` and its signature stay as they are, `2` moves.
+    index().push_to(&source, "x:2");
+    single().push_to(&source, "x:3");
+    let digest = index().digest();
+    let (theirs, tag) = (Signer::new().sign(&digest), Signer::tag(&digest));
+    push(&theirs, &destination, "y:theirs");
+    let (store, name, root) = (destination.store.clone(), tag.clone(), theirs.root.clone());
+    let mut recorded = false;
+    destination.on(move |request| {
+        recorded |= request.is("GET", "/y/manifests/2");
+        if recorded && request.is("HEAD", "/y/manifests/sha256:") {
+            store.put_manifest("y", &name, root.clone());
+        }
+        None
+    });
+    destination.clear_log();
+    let output = rollback(state.path(), &from, &to).run().exits(4);
+    assert_eq!(output.tag("1")["error"]["kind"], "conflict", "{output:#?}");
+    assert_eq!(destination.store.tag("y", &tag), Some(theirs.root.digest()));
+    assert_eq!(puts(&destination), [""; 0]);
+}
+
+#[test]
 fn a_layout_is_flipped_with_its_signatures() {
     let (signer, state) = (Signer::new(), tempdir().expect("a directory"));
     let source = source(&signer);

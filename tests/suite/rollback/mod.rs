@@ -8,6 +8,7 @@ mod honest;
 mod journal;
 mod keeping;
 mod kill;
+mod looks;
 mod many;
 mod matrix;
 mod others;
