@@ -137,6 +137,18 @@ impl Store {
         self.blob(repository, digest).is_some()
     }
 
+    /// Every manifest and blob of a repository, by digest.
+    pub(crate) fn parts(&self, repository: &str) -> BTreeMap<String, Bytes> {
+        let world = self.world();
+        let Some(found) = world.repositories.get(repository) else {
+            return BTreeMap::new();
+        };
+        let manifests = found.manifests.iter();
+        let manifests =
+            manifests.map(|(digest, manifest)| (digest.clone(), manifest.bytes.clone()));
+        manifests.chain(found.blobs.clone()).collect()
+    }
+
     /// Takes a manifest away under its digest; its tags then lead nowhere.
     pub(crate) fn remove_manifest(&self, repository: &str, digest: &str) {
         let removed = self.change(repository, |found| found.manifests.remove(digest));

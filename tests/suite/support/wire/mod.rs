@@ -139,6 +139,14 @@ impl Server {
         );
     }
 
+    /// Waits until no request is under way: one of a process that is gone may still be carried out.
+    #[track_caller]
+    pub(crate) fn wait_for_silence(&self) {
+        let is_silent = |log: &[Request]| log.iter().all(|request| request.ended.is_some());
+        let log = self.wire.log.wait_until(is_silent, Duration::from_secs(30));
+        assert!(is_silent(&log), "requests have no end: {log:#?}");
+    }
+
     /// Adds a rule; the first rule that names a fault for a request spoils it.
     pub(crate) fn on(&self, rule: impl FnMut(&Request) -> Option<Fault> + Send + 'static) {
         self.wire.rules.add(Box::new(rule));
