@@ -1,7 +1,7 @@
 //! Blobs: is it there, read it from an offset, mount it (distribution-spec, "Pulling blobs",
 //! "Mounting a blob from another repository").
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::sync::PoisonError;
 
 use futures_util::{StreamExt as _, stream};
@@ -9,6 +9,7 @@ use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use super::downgrade::Downgrade;
+use super::encoding::{self, Encoding};
 use super::manifests::content_length;
 use super::request::{Call, location};
 use super::scope::Scope;
@@ -75,7 +76,9 @@ impl Repository {
         if !reply.status.is_success() {
             return Err(self.error_of(&reply, &call));
         }
-        Ok(content_length(&reply.headers).or(Some(blob.size)))
+        let stored = content_length(&reply.headers)
+            .filter(|_| Encoding::of(&reply.headers) == Encoding::Identity);
+        Ok(stored.or(Some(blob.size)))
     }
 
     /// The bytes of `blob` from `offset` on, as they come; one try, nothing is checked.
@@ -98,11 +101,62 @@ impl Repository {
                 range.map_err(|why| call.error(Kind::Protocol).because(why))?,
             );
         }
-        let (response, granted) = self.send(&call, None).await?;
-        let response = self.successful(response, &call, granted).await?;
+        let mut response = self.blob_response(&call).await?;
+        let mut form = Form::of(&response, blob);
+        if form != Form::Stored && response.status() == StatusCode::PARTIAL_CONTENT {
+            // The range is one of the encoded bytes, which nothing can be made of.
+            call.headers.remove(RANGE);
+            response = self.blob_response(&call).await?;
+            form = Form::of(&response, blob);
+        }
         call.target = self.target_at(&call, response.url());
-        let skip = skip(&response, &call, offset, blob.size)?;
-        Ok(chunks(response, call, skip))
+        let encoded = match form {
+            Form::Stored => {
+                let skip = skip(&response, &call, offset, blob.size)?;
+                return Ok(skipping(chunks(response, call), skip));
+            }
+            Form::Unreadable(name) => {
+                let error = call.error(Kind::Protocol);
+                let error = error.because(encoding::unreadable(&name));
+                return Err(error.hint(encoding::HINT));
+            }
+            Form::Gzip { stored_as_gzip } => stored_as_gzip,
+        };
+        let raw = chunks(response, call.clone());
+        let stream = self.gunzipped(raw, &call, encoded).await?;
+        Ok(skipping(stream, offset))
+    }
+
+    async fn blob_response(&self, call: &Call) -> Result<Response> {
+        let (response, granted) = self.send(call, None).await?;
+        self.successful(response, call, granted).await
+    }
+
+    /// The blob that came as `raw` under the label of gzip.
+    async fn gunzipped(
+        &self,
+        mut raw: BlobStream,
+        call: &Call,
+        stored_as_gzip: bool,
+    ) -> Result<BlobStream> {
+        let mut seen = BytesMut::new();
+        let packed = loop {
+            if let Some(packed) = encoding::is_packed(&seen, stored_as_gzip) {
+                break packed;
+            }
+            let next = tokio::time::timeout(self.stall, raw.next()).await;
+            match next.map_err(|_| self.stalled(call, &call.target))? {
+                Some(chunk) => seen.extend_from_slice(&chunk?),
+                None => break false,
+            }
+        };
+        let whole = stream::iter([Ok(seen.freeze())]).chain(raw).boxed();
+        if !packed {
+            return Ok(whole);
+        }
+        let call = call.clone();
+        let failed = move |why: String| call.error(Kind::DigestMismatch).because(why);
+        Ok(encoding::unpacked(whole, failed))
     }
 
     /// Keeps the bytes of a blob that was read to be looked into: it crosses the network once.
@@ -236,12 +290,57 @@ fn range_start(response: &Response) -> Option<u64> {
         .ok()
 }
 
-fn chunks(response: Response, call: Call, skip: u64) -> BlobStream {
+/// How an answer holds a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Form {
+    /// As it is stored, whatever a label says: so long it is.
+    Stored,
+    /// Under the label of gzip, in truth or not.
+    Gzip {
+        stored_as_gzip: bool,
+    },
+    Unreadable(String),
+}
+
+impl Form {
+    fn of(response: &Response, blob: &Descriptor) -> Self {
+        let headers = response.headers();
+        let length = match response.status() {
+            StatusCode::PARTIAL_CONTENT => range_whole(headers),
+            _ => content_length(headers),
+        };
+        let encoding = Encoding::of(headers);
+        if encoding == Encoding::Identity || length == Some(blob.size) {
+            return Self::Stored;
+        }
+        let stored_as = |name: &str| length.is_none() && blob.media_type.ends_with(name);
+        match encoding {
+            Encoding::Unknown(name) if !stored_as(&name) => Self::Unreadable(name),
+            Encoding::Identity | Encoding::Unknown(_) => Self::Stored,
+            Encoding::Gzip => Self::Gzip {
+                stored_as_gzip: stored_as("gzip"),
+            },
+        }
+    }
+}
+
+/// The last number of `Content-Range: bytes 5-9/10`.
+fn range_whole(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    text.rsplit_once('/')?.1.trim().parse().ok()
+}
+
+fn chunks(response: Response, call: Call) -> BlobStream {
     let bytes = response.bytes_stream();
     let named = bytes.map(move |chunk| {
         chunk.map_err(|error| failure::unanswered(&error, call.doing, &call.target))
     });
-    named
+    named.boxed()
+}
+
+/// `stream` without its first `skip` bytes, and without empty chunks.
+fn skipping(stream: BlobStream, skip: u64) -> BlobStream {
+    stream
         .scan(skip, |left, chunk: Result<Bytes>| {
             let kept = chunk.map(|mut bytes| {
                 let cut = usize::try_from(*left)

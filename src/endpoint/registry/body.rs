@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
 
+use super::encoding::{self, Encoding};
 use super::failure;
 use crate::endpoint::pace::Pace;
 use crate::error::{Error, Kind, Result};
@@ -25,22 +26,30 @@ pub(crate) async fn read(
     (doing, target): (&str, &str),
 ) -> Result<Bytes> {
     let error = |kind, cause: String| Error::new(kind, doing, target).because(cause);
+    let (longest, too_long) = limits.longest;
+    let too_long = |body: &[u8]| {
+        let cause = format!("the answer is longer than {longest} bytes");
+        (body.len() > longest).then(|| error(too_long, cause))
+    };
+    let (encoding, status) = (Encoding::of(response.headers()), response.status());
     let mut body = BytesMut::new();
     let mut pace = Pace::new(limits.stall);
     loop {
         let chunk = next(&mut response, limits, &mut pace).await;
         let chunk = chunk.map_err(|cause| error(Kind::Unavailable, cause))?;
         let Some(chunk) = chunk.map_err(|error| failure::unanswered(&error, doing, target))? else {
-            return Ok(body.freeze());
+            break;
         };
         body.extend_from_slice(&chunk);
-        let (longest, kind) = limits.longest;
-        if body.len() > longest {
-            return Err(error(
-                kind,
-                format!("the answer is longer than {longest} bytes"),
-            ));
+        if let Some(error) = too_long(&body) {
+            return Err(error);
         }
+    }
+    match encoding::decoded(body.freeze(), &encoding, longest) {
+        Ok(body) => too_long(&body).map_or(Ok(body), Err),
+        Err(cause) if status.is_success() => Err(error(Kind::Protocol, cause).hint(encoding::HINT)),
+        // The status tells enough.
+        Err(_) => Ok(Bytes::new()),
     }
 }
 
@@ -62,6 +71,7 @@ async fn next(
 
 /// The words of a refusal: as much of them as comes. The refusal itself is known without them.
 pub(crate) async fn words(mut response: Response, limits: Limits) -> Bytes {
+    let encoding = Encoding::of(response.headers());
     let (mut body, mut pace) = (BytesMut::new(), Pace::new(limits.stall));
     while body.len() < limits.longest.0 {
         match next(&mut response, limits, &mut pace).await {
@@ -69,5 +79,5 @@ pub(crate) async fn words(mut response: Response, limits: Limits) -> Bytes {
             Ok(Ok(None) | Err(_)) | Err(_) => break,
         }
     }
-    body.freeze()
+    encoding::decoded(body.freeze(), &encoding, limits.longest.0).unwrap_or_default()
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Client, Proxy, Url};
 
 use super::certificates::AskedFor;
@@ -79,7 +80,10 @@ fn client(
     patience: Duration,
 ) -> reqwest::Result<Client> {
     let proxies = proxies.clone();
+    // What a digest names is what is stored, not what is made of it for the way.
+    let as_stored = (ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Client::builder()
+        .default_headers(HeaderMap::from_iter([as_stored]))
         .user_agent(concat!("barge/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(patience)

@@ -11,6 +11,7 @@ pub(crate) mod connect;
 pub mod credentials;
 mod deletes;
 mod downgrade;
+mod encoding;
 mod ensure;
 pub(crate) mod failure;
 pub mod login;

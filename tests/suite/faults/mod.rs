@@ -2,6 +2,7 @@
 //! and leaves no tag behind that leads to anything incomplete.
 
 mod damage;
+mod encodings;
 mod failures;
 mod hostile;
 mod large;

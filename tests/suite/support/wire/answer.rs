@@ -59,7 +59,7 @@ impl Answer {
             && !self
                 .headers
                 .iter()
-                .any(|(name, _)| name == "Content-Length")
+                .any(|(name, _)| name == "Content-Length" || name == "Transfer-Encoding")
         {
             response = response.header("Content-Length", self.body.len());
         }
