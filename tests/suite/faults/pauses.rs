@@ -50,7 +50,7 @@ fn a_tag_goes_on_after_a_pause_in_which_another_one_failed() {
     });
     destination.wait_for(1, is_refused);
     source.release();
-    source.wait_for(AT_ONCE, |request| request.status == 429);
+    running.wait_until_said_times(AT_ONCE, "trying again");
     destination.release();
     let output = running.wait().exits(3);
     assert_eq!(output.tag("a")["error"]["kind"], "denied");

@@ -257,8 +257,14 @@ impl Running {
     /// Waits until it has said this on standard error.
     #[track_caller]
     pub(crate) fn wait_until_said(&self, words: &str) {
+        self.wait_until_said_times(1, words);
+    }
+
+    /// Waits until it has said this so often.
+    #[track_caller]
+    pub(crate) fn wait_until_said_times(&self, times: usize, words: &str) {
         let text = self.said.text.lock().expect("no reader panicked");
-        let silent = |text: &mut String| !text.contains(words);
+        let silent = |text: &mut String| text.matches(words).count() < times;
         let waited = self.said.more.wait_timeout_while(text, PATIENCE, silent);
         let (text, timeout) = waited.expect("no reader panicked");
         assert!(!timeout.timed_out(), "`{words}` was not said: {text}");
