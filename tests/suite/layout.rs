@@ -352,3 +352,60 @@ fn waits_for_another_process_that_writes_it() {
         single(if policy == "rollback" { 2 } else { 3 }).push_to(&source, "x:2");
     }
 }
+
+/// What survives a power cut is what was synced before: blobs, then their names, then the index that names them.
+#[test]
+#[cfg(target_os = "linux")]
+#[expect(clippy::print_stderr, reason = "a skip is told")]
+fn syncs_blobs_and_their_names_before_the_index_names_them() {
+    let source = FakeRegistry::start();
+    single(1).push_to(&source, "x:1");
+    let (directory, path) = place();
+    let trace = directory.path().join("trace");
+    let strace = format!(
+        "strace -f -y -s 400 -e trace=rename,renameat,renameat2,fsync,fdatasync -o {}",
+        trace.display()
+    );
+    let probe = std::process::Command::new("sh")
+        .args(["-c", &format!("{strace} true")])
+        .output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: there is no strace here, or it may not trace");
+        return;
+    }
+    let layout = Layout::at(&path);
+    let run = barge().args(["copy", &source.reference("x:1"), &layout.reference("")]);
+    run.after(&format!("exec {strace} \"$@\"")).run().exits(0);
+    let trace = fs::read_to_string(&trace).expect("a trace");
+    let calls: Vec<&str> = trace.lines().collect();
+    let last = |words: &[&str]| {
+        let is_it = |call: &&str| words.iter().all(|word| call.contains(word));
+        let found = calls.iter().rposition(|call| is_it(&call));
+        found.unwrap_or_else(|| panic!("{words:?} is not in {trace}"))
+    };
+    let within = |name: &str| format!("{}/{name}", path.display());
+    let synced = |name: &str| {
+        last(&[
+            "sync(",
+            &format!("<{}>", within(name).trim_end_matches('/')),
+        ])
+    };
+    let parent = last(&["sync(", &format!("<{}>", directory.path().display())]);
+    let order = [
+        last(&["rename", &within("blobs/sha256/")]),
+        synced("blobs/sha256"),
+        synced("blobs"),
+        last(&["rename", &within("index.json\"")]),
+        synced(""),
+    ];
+    assert!(
+        order.is_sorted() && parent < order[4],
+        "{order:?} in {trace}"
+    );
+    for digest in [single(1).layers[0].digest(), single(1).digest()] {
+        let hex = digest.trim_start_matches("sha256:");
+        let named = last(&["rename", &format!("{hex}\"")]);
+        let temporary = calls[named].split('"').nth(1).expect("a path");
+        assert!(last(&["sync(", temporary]) < named, "{digest} in {trace}");
+    }
+}

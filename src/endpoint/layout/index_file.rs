@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
@@ -426,10 +426,23 @@ pub(super) fn change(
     if change(&mut index)? {
         let text = index.text().map_err(|error| failed(&error))?;
         fits((INDEX, text.len()), (LONGEST, "layouts"), &file.display())?;
+        sync_names(&path.join("blobs")).map_err(|error| failed(&error))?;
         disk::write_whole(&file, text.as_bytes(), Access::Umask).map_err(|error| failed(&error))?;
         disk::sync_directory(path).map_err(|error| failed(&error))?;
     }
     Ok(())
+}
+
+/// Makes the names of blobs last through a power cut before the index names them. Their bytes are synced before
+/// they have a name.
+fn sync_names(blobs: &Path) -> io::Result<()> {
+    for algorithm in std::fs::read_dir(blobs)? {
+        let algorithm = algorithm?;
+        if algorithm.file_type()?.is_dir() {
+            disk::sync_directory(&algorithm.path())?;
+        }
+    }
+    disk::sync_directory(blobs)
 }
 
 #[cfg(test)]

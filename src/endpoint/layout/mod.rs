@@ -318,7 +318,11 @@ impl Layout {
         let failed = |error: std::io::Error| self.error(Kind::LocalIo, "write").because(error);
         let blobs = self.path.join("blobs").join(digest.algorithm_name());
         if !blobs.is_dir() {
+            let is_new = !self.path.exists();
             std::fs::create_dir_all(&blobs).map_err(failed)?;
+            if is_new {
+                disk::sync_directory(disk::parent(&self.path)).map_err(failed)?;
+            }
         }
         let marker = self.path.join("oci-layout");
         if !marker.exists() {
