@@ -149,6 +149,19 @@ struct Details {
     in_doubt: bool,
 }
 
+/// The longest name of a target, and the longest cause, in letters: both may repeat what a registry sent.
+const LONGEST_TARGET: usize = 1000;
+const LONGEST_CAUSE: usize = 4000;
+
+/// `text`, cut after so many letters.
+fn cut(mut text: String, longest: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(longest) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 impl Error {
     /// An error of `kind` while `doing` (a verb: `read manifest`) something to `target`.
     pub fn new(kind: Kind, doing: impl Into<String>, target: impl fmt::Display) -> Self {
@@ -174,14 +187,14 @@ impl Error {
     /// The same error with its cause.
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
-        self.0.cause = cause.to_string();
+        self.0.cause = cut(cause.to_string(), LONGEST_CAUSE);
         self
     }
 
     /// The same error with a hint of its own, in place of its kind's.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint = Some(hint.into());
+        self.0.hint = Some(cut(hint.into(), LONGEST_CAUSE));
         self
     }
 
@@ -278,7 +291,7 @@ impl fmt::Display for Error {
         }
         write!(f, "failed to {doing}")?;
         if !target.is_empty() {
-            write!(f, " {target}")?;
+            write!(f, " {}", cut(target.clone(), LONGEST_TARGET))?;
         }
         if cause.is_empty() {
             Ok(())
@@ -303,6 +316,16 @@ mod tests {
             "failed to read manifest docker.io/library/x:1: not found"
         );
         assert_eq!(Error::usage("nothing to do").to_string(), "nothing to do");
+    }
+
+    #[test]
+    fn outsize_targets_and_causes_are_cut() {
+        let long = "é".repeat(70_000);
+        let error = Error::new(Kind::NotFound, "read", &long).because(&long);
+        assert_eq!(error.target(), long, "compared, not shown");
+        let message = error.hint(&long).to_string();
+        assert!(message.chars().count() < 5100, "{}", message.len());
+        assert!(message.ends_with("é…"), "{message}");
     }
 
     #[test]

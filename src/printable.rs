@@ -56,6 +56,17 @@ pub fn few(names: &[impl AsRef<str>]) -> String {
     }
 }
 
+/// A name, a platform or a label that is longer is cut: a line has several of them.
+pub const LONGEST_NAME: usize = 300;
+/// So is a sentence or a list with several such names in it.
+pub const LONGEST_TEXT: usize = 4000;
+
+/// `text` as a part of a line: cleaned, and cut after [`LONGEST_NAME`] letters.
+#[must_use]
+pub fn brief(text: &str) -> String {
+    excerpt(text, LONGEST_NAME)
+}
+
 /// `text`, cleaned and cut after so many letters.
 #[must_use]
 pub fn excerpt(text: &str, longest: usize) -> String {

@@ -20,7 +20,7 @@ use crate::image::manifest::{Content, Descriptor, Manifest};
 use crate::image::platform::Platform;
 use crate::image::{digest::Digest, media_type};
 use crate::inventory::difference::{Difference, LeftOut};
-use crate::printable::{self, clean, plural};
+use crate::printable::{self, LONGEST_TEXT, brief, clean, excerpt, plural};
 use crate::reference::Reference;
 use crate::report::progress::Style;
 use crate::request::{InspectRequest, Subjects};
@@ -390,12 +390,12 @@ fn text(inspected: &Inspected) -> anyhow::Result<String> {
     let mut text = String::new();
     writeln!(text, "reference:    {}", clean(&inspected.reference))?;
     writeln!(text, "digest:       {}", inspected.digest)?;
-    writeln!(text, "media type:   {}", clean(&inspected.media_type))?;
+    writeln!(text, "media type:   {}", brief(&inspected.media_type))?;
     if let Some(created) = &inspected.created {
-        writeln!(text, "created:      {}", clean(created))?;
+        writeln!(text, "created:      {}", brief(created))?;
     }
     for (key, value) in &inspected.labels {
-        writeln!(text, "label:        {}={}", clean(key), clean(value))?;
+        writeln!(text, "label:        {}={}", brief(key), brief(value))?;
     }
     if let Some(LeftOutCounts {
         parts,
@@ -403,7 +403,10 @@ fn text(inspected: &Inspected) -> anyhow::Result<String> {
         places,
     }) = &inspected.left_out
     {
-        let (bytes, places) = (DecimalBytes(*bytes), clean(&places.join(", ")));
+        let (bytes, places) = (
+            DecimalBytes(*bytes),
+            excerpt(&places.join(", "), LONGEST_TEXT),
+        );
         writeln!(
             text,
             "left out:     {} ({bytes}) by design, held by {places}",
@@ -415,7 +418,7 @@ fn text(inspected: &Inspected) -> anyhow::Result<String> {
         referrers::tell(&mut text, "  ", &inspected.referrers)?;
     }
     if !inspected.is_index {
-        let platforms = inspected.platforms.iter().map(|held| clean(&held.platform));
+        let platforms = inspected.platforms.iter().map(|held| brief(&held.platform));
         writeln!(
             text,
             "platform:     {}",
@@ -454,7 +457,7 @@ fn add_entries(text: &mut String, inspected: &Inspected) -> std::fmt::Result {
     let width = inspected
         .platforms
         .iter()
-        .map(|held| clean(&held.platform).chars().count())
+        .map(|held| brief(&held.platform).chars().count())
         .max()
         .unwrap_or(0);
     for held in &inspected.platforms {
@@ -467,7 +470,7 @@ fn add_entries(text: &mut String, inspected: &Inspected) -> std::fmt::Result {
         writeln!(
             text,
             "  {:width$}  {mark}  {}  {size}",
-            clean(&held.platform),
+            brief(&held.platform),
             held.digest
         )?;
         referrers::tell(text, "    ", &held.referrers)?;

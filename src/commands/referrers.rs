@@ -13,7 +13,7 @@ use crate::event::{Event, Events};
 use crate::image::digest::Digest;
 use crate::image::manifest::Descriptor;
 use crate::image::referrers::{Types, shown_type};
-use crate::printable::clean;
+use crate::printable::brief;
 use crate::request::Subjects;
 
 /// One that refers to an image.
@@ -149,7 +149,7 @@ fn unknown() -> String {
 pub(super) fn tell(text: &mut String, indent: &str, referrers: &[Referrer]) -> std::fmt::Result {
     for referrer in referrers {
         let size = DecimalBytes(referrer.size);
-        let kind = clean(&referrer.artifact_type);
+        let kind = brief(&referrer.artifact_type);
         let digest = referrer.digest.as_ref().map_or("", Digest::as_str);
         match (referrer.lost, referrer.tag.as_deref()) {
             (None, _) if referrer.stray => writeln!(
@@ -158,7 +158,7 @@ pub(super) fn tell(text: &mut String, indent: &str, referrers: &[Referrer]) -> s
             )?,
             (None, _) => writeln!(text, "{indent}{kind}  {digest}  {size}")?,
             (Some(why), tag) => {
-                let names = [tag.map(clean), Some(digest.to_owned())];
+                let names = [tag.map(brief), Some(digest.to_owned())];
                 let names: Vec<String> = names.into_iter().flatten().collect();
                 writeln!(
                     text,

@@ -9,7 +9,7 @@ use indicatif::{DecimalBytes, MultiProgress, ProgressBar, ProgressDrawTarget, Pr
 
 use crate::event::{Event, Status};
 use crate::image::digest::Digest;
-use crate::printable::{clean, plural};
+use crate::printable::{LONGEST_TEXT, clean, excerpt, plural};
 
 /// How long plain progress is quiet between two lines.
 pub const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -87,7 +87,7 @@ impl Progress {
         state.add(event);
         match event {
             Event::Warning(text) if self.style != Style::Quiet => {
-                state.say(&format!("warning: {}", clean(text)));
+                state.say(&format!("warning: {}", excerpt(text, LONGEST_TEXT)));
             }
             Event::Retry { error, delay }
                 if matches!(self.style, Style::Bars { .. } | Style::Plain) =>

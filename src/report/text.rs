@@ -11,7 +11,7 @@ use crate::event::{LeftBehind, LeftOutCounts, ReferrerCounts, Status, TagOutcome
 use crate::image::digest::Digest;
 use crate::inventory::difference::LeftOut;
 use crate::options::{Policy, Run};
-use crate::printable::{clean, plural};
+use crate::printable::{LONGEST_TEXT, brief, clean, excerpt, plural};
 
 /// How much of a digest is enough to tell it from others by eye.
 const SHORT_DIGEST: usize = "sha256:".len() + 12;
@@ -89,15 +89,17 @@ fn referrers(tag: &TagOutcome) -> String {
     all.chain(parts).collect::<Vec<String>>().join(", ")
 }
 
-/// Rows whose cells stand below one another.
+/// Rows whose cells, which may be foreign text of any length, stand below one another.
 pub(super) fn aligned<const CELLS: usize>(text: &mut String, rows: &[[String; CELLS]]) {
+    let cells = |row: &[String; CELLS]| row.each_ref().map(|cell| brief(cell));
+    let rows: Vec<_> = rows.iter().map(cells).collect();
     let mut widths = [0; CELLS];
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    for row in rows {
+    for row in &rows {
         let cells: Vec<String> = row
             .iter()
             .zip(widths)
@@ -118,14 +120,16 @@ pub(super) fn or_dash(text: String) -> String {
 
 fn row(tag: &TagOutcome) -> [String; 6] {
     let name = match &tag.destination_tag {
-        Some(destination) => format!("{} -> {destination}", short_name(&tag.tag)),
+        Some(destination) => {
+            format!("{} -> {}", brief(&short_name(&tag.tag)), brief(destination))
+        }
         None => short_name(&tag.tag),
     };
     let moved = matches!(tag.status, Status::Copied | Status::WouldCopy);
     [
-        clean(&name),
+        name,
         tag.status.name().to_owned(),
-        or_dash(clean(&platforms(&tag.platforms))),
+        or_dash(platforms(&tag.platforms)),
         or_dash(tag.digest.as_ref().map(short).unwrap_or_default()),
         if moved {
             DecimalBytes(tag.bytes).to_string()
@@ -188,22 +192,22 @@ fn notes(text: &mut String, tags: &[TagOutcome]) {
                 .unwrap_or_default();
             line(
                 text,
-                &format!("skipped {}: {}", clean(&tag.tag), clean(&why)),
+                &format!("skipped {}: {}", brief(&tag.tag), clean(&why)),
             );
         } else if !tag.missing_platforms.is_empty() {
             let missing = tag.missing_platforms.join(", ");
             line(
                 text,
-                &format!("note: {} has no {}", clean(&tag.tag), clean(&missing)),
+                &format!("note: {} has no {}", brief(&tag.tag), clean(&missing)),
             );
         }
         if tag.is_merged() && matches!(tag.status, Status::Copied | Status::WouldCopy) {
-            let name = clean(tag.destination_name());
+            let name = brief(tag.destination_name());
             line(text, &format!("note: {name}: the list was merged"));
         }
         left_behind(text, tag);
         if tag.blobs.foreign > 0 {
-            let (name, count) = (clean(&tag.tag), plural(tag.blobs.foreign, "layer"));
+            let (name, count) = (brief(&tag.tag), plural(tag.blobs.foreign, "layer"));
             line(
                 text,
                 &format!("note: {name}: not pushed: {count} that must not be distributed"),
@@ -215,17 +219,17 @@ fn notes(text: &mut String, tags: &[TagOutcome]) {
 /// What refers to an index, and could not come along with another one.
 fn left_behind(text: &mut String, tag: &TagOutcome) {
     let LeftBehind { types, signed } = &tag.left_behind;
-    let name = clean(&tag.tag);
+    let name = brief(&tag.tag);
     if *signed {
         line(text, &format!("note: {name}: {SIGNATURES_LEFT}"));
     }
     if !types.is_empty() {
         let count = types.values().sum();
         let each = types.iter().map(|(name, count)| match count {
-            1 => name.clone(),
-            _ => format!("{count} of {name}"),
+            1 => brief(name),
+            _ => format!("{count} of {}", brief(name)),
         });
-        let each = clean(&each.collect::<Vec<_>>().join(", "));
+        let each = excerpt(&each.collect::<Vec<_>>().join(", "), LONGEST_TEXT);
         let said = format!(
             "left behind with the source's index: {}",
             plural(count, "referrer")
@@ -276,12 +280,11 @@ fn partial(summary: &Summary, failed: usize) -> String {
 
 /// `v1, v2, v3`, and how many more; the table has all.
 fn few(names: &[&str]) -> String {
-    match names.split_at_checked(MOST_NAMES) {
-        Some((first, rest)) if !rest.is_empty() => {
-            let rest = plural(rest.len() as u64, "more tag");
-            format!("{} and {rest}", first.join(", "))
-        }
-        _ => names.join(", "),
+    let first = names.iter().take(MOST_NAMES).map(|name| brief(name));
+    let first = first.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST_NAMES) {
+        0 => first,
+        rest => format!("{first} and {}", plural(rest as u64, "more tag")),
     }
 }
 
@@ -303,7 +306,7 @@ fn failures(text: &mut String, failed: &[&TagOutcome], told: Option<&Error>) {
         }
     }
     for (reason, tags) in reasons {
-        line(text, &format!("{}: {reason}", clean(&few(&tags))));
+        line(text, &format!("{}: {reason}", few(&tags)));
     }
 }
 
@@ -325,7 +328,7 @@ fn lacking(part: &LeftOut) -> String {
         part.part.name(),
         part.digest,
         DecimalBytes(part.size),
-        clean(&tags.join(", "))
+        excerpt(&tags.join(", "), LONGEST_TEXT)
     )
 }
 

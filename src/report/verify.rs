@@ -15,7 +15,7 @@ use crate::finding::{Finding, Holder, Lack, Part, Verdict};
 use crate::image::digest::Digest;
 use crate::inventory::difference;
 use crate::options::Depth;
-use crate::printable::{self, clean, plural};
+use crate::printable::{self, LONGEST_TEXT, brief, clean, excerpt, plural};
 use crate::select::is_digest_tag;
 
 /// All that there is to tell.
@@ -302,9 +302,9 @@ pub fn render(verification: &Verification) -> String {
 
 fn row(finding: &Finding) -> [String; 7] {
     [
-        clean(&short_name(&finding.tag)),
+        short_name(&finding.tag),
         finding.verdict.name().to_owned(),
-        or_dash(clean(&text::platforms(&finding.platforms))),
+        or_dash(text::platforms(&finding.platforms)),
         or_dash(finding.digest.as_ref().map(short).unwrap_or_default()),
         finding.blobs.to_string(),
         DecimalBytes(finding.bytes).to_string(),
@@ -313,7 +313,7 @@ fn row(finding: &Finding) -> [String; 7] {
 }
 
 fn notes(told: &mut String, finding: &Finding) {
-    let tag = clean(&finding.tag);
+    let tag = brief(&finding.tag);
     // What belongs to an image seldom has more.
     let is_worth_it = |count: &u64| *count > 0 || !is_digest_tag(&finding.tag);
     if let Some(count) = finding.referrers.filter(is_worth_it) {
@@ -327,7 +327,7 @@ fn notes(told: &mut String, finding: &Finding) {
         (&finding.absent_platforms, "is sparse: it lacks"),
     ] {
         if !names.is_empty() {
-            let names = clean(&names.join(", "));
+            let names = excerpt(&names.join(", "), LONGEST_TEXT);
             line(told, &format!("note: {tag} {words} {names}"));
         }
     }
@@ -346,7 +346,7 @@ fn left_out(told: &mut String, finding: &Finding) {
     let sizes = finding.left_out.iter().map(|part| part.size);
     let bytes = DecimalBytes(sizes.fold(0, u64::saturating_add));
     let parts = plural(finding.left_out.len() as u64, "part");
-    let tag = clean(&finding.tag);
+    let tag = brief(&finding.tag);
     line(
         told,
         &format!(
@@ -357,16 +357,16 @@ fn left_out(told: &mut String, finding: &Finding) {
 
 fn problems(told: &mut String, finding: &Finding) {
     let Some(error) = &finding.error else { return };
-    let (tag, kind) = (clean(&finding.tag), error.kind().name());
+    let (tag, kind) = (brief(&finding.tag), error.kind().name());
     line(told, &format!("{tag}: {kind}: {}", text::error(error)));
     for lack in &finding.lacks {
         let mut what = format!("{} {}", lack.flaw().name(), lack.part.name());
         let digest = lack.digest.as_ref().map(Digest::as_str);
         for name in [lack.tag.as_deref(), digest].into_iter().flatten() {
-            let _ = write!(what, " {}", clean(name));
+            let _ = write!(what, " {}", brief(name));
         }
         let size = (lack.size > 0).then(|| DecimalBytes(lack.size).to_string());
-        let about = [lack.platform.as_deref().map(clean), size];
+        let about = [lack.platform.as_deref().map(brief), size];
         let about: Vec<String> = about.into_iter().flatten().collect();
         if !about.is_empty() {
             let _ = write!(what, " ({})", about.join(", "));

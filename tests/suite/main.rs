@@ -40,6 +40,8 @@ mod mount;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod outsize;
+#[cfg(test)]
 mod proxies;
 #[cfg(test)]
 mod pulls;

@@ -144,7 +144,8 @@ fn refused(
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let bytes: u64 = lacking.iter().map(|part| part.size).sum();
+    let sizes = lacking.iter().map(|part| part.size);
+    let bytes = sizes.fold(0, u64::saturating_add);
     let cause = format!(
         "the archive leaves out what {} had, but {destination} lacks {} of the {needed} parts that this run needs, {bytes} bytes of {}: {}{more}; nothing was written",
         difference.places.join(", "),

@@ -210,7 +210,7 @@ impl From<&Lost> for Lack {
 impl Looked {
     fn add(&mut self, other: Self) {
         self.blobs += other.blobs;
-        self.bytes += other.bytes;
+        self.bytes = self.bytes.saturating_add(other.bytes);
         self.lacks.extend(other.lacks);
     }
 }

@@ -235,7 +235,7 @@ impl Tag<'_> {
 
     pub(super) fn add(&mut self, looked: Looked) {
         self.finding.blobs += looked.blobs;
-        self.finding.bytes += looked.bytes;
+        self.finding.bytes = self.finding.bytes.saturating_add(looked.bytes);
         self.finding.lacks.extend(looked.lacks);
     }
 
