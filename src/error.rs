@@ -184,7 +184,12 @@ impl Error {
         error
     }
 
-    /// The same error with its cause.
+    /// A fault of barge itself.
+    pub fn internal(doing: impl Into<String>, target: impl fmt::Display) -> Self {
+        Self::new(Kind::Protocol, doing, target).because("an internal error, please report it")
+    }
+
+    /// The same error with its cause, cut if it is outsize.
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
         self.0.cause = cut(cause.to_string(), LONGEST_CAUSE);

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use barge::cli::{self, Verb};
+use barge::cli::{self, Form, Verb};
 use barge::commands::{self, Code};
 use barge::error::{Error, Kind};
 use barge::report;
@@ -15,6 +15,11 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 fn main() -> ExitCode {
+    commands::panics::tell_in_one_line();
+    std::panic::catch_unwind(begin).unwrap_or(ExitCode::FAILURE)
+}
+
+fn begin() -> ExitCode {
     let cli = match cli::parse(std::env::args_os().collect(), |name| std::env::var_os(name)) {
         Ok(cli) => cli,
         Err(error) => {
@@ -29,7 +34,8 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let ran = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
-        let ran = runtime.block_on(run(cli.verb));
+        let form = form(&cli.verb);
+        let ran = runtime.block_on(commands::guarded(form, run(cli.verb)));
         // What was dropped on the way removes its partial files before the process ends.
         runtime.shutdown_timeout(Duration::from_secs(5));
         ran
@@ -37,6 +43,20 @@ fn main() -> ExitCode {
     match ran {
         Ok(code) => ExitCode::from(code),
         Err(error) => ended_badly(&error),
+    }
+}
+
+/// The form in which a failure is told that no summary could tell. A copy may write an archive to standard
+/// output.
+fn form(verb: &Verb) -> Form {
+    match verb {
+        Verb::Copy(_) | Verb::Inventory(_) | Verb::Completions(_) => Form::Text,
+        Verb::Inspect(arguments) => arguments.output.output,
+        Verb::ListTags(arguments) => arguments.output.output,
+        Verb::Login(arguments) => arguments.output.output,
+        Verb::Logout(arguments) => arguments.output.output,
+        Verb::Undo(arguments) => arguments.output.output,
+        Verb::Verify(arguments) => arguments.output.output,
     }
 }
 

@@ -1,5 +1,6 @@
 //! `barge copy`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use super::files;
 use super::inventory;
 use super::listener::{self, Listener};
 use super::names;
+use super::panics;
 use super::signals::Signals;
 use super::{Code, print, unfinished};
 use crate::cli::Form;
@@ -41,10 +43,14 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
     for note in &request.notes {
         events.send(Event::Warning(note.clone()));
     }
-    let end = tokio::select! {
-        end = work(&request, &events, &signals.stop) => end,
-        () = listener.narrate() => End::Complete,
+    let worked = async {
+        tokio::select! {
+            end = work(&request, &events, &signals.stop) => end,
+            () = listener.narrate() => End::Complete,
+        }
     };
+    let end = panics::caught("copy", Box::pin(worked)).await;
+    let end = end.unwrap_or_else(|error| End::Broken(error.hint(hint_after_panic(&request))));
     let tally = listener.finish();
     let end = match (signals.came(), end) {
         (
@@ -65,10 +71,21 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
             _ => DigestsOf::Manifests,
         },
     };
-    let summary = tally.finish(asked, end, started.elapsed());
-    match tell(&request, &summary, &signals).await {
-        Ok(()) => Ok(summary.outcome.exit_code()),
-        Err(error) => ended_by_signal(error, &signals),
+    tell(
+        &request,
+        tally.finish(asked, end, started.elapsed()),
+        &signals,
+    )
+    .await
+}
+
+/// What helps where the state of the destination is not known.
+fn hint_after_panic(request: &CopyRequest) -> &'static str {
+    match request.policy {
+        options::Policy::BestEffort => "run the same command again; a copy reuses what arrived",
+        options::Policy::Rollback => {
+            "`barge undo` lists what this run may have left; the same command again puts it back first"
+        }
     }
 }
 
@@ -320,29 +337,63 @@ fn begin_files(request: &CopyRequest) -> Result<()> {
     Ok(())
 }
 
-/// Prints the summary, then writes the files: what went wrong with them leaves the summary told.
-async fn tell(request: &CopyRequest, summary: &Summary, signals: &Signals) -> anyhow::Result<()> {
-    let json = json::render(summary);
+/// Writes the files and prints the summary: none is missing where another cannot be written. Files whose reader
+/// has to be waited for come last.
+async fn tell(
+    request: &CopyRequest,
+    mut summary: Summary,
+    signals: &Signals,
+) -> anyhow::Result<Code> {
     let told = match request.output.form {
-        Form::Json => &json,
-        Form::Text => &text::render(summary),
+        Form::Json => Ok(None),
+        Form::Text => panics::caught_at_once("tell the summary", || Some(text::render(&summary))),
     };
-    if request.destination.is_standard() {
+    let told = told.unwrap_or_else(|error| {
+        let told = format!("error: {}\n", text::error(&error));
+        summary = summary.clone().broken(error);
+        Some(told)
+    });
+    let json = json::render(&summary);
+    let (waiting, plain): (Vec<_>, Vec<_>) = files_of(request, &summary, &json)
+        .into_iter()
+        .partition(|(path, _)| files::is_special(path));
+    let written = write(&plain, signals).await;
+    let told = told.as_ref().unwrap_or(&json);
+    let printed = if request.destination.is_standard() {
         // Standard output has the archive.
         report::print_aside(told.as_bytes());
+        Ok(())
     } else {
-        print(told)?;
+        print(told)
+    };
+    let waited = write(&waiting, signals).await;
+    match printed.and(written).and(waited) {
+        Ok(()) => Ok(summary.outcome.exit_code()),
+        Err(error) => ended_by_signal(error, signals),
     }
-    if let Some(path) = &request.report {
-        files::write_whole(path, &json, signals.next()).await?;
-    }
+}
+
+/// The files that are to be written, and what is in them.
+fn files_of<'a>(
+    request: &'a CopyRequest,
+    summary: &Summary,
+    json: &str,
+) -> Vec<(&'a Path, String)> {
     let asked = if request.selection.is_some() {
         AskedFor::Tags
     } else {
         AskedFor::OneImage
     };
-    if let (Some(path), Some(lines)) = (&request.digestfile, summary.digest_lines(asked)) {
-        files::write_whole(path, &lines, signals.next()).await?;
+    let report = request.report.as_deref();
+    let report = report.map(|path| (path, json.to_owned()));
+    let digests = request.digestfile.as_deref();
+    let digests = digests.and_then(|path| Some((path, summary.digest_lines(asked)?)));
+    report.into_iter().chain(digests).collect()
+}
+
+async fn write(files: &[(&Path, String)], signals: &Signals) -> anyhow::Result<()> {
+    for (path, text) in files {
+        files::write_whole(path, text, signals.next()).await?;
     }
     Ok(())
 }

@@ -67,7 +67,7 @@ pub(super) async fn write_whole(path: &Path, text: &str, next: &CancellationToke
 }
 
 /// Whether something is there that is written to as it is: no regular file, or one that has what is printed.
-fn is_special(path: &Path) -> bool {
+pub(super) fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() || is_printed_to(&metadata))
 }
 

@@ -9,6 +9,7 @@ mod listener;
 pub mod login;
 pub mod logout;
 mod names;
+pub mod panics;
 mod prompt;
 mod referrers;
 mod signals;
@@ -25,6 +26,21 @@ use crate::report::{self, json, text};
 
 /// The exit code of a verb.
 pub type Code = u8;
+
+/// The code of `verb`, which a panic ends like any failure.
+///
+/// # Errors
+///
+/// When results cannot be written.
+pub async fn guarded(
+    form: Form,
+    verb: impl Future<Output = anyhow::Result<Code>>,
+) -> anyhow::Result<Code> {
+    match panics::caught("end the run", verb).await {
+        Ok(ended) => ended,
+        Err(error) => failed(&error, form),
+    }
+}
 
 /// Tells of a failure of a verb that has no summary.
 ///

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::listener::Listener;
+use super::panics;
 use super::signals::Signals;
 use super::{Code, failed, print, unfinished};
 use crate::cli::Form;
@@ -241,7 +242,11 @@ async fn settle(
             break;
         }
         let path = stored.path.clone();
-        let end = one(request, stored, (&events, &signals.stop)).await;
+        let end = panics::caught(
+            "put back tags",
+            one(request, stored, (&events, &signals.stop)),
+        );
+        let end = end.await.flatten();
         settled.push(Settled { path, end });
     }
     let outcome = outcome(&settled, &signals);

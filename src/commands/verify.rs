@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::copy::{DEFAULT_TAG, nothing_selected};
 use super::listener::Listener;
 use super::names;
+use super::panics;
 use super::signals::Signals;
 use super::{Code, print};
 use crate::cli::Form;
@@ -31,9 +32,10 @@ pub async fn run(request: VerifyRequest) -> anyhow::Result<Code> {
     } else {
         Style::Silent
     });
-    let worked = work(&request, &listener.events(), &signals.stop).await;
+    let events = listener.events();
+    let worked = panics::caught("verify", work(&request, &events, &signals.stop)).await;
     let (requests, retries) = listener.finish().traffic();
-    let (findings, error, (blobs, bytes)) = match worked {
+    let (findings, error, (blobs, bytes)) = match worked.flatten() {
         Ok(verified) => (verified.findings, None, (verified.blobs, verified.bytes)),
         Err(error) => (Vec::new(), Some(error), (0, 0)),
     };

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 
 use super::check::Held;
 use super::once::Done;
@@ -158,7 +158,8 @@ impl Tag {
         }
         let mut changed = Changed::Nothing;
         while let Some(ended) = moving.join_next().await {
-            let (blob, arrival) = ended.map_err(|why| self.unfinished(&why))??;
+            let panicked = |_| Error::internal("move blobs of", self.source_name());
+            let (blob, arrival) = ended.map_err(panicked)??;
             if matches!(arrival, Done::Now(Arrival::Copied | Arrival::Mounted)) {
                 changed = Changed::Something;
             }
@@ -169,10 +170,6 @@ impl Tag {
 
     pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn unfinished(&self, why: &JoinError) -> Error {
-        Error::new(Kind::Protocol, "move blobs of", self.source_name()).because(why)
     }
 }
 

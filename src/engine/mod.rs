@@ -406,7 +406,7 @@ fn unfinished(tag: &TagJob, cancelled: &CancellationToken) -> Error {
     if cancelled.is_cancelled() {
         Error::new(Kind::Interrupted, "copy", &tag.name).because("a signal ended the run")
     } else {
-        Error::new(Kind::Protocol, "copy", &tag.name).because("an internal error, please report it")
+        Error::internal("copy", &tag.name)
     }
 }
 

@@ -66,6 +66,8 @@ pub enum End {
     Flipped,
     /// Under rollback: no tag moved, for a reason that is no single tag's.
     NotFlipped(Error),
+    /// A fault of barge ended it: what became of the other tags is not known.
+    Broken(Error),
 }
 
 /// The outcome of a run.
@@ -186,7 +188,10 @@ impl Tally {
         let totals = Totals::of(&self, elapsed);
         let outcome = self.outcome(asked.policy, &totals, &end);
         let error = match end {
-            End::NotStarted(error) | End::NotFlipped(error) | End::Damaged(error) => Some(error),
+            End::NotStarted(error)
+            | End::NotFlipped(error)
+            | End::Damaged(error)
+            | End::Broken(error) => Some(error),
             End::Complete | End::Flipped | End::Signal(_) => None,
         };
         Summary {
@@ -215,7 +220,7 @@ impl Tally {
             }
             End::Signal(signal) => Outcome::Interrupted(*signal),
             End::Damaged(_) if good > 0 => Outcome::Partial,
-            End::NotStarted(_) | End::Damaged(_) => Outcome::Failed,
+            End::NotStarted(_) | End::Damaged(_) | End::Broken(_) => Outcome::Failed,
             End::NotFlipped(_) => Outcome::RolledBack,
             End::Complete | End::Flipped => match policy {
                 _ if bad == 0 => Outcome::Success,
@@ -321,6 +326,14 @@ impl Summary {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// The same of a run that a fault of barge ended after all.
+    #[must_use]
+    pub fn broken(mut self, error: Error) -> Self {
+        self.outcome = Outcome::Failed;
+        self.error = Some(error);
+        self
     }
 
     /// What goes to `--digestfile`: the one digest where one image was asked for, a line for each tag that
@@ -474,6 +487,21 @@ mod tests {
         );
         let error = Error::new(Kind::Unavailable, "contact", "x");
         assert_eq!(summary(&[], End::NotStarted(error)).outcome.exit_code(), 1);
+    }
+
+    #[test]
+    fn a_broken_run_fails_and_keeps_tags_that_ended() {
+        let broken = End::Broken(Error::internal("copy", ""));
+        let summary = summary(&[Status::Copied], broken);
+        assert_eq!(summary.outcome.exit_code(), 1);
+        assert_eq!(
+            summary.error.map(|error| error.kind()),
+            Some(Kind::Protocol)
+        );
+        assert_eq!(
+            summary.tags.first().map(|tag| tag.status),
+            Some(Status::Copied)
+        );
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Fetching {
     pub(super) async fn finish(mut self) -> Result<()> {
         match self.0.join_next().await {
             Some(Ok(fetched)) => fetched,
-            Some(Err(why)) => Err(Error::new(Kind::Protocol, "read blob", "").because(why)),
+            Some(Err(_)) => Err(Error::internal("read blob", "")),
             None => Ok(()),
         }
     }

@@ -15,7 +15,7 @@ use crate::endpoint::archive::compose::Incoming;
 use crate::endpoint::archive::members::Listing;
 use crate::endpoint::archive::writer::Writer;
 use crate::endpoint::{Arrival, Target};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::image::manifest::Stated;
 use crate::inventory::difference::Part;
 use crate::options::Run;
@@ -209,9 +209,8 @@ impl Export<'_, OciArchive> {
             let Some(ended) = running.join_next().await else {
                 return Ok(());
             };
-            let ended = ended.map_err(|why| {
-                Error::new(Kind::Protocol, "write", &self.shared.destination).because(why)
-            })?;
+            let panicked = |_| Error::internal("write", &self.shared.destination);
+            let ended = ended.map_err(panicked)?;
             if let Err((stated, error)) = ended {
                 match users(&needed, &stated) {
                     Some(users) if !error.hits_all() => self.fail(users, &error),
@@ -247,6 +246,5 @@ fn users<'n>(needed: &'n BTreeMap<Stated, Needed>, blob: &Stated) -> Option<&'n 
 }
 
 fn still_written() -> Error {
-    Error::new(Kind::Protocol, "write the archive", "")
-        .because("an internal error, please report it")
+    Error::internal("write the archive", "")
 }

@@ -148,6 +148,6 @@ fn unfinished(tag: &str, interrupted: bool) -> Error {
             .because("a signal ended the run")
             .hint("run the same command again")
     } else {
-        Error::new(Kind::Protocol, "verify", tag).because("an internal error, please report it")
+        Error::internal("verify", tag)
     }
 }
