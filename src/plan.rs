@@ -273,7 +273,9 @@ mod tests {
 
     fn platform(os: &str, architecture: &str) -> Platform {
         let config = format!(r#"{{"os":"{os}","architecture":"{architecture}"}}"#);
-        Platform::from_config(config.as_bytes()).expect("a platform")
+        Platform::from_config(config.as_bytes())
+            .expect("a config")
+            .expect("a platform")
     }
 
     #[test]

@@ -308,7 +308,7 @@ impl Inspected {
         config: &Descriptor,
     ) -> Result<()> {
         let bytes = read_config(endpoint, config).await?;
-        let platform = bytes.as_deref().and_then(Platform::from_config);
+        let platform = platform_of(bytes.as_deref())?;
         self.platforms.push(Held {
             platform: platform
                 .map_or_else(|| "unknown".to_owned(), |platform| platform.to_string()),
@@ -360,6 +360,10 @@ async fn read_config(endpoint: &Endpoint, config: &Descriptor) -> Result<Option<
     endpoint.small_blob(config).await.map(Some)
 }
 
+fn platform_of(config: Option<&[u8]>) -> Result<Option<Platform>> {
+    config.map_or(Ok(None), Platform::from_config)
+}
+
 /// Whether the place holds `entry`; a nested index is read, and so is an image that has no platform.
 async fn look(endpoint: &Endpoint, entry: &Descriptor) -> Result<Child> {
     let target = Target::Digest(entry.digest.clone());
@@ -379,9 +383,7 @@ async fn look(endpoint: &Endpoint, entry: &Descriptor) -> Result<Child> {
         Content::Index { .. } => Ok(Child::Nested(Box::new(manifest))),
         Content::Image { config, .. } => {
             let bytes = read_config(endpoint, config).await?;
-            Ok(Child::Present(
-                bytes.as_deref().and_then(Platform::from_config),
-            ))
+            Ok(Child::Present(platform_of(bytes.as_deref())?))
         }
     }
 }

@@ -242,7 +242,11 @@ impl Tag {
                 None => {}
             }
         }
-        self.platform(image).await
+        match self.platform(image).await {
+            // Its platform decides nothing here.
+            Err(error) if error.kind() == Kind::InvalidManifest => Ok(None),
+            platform => platform,
+        }
     }
 
     /// The platform that an image's config names.
@@ -254,7 +258,7 @@ impl Tag {
             return Ok(None);
         }
         let bytes = self.shared.source.small_blob(config).await?;
-        Ok(Platform::from_config(&bytes))
+        Platform::from_config(&bytes)
     }
 
     /// A child of the root, by its entry; read once a run.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 
 use super::digest::Digest;
+use super::keys;
 use crate::error::{Error, Kind, Result};
 
 pub use super::descriptor::Descriptor;
@@ -81,7 +82,8 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// `invalid-manifest` for what is no manifest, has a field twice, or is an image and an index at once;
+    /// `invalid-manifest` for what is no manifest, has a field twice (also under another case), or is an image
+    /// and an index at once;
     /// `unsupported` for Docker's schema 1 and for other media types.
     pub fn parse(bytes: Bytes, content_type: Option<&str>) -> Result<Self> {
         let digest = Digest::of(&bytes);
@@ -212,7 +214,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
 impl Body {
     fn read(bytes: &[u8]) -> std::result::Result<Self, Refusal> {
         let text = std::str::from_utf8(bytes).map_err(|error| invalid(error.to_string()))?;
-        let body: Self = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
+        let wrong = |error: serde_json::Error| invalid(error.to_string());
+        keys::check(bytes, &keys::MANIFEST).map_err(wrong)?;
+        let body: Self = serde_json::from_str(text).map_err(wrong)?;
         if body.manifests.is_there() && (body.config.is_there() || body.layers.is_there()) {
             return Err(invalid("it is an image and an index at once"));
         }
@@ -373,6 +377,10 @@ mod tests {
             (
                 image(&[], r#","mediaType":"a","mediaType":"b""#),
                 "duplicate field",
+            ),
+            (
+                r#"{"manifests":[],"Manifests":[]}"#.to_owned(),
+                "ignore case",
             ),
             (r#"{"manifests":[{"size":1}]}"#.to_owned(), "digest"),
             (r#"{"config":{}}"#.to_owned(), "digest"),

@@ -6,6 +6,7 @@
 mod descriptor;
 pub mod digest;
 pub mod filter;
+pub(crate) mod keys;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;

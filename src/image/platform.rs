@@ -4,6 +4,10 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use super::digest::Digest;
+use super::keys;
+use crate::error::{Error, Kind, Result};
+
 pub use super::selector::{PlatformSelector, Wanted};
 
 /// The platform of an image, as an index entry or an image config writes it.
@@ -53,13 +57,28 @@ impl Platform {
     /// use barge::image::platform::Platform;
     ///
     /// let config = br#"{"architecture": "arm64", "os": "linux", "rootfs": {}}"#;
-    /// assert_eq!(Platform::from_config(config).unwrap().to_string(), "linux/arm64");
-    /// assert_eq!(Platform::from_config(b"{}"), None);
+    /// let platform = Platform::from_config(config).unwrap();
+    /// assert_eq!(platform.unwrap().to_string(), "linux/arm64");
+    /// assert_eq!(Platform::from_config(b"{}").unwrap(), None);
     /// ```
-    #[must_use]
-    pub fn from_config(bytes: &[u8]) -> Option<Self> {
-        let platform: Self = serde_json::from_slice(bytes).ok()?;
-        platform.is_named().then_some(platform)
+    ///
+    /// # Errors
+    ///
+    /// `invalid-manifest` where others may find another platform in it.
+    pub fn from_config(bytes: &[u8]) -> Result<Option<Self>> {
+        match keys::check(bytes, &keys::CONFIG) {
+            Err(why) if why.is_data() => {
+                let digest = Digest::of(bytes);
+                return Err(Error::new(Kind::InvalidManifest, "read config", digest)
+                    .because(why)
+                    .hint(
+                        "other tools may take it for another platform: have the image built again",
+                    ));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let platform: Option<Self> = serde_json::from_slice(bytes).ok();
+        Ok(platform.filter(Self::is_named))
     }
 
     /// Whether it says anything: without an architecture it does not.
@@ -92,14 +111,24 @@ mod tests {
     #[test]
     fn reads_entries_and_configs() {
         let json = r#"{"architecture":"amd64","os":"windows","variant":"","os.version":"10.0.1","os.features":["win32k"],"config":{"os":1}}"#;
-        let config = Platform::from_config(json.as_bytes()).unwrap();
-        assert_eq!(config.to_string(), "windows/amd64:10.0.1");
-        assert_eq!(config.variant, None);
-        assert_eq!(config.os_features, ["win32k"]);
+        let config = |text: &[u8]| Platform::from_config(text).unwrap();
+        let windows = config(json.as_bytes()).unwrap();
+        assert_eq!(windows.to_string(), "windows/amd64:10.0.1");
+        assert_eq!(windows.variant, None);
+        assert_eq!(windows.os_features, ["win32k"]);
         let nulls = br#"{"architecture":"arm","os":null,"variant":"v7","os.features":null}"#;
-        assert_eq!(Platform::from_config(nulls).unwrap().to_string(), "arm/v7");
+        assert_eq!(config(nulls).unwrap().to_string(), "arm/v7");
         for artifact in ["", "{}", "[]", "{\"name\":\"chart\"}", "\u{1f980}"] {
-            assert_eq!(Platform::from_config(artifact.as_bytes()), None);
+            assert_eq!(config(artifact.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn a_config_with_two_architectures_is_refused() {
+        for other in ["architecture", "Architecture"] {
+            let text = format!(r#"{{"architecture":"arm64","{other}":"amd64"}}"#);
+            let error = Platform::from_config(text.as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), Kind::InvalidManifest, "{other}");
         }
     }
 

@@ -4,10 +4,10 @@ use serde_json::json;
 use tempfile::tempdir;
 
 use crate::support::barge::copy;
-use crate::support::content::{Manifest, OCI_INDEX, OCI_MANIFEST};
+use crate::support::content::{Manifest, OCI_INDEX, OCI_MANIFEST, sha256};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::image::{
-    Attestations, Form, Image, IndexBuilder, Layout, MultiArch, Platform, Spacing,
+    Attestations, Form, Image, ImageSpec, IndexBuilder, Layout, MultiArch, Platform, Spacing,
 };
 use crate::support::proxy::Proxy;
 use crate::support::registry::FakeRegistry;
@@ -238,4 +238,45 @@ fn a_digest_that_is_to_stay_does_or_its_tag_fails() {
         let tag = copy(&[kept, &["--preserve-digests"]].concat(), &from, &to);
         assert_eq!(tag.exits(0).tag("1")["digest"], image.digest(), "{kept:?}");
     }
+}
+
+/// Readers that ignore the case of keys, as Go's do, would see the second list.
+#[test]
+fn refuses_index_with_a_second_list_under_another_case() {
+    let (source, destination) = (FakeRegistry::start(), FakeRegistry::start());
+    let index = MultiArch::standard(&["amd64", "arm64"], Attestations::Without, 61);
+    index.push_to(&source, "x:1");
+    let text = String::from_utf8(index.root.bytes.to_vec()).expect("text");
+    for key in ["Manifests", "manife\u{17f}ts", "manifests"] {
+        let text = text.replacen('{', &format!("{{\"{key}\":[],"), 1);
+        source
+            .store
+            .put_manifest("x", "1", Manifest::new(OCI_INDEX, text));
+        let (from, to) = (source.reference("x:1"), destination.reference("x:1"));
+        for options in [&["--arch", "arm64"][..], &[]] {
+            let tag = copy(options, &from, &to).exits(1).tag("1");
+            assert_eq!(tag["error"]["kind"], "invalid-manifest", "{key}: {tag:#}");
+        }
+    }
+    assert_eq!(destination.count(|request| request.method == "PUT"), 0);
+}
+
+/// By its config alone this image is for arm64 to some and for amd64 to others.
+#[test]
+fn refuses_config_with_a_second_architecture_under_another_case() {
+    let (source, destination) = (FakeRegistry::start(), FakeRegistry::start());
+    let mut image = ImageSpec::new("linux", "arm64").layers(1, 300).build();
+    let config = String::from_utf8(image.config.to_vec()).expect("text");
+    let config = config.replacen('{', "{\"Architecture\":\"amd64\",", 1);
+    let text = String::from_utf8(image.manifest.bytes.to_vec()).expect("text");
+    let text = text.replace(&image.config_digest(), &sha256(config.as_bytes()));
+    let size = |bytes: usize| format!("\"size\":{bytes}");
+    let text = text.replace(&size(image.config.len()), &size(config.len()));
+    image.config = config.into();
+    image.manifest = Manifest::new(OCI_MANIFEST, text);
+    image.push_to(&source, "x:1");
+    let (from, to) = (source.reference("x:1"), destination.reference("x:1"));
+    let tag = copy(&["--arch", "arm64"], &from, &to).exits(1).tag("1");
+    assert_eq!(tag["error"]["kind"], "invalid-manifest", "{tag:#}");
+    copy(&[], &from, &to).exits(0);
 }

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use super::contents::{Contents, Span};
-use super::saved::{Name, Written};
+use super::saved::{Name, WRITTEN, Written};
+use crate::image::keys;
 use crate::image::manifest::MAX_MANIFEST_BYTES;
 use crate::reference::RegistryReference;
 
@@ -30,8 +31,9 @@ type Read<T> = Result<T, String>;
 impl List {
     /// Reads `manifest.json`, whose names may be links of the archive; an error says what is wrong with it.
     pub(super) fn read(text: &[u8], contents: &Contents) -> Read<Self> {
-        let written: Vec<Written> =
-            serde_json::from_slice(text).map_err(|why| format!("manifest.json: {why}"))?;
+        let wrong = |why| format!("manifest.json: {why}");
+        keys::check(text, &WRITTEN).map_err(wrong)?;
+        let written: Vec<Written> = serde_json::from_slice(text).map_err(wrong)?;
         let images = written.into_iter().map(|image| Saved::of(image, contents));
         Ok(Self::of(merged(images.collect::<Read<_>>()?)))
     }

@@ -14,6 +14,7 @@ use super::contents::LARGEST_OCTAL;
 use super::members::{self, END_MARK};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::{Algorithm, Digest};
+use crate::image::keys::{self, Shape};
 use crate::image::manifest::{Content, Descriptor, Manifest};
 use crate::image::media_type;
 use crate::printable::plural;
@@ -30,6 +31,9 @@ pub(super) struct Written {
     pub(super) layers: Option<Vec<String>>,
 }
 
+/// The keys of [`Written`].
+pub(super) static WRITTEN: Shape = Shape(&[("Config", None), ("RepoTags", None), ("Layers", None)]);
+
 /// What is read of a config.
 #[derive(Deserialize)]
 struct Config {
@@ -44,8 +48,9 @@ struct RootFs {
 
 /// The digests of the unpacked layers that `config` names, the lowest first.
 pub(super) fn diff_ids(config: &[u8]) -> std::result::Result<Vec<Digest>, String> {
-    let config: Config = serde_json::from_slice(config)
-        .map_err(|why| format!("not the config of an image: {why}"))?;
+    let wrong = |why| format!("not the config of an image: {why}");
+    keys::check(config, &keys::CONFIG).map_err(wrong)?;
+    let config: Config = serde_json::from_slice(config).map_err(wrong)?;
     Ok(config.rootfs.diff_ids.unwrap_or_default())
 }
 

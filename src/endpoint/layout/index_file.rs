@@ -15,6 +15,7 @@ use super::cosign::{KIND, name_belonging};
 use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
+use crate::image::keys;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::reference::{is_tag, repository_of};
 use crate::select::is_digest_tag;
@@ -84,6 +85,7 @@ impl IndexFile {
     }
 
     fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        keys::check(bytes, &keys::MANIFEST)?;
         let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(bytes)?;
         let raw: Option<Vec<Box<RawValue>>> = match fields.remove("manifests") {
             Some(manifests) => serde_json::from_str(manifests.get())?,

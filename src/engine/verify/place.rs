@@ -159,7 +159,7 @@ impl Place {
             let bytes = transfer::whole(&self.endpoint, blob, MAX_MANIFEST_BYTES as u64).await?;
             return Ok(Held {
                 size: blob.size,
-                platform: Platform::from_config(&bytes),
+                platform: Platform::from_config(&bytes)?,
             });
         }
         let size = match self.depth {

@@ -368,7 +368,7 @@ fn entries_without_a_platform_are_judged_by_their_config() {
     let config = br#"{"os":"linux","architecture":"arm64","variant":"v8"}"#;
     known
         .platforms
-        .insert(digest("arm"), Platform::from_config(config));
+        .insert(digest("arm"), Platform::from_config(config).unwrap());
     known.platforms.insert(digest("chart"), None);
     assert_eq!(needs(&source, &known).unwrap(), []);
     let filtered = filter(&source, &arm64, &known, Form::Rewrite).unwrap();

@@ -440,3 +440,23 @@ fn a_hundred_thousand_names_of_one_image_do_no_harm() {
     assert_eq!(tags.lines().count(), 100_000);
     run(&["inspect", &format!("{reference}:app:99999")]).exits(0);
 }
+
+/// Other readers take the last of the keys that are alike but for case.
+#[test]
+fn refuses_lists_with_a_second_key_under_another_case() {
+    for (transport, members, known) in [
+        ("oci-archive", honest(&single(1)), "manifests"),
+        ("docker-archive", saved(&single(1)), "Config"),
+    ] {
+        for other in [known.to_uppercase(), known.to_owned()] {
+            let mut members = members.clone();
+            let list = &mut members.last_mut().expect("a list").1;
+            let text = String::from_utf8(list.clone()).expect("text");
+            let text = text.replacen('{', &format!("{{\"{other}\":[],"), 1);
+            *list = text.into();
+            let bytes = [&packed(&members)[..], &[0; 1024]].concat();
+            let (output, _) = import_as(transport, &bytes, 1);
+            assert_eq!(error(&output)["kind"], "invalid-manifest", "{output:#?}");
+        }
+    }
+}
