@@ -1,7 +1,7 @@
-//! How an archive, or a layer in it, is compressed, and what comes out of it: bounded, whoever made it.
+//! How an archive or a layer is compressed, and what comes out of it: bounded, whoever made it.
 
 use std::cell::Cell;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read};
 use std::rc::Rc;
 
@@ -11,6 +11,11 @@ use flate2::bufread::GzDecoder;
 const MOST_EXPANSION: u64 = 100;
 /// … once it has this many bytes: a bomb has 1,000 times and more, real images far less.
 const EXPANSION_COUNTS: u64 = 64 << 20;
+
+/// What all layers of one archive may go beyond that together, and what each still may when that is used up: an
+/// empty tar file is packed more than a hundredfold.
+const MOST_BEYOND: u64 = 256 << 20;
+const LEAST_BEYOND: u64 = 64 << 10;
 
 /// A compressed source may refer back to so many bytes of what came out of it, as a power of two: 32 MiB, which
 /// zstd needs up to -20 and the packers of images at their best.
@@ -77,8 +82,47 @@ impl<R: Read> Read for Windowed<R> {
             let why = format!(
                 "unpacking it takes more than {most} MiB of memory (zstd --ultra or --long)"
             );
-            io::Error::new(ErrorKind::InvalidData, why)
+            io::Error::new(ErrorKind::InvalidData, TooMuch(why))
         })
+    }
+}
+
+/// Why no more is unpacked than this: it would take more room or memory than is granted.
+#[derive(Debug)]
+struct TooMuch(String);
+
+impl Display for TooMuch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TooMuch {}
+
+/// Whether what could be unpacked is refused since it takes too much.
+pub(super) fn is_too_much(error: &io::Error) -> bool {
+    let is = <dyn std::error::Error + Send + Sync>::is::<TooMuch>;
+    error.get_ref().is_some_and(is)
+}
+
+/// What is left for layers to go beyond the ratio: many small bombs are one.
+#[derive(Debug)]
+pub(super) struct Spare(u64);
+
+impl Spare {
+    pub(super) fn new() -> Self {
+        Self(MOST_BEYOND)
+    }
+
+    /// How much one more layer may have before the ratio counts.
+    pub(super) fn next(&self) -> u64 {
+        self.0.clamp(LEAST_BEYOND, EXPANSION_COUNTS)
+    }
+
+    /// A layer of `packed` bytes has this many when it is `unpacked`.
+    pub(super) fn use_up(&mut self, packed: u64, unpacked: u64) {
+        let granted = packed.saturating_mul(MOST_EXPANSION);
+        self.0 = self.0.saturating_sub(unpacked.saturating_sub(granted));
     }
 }
 
@@ -88,6 +132,8 @@ pub(super) struct Bounded<'a> {
     packing: Packing,
     taken: Rc<Taken>,
     given: u64,
+    /// The ratio counts once it has this many bytes.
+    counts: u64,
     /// What helps where it is no bomb.
     advice: &'static str,
 }
@@ -97,6 +143,11 @@ impl<'a> Bounded<'a> {
     pub(super) fn new(packing: Packing, source: impl Read + 'a) -> io::Result<Self> {
         let (counted, taken) = Counted::new(source);
         Ok(Self::of(packing, packing.unpack(counted)?, taken))
+    }
+
+    /// The same, where the ratio counts once it has this many bytes.
+    pub(super) fn counting_from(self, counts: u64) -> Self {
+        Self { counts, ..self }
     }
 
     /// Unpacks an archive: bytes behind a gzip stream are no part of it, as to gzip itself.
@@ -126,13 +177,15 @@ impl<'a> Bounded<'a> {
             packing,
             taken,
             given: 0,
+            counts: EXPANSION_COUNTS,
             advice: "",
         }
     }
 
     /// The error of what takes more than is granted.
     fn too_much(&self, why: &dyn Display) -> io::Error {
-        io::Error::new(ErrorKind::InvalidData, format!("{why}{}", self.advice))
+        let why = TooMuch(format!("{why}{}", self.advice));
+        io::Error::new(ErrorKind::InvalidData, why)
     }
 
     /// Reads what is left and drops it, up to a bound: whoever writes it does not fail, unless it has no end.
@@ -149,15 +202,17 @@ impl<'a> Bounded<'a> {
 
 impl Read for Bounded<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self
-            .source
-            .read(buffer)
-            .map_err(|error| match error.kind() {
-                ErrorKind::InvalidData => self.too_much(&error),
-                _ => error,
-            })?;
+        let count = self.source.read(buffer).map_err(|error| {
+            if is_too_much(&error) {
+                self.too_much(&error)
+            } else {
+                error
+            }
+        })?;
         self.given += count as u64;
-        let most = EXPANSION_COUNTS.max(self.taken.bytes.get().saturating_mul(MOST_EXPANSION));
+        let most = self
+            .counts
+            .max(self.taken.bytes.get().saturating_mul(MOST_EXPANSION));
         if self.packing != Packing::None && self.given > most {
             return Err(self.too_much(&format_args!(
                 "it unpacks to more than {MOST_EXPANSION} times its size, as bombs do and few images"
@@ -240,5 +295,26 @@ impl<R: Read> Read for Streams<R> {
             }
         }
         Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_share_what_they_may_have_beyond_the_ratio() {
+        let mut spare = Spare::new();
+        assert_eq!(spare.next(), EXPANSION_COUNTS);
+        // An honest layer needs none of it, however large.
+        spare.use_up(1 << 30, 3 << 30);
+        assert_eq!(spare.next(), EXPANSION_COUNTS);
+        for _ in 0..4 {
+            assert_eq!(spare.next(), EXPANSION_COUNTS);
+            spare.use_up(10, EXPANSION_COUNTS + 1000);
+        }
+        assert_eq!(spare.next(), LEAST_BEYOND);
+        spare.use_up(u64::MAX, u64::MAX);
+        assert_eq!(spare.next(), LEAST_BEYOND);
     }
 }

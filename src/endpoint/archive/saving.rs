@@ -9,7 +9,7 @@ use super::ahead::{Arriving, Chunks};
 use super::contents::BLOCK;
 use super::docker::DockerArchive;
 use super::members::{Place, Places};
-use super::packing::{MAGIC, Packing};
+use super::packing::{self, Bounded, MAGIC, Packing, Spare};
 use super::partial::Partial;
 use super::saved::{self, Image};
 use super::store::Stamp;
@@ -27,6 +27,8 @@ pub struct Saving {
     partial: Arc<Partial>,
     /// The layers, each right behind the one before.
     layers: Vec<Place>,
+    /// What further ones may have beyond what honest ones have.
+    spare: Spare,
     name: String,
     /// What stood there before.
     before: Option<Stamp>,
@@ -48,6 +50,7 @@ impl DockerArchive {
         Ok(Saving {
             partial: Arc::new(partial.map_err(|error| failed(&name, &error))?),
             layers: Vec::new(),
+            spare: Spare::new(),
             before,
             name,
         })
@@ -60,10 +63,15 @@ struct Unpacked {
     digest: Digest,
 }
 
+/// What helps where a layer is no bomb.
+const KEEP_PACKED: &str = "if you trust who made the image, write oci-archive:PATH, which keeps its layers compressed and which `podman load` reads too";
+
 /// Why a layer did not come out.
 enum Trouble {
     /// Its bytes cannot be unpacked.
     Packing(Kind, String),
+    /// They would take more room or memory than is granted.
+    TooMuch(String),
     /// They cannot be written.
     Writing(io::Error),
 }
@@ -105,6 +113,7 @@ impl Saving {
         let behind = place.at + place.length() - padding.len() as u64;
         self.put(behind, padding).await?;
         self.layers.push(place);
+        self.spare.use_up(origin.watch.blob.size, size);
         Ok(())
     }
 
@@ -115,7 +124,9 @@ impl Saving {
             fetching,
         } = arriving;
         let (partial, at) = (Arc::clone(&self.partial), self.end() + BLOCK);
-        let unpacked = tokio::task::spawn_blocking(move || unpack(chunks, &partial, at)).await;
+        let spare = self.spare.next();
+        let unpacked = move || unpack((chunks, spare), &partial, at);
+        let unpacked = tokio::task::spawn_blocking(unpacked).await;
         let unpacked = unpacked.unwrap_or_else(|why| Err(Trouble::Writing(io::Error::other(why))));
         if let Err(Trouble::Writing(error)) = unpacked {
             return Err(failed(&self.name, &error));
@@ -124,6 +135,10 @@ impl Saving {
         fetching.finish().await?;
         unpacked.map_err(|trouble| match trouble {
             Trouble::Packing(kind, why) => origin.error("unpack layer", kind).because(why),
+            Trouble::TooMuch(why) => origin
+                .error("unpack layer", Kind::Protocol)
+                .because(why)
+                .hint(KEEP_PACKED),
             Trouble::Writing(error) => failed(&self.name, &error),
         })
     }
@@ -181,11 +196,11 @@ impl Saving {
 /// Unpacks what comes to the place that begins `at`; blocks. All is taken, since whether it is the right
 /// blob shows at its end.
 fn unpack(
-    mut chunks: Chunks,
+    (mut chunks, spare): (Chunks, u64),
     partial: &Partial,
     at: u64,
 ) -> std::result::Result<Unpacked, Trouble> {
-    let unpacked = unpack_to(&mut chunks, |bytes, offset| {
+    let unpacked = unpack_to((&mut chunks, spare), |bytes, offset| {
         partial.write(bytes, at + offset)
     });
     if !matches!(unpacked, Err(Trouble::Writing(_))) {
@@ -195,16 +210,15 @@ fn unpack(
 }
 
 fn unpack_to(
-    chunks: &mut Chunks,
+    (chunks, spare): (&mut Chunks, u64),
     write: impl Fn(&[u8], u64) -> io::Result<()>,
 ) -> std::result::Result<Unpacked, Trouble> {
     let mut first = Vec::new();
     let magic = chunks.by_ref().take(MAGIC).read_to_end(&mut first);
     magic.map_err(spoilt)?;
     let packing = Packing::of(&first).map_err(|why| Trouble::Packing(Kind::Unsupported, why))?;
-    let mut plain = packing
-        .unpack(Cursor::new(first).chain(chunks))
-        .map_err(spoilt)?;
+    let plain = Bounded::new(packing, Cursor::new(first).chain(chunks)).map_err(spoilt)?;
+    let mut plain = plain.counting_from(spare);
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let (mut buffer, mut size) = (vec![0; CHUNK], 0);
     loop {
@@ -225,5 +239,8 @@ fn unpack_to(
     reason = "it is what errors are mapped by"
 )]
 fn spoilt(error: io::Error) -> Trouble {
+    if packing::is_too_much(&error) {
+        return Trouble::TooMuch(error.to_string());
+    }
     Trouble::Packing(Kind::Protocol, error.to_string())
 }

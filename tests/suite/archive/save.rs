@@ -1,5 +1,7 @@
 //! Archives for `docker load`: what is in them, and that others take them for what they are.
 
+use std::io::Write as _;
+
 use serde_json::{Value, json};
 
 use super::peers::podman;
@@ -335,4 +337,77 @@ fn a_file_that_is_there_stays_unless_it_may_be_replaced() {
     assert_eq!(list(&archive).as_array().map(Vec::len), Some(1));
     assert_eq!(list(&archive)[0]["Config"], config_name(&single(2)));
     assert_eq!(names(directory.path()).len(), 1);
+}
+
+/// Compressed it has a few KB: only an archive that keeps layers compressed takes it.
+#[test]
+fn refuses_layer_that_unpacks_to_over_a_hundred_times_its_size() {
+    let zeros = vec![0; 80 << 20];
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(&zeros).expect("packed");
+    let gzip = gzip.finish().expect("packed");
+    let zstd = zstd::encode_all(&zeros[..], 1).expect("packed");
+    let source = FakeRegistry::start();
+    for (tag, bytes, kind) in [("gzip", gzip, "gzip"), ("zstd", zstd, "zstd")] {
+        let bomb = Layer {
+            bytes: bytes.into(),
+            media_type: format!("application/vnd.oci.image.layer.v1.tar+{kind}"),
+            diff_id: sha256(&zeros),
+            urls: Vec::new(),
+        };
+        let image = ImageSpec::new("linux", "arm64").layer(bomb).build();
+        image.push_to(&source, &format!("{tag}:1"));
+        let (directory, archive) = place();
+        let from = source.reference(&format!("{tag}:1"));
+        let tag = copy(&[], &from, &docker(&archive, "")).exits(1).tag("1");
+        assert_eq!(tag["error"]["kind"], "protocol", "{tag:#}");
+        let hint = tag["error"]["hint"].as_str().expect("a hint");
+        assert!(hint.contains("oci-archive:"), "{hint}");
+        assert!(names(directory.path()).is_empty());
+        copy(&[], &from, &archive.reference("")).exits(0);
+    }
+}
+
+/// Files of zeros are packed a thousandfold, and small ones are in many an image.
+#[test]
+fn keeps_layer_of_zeros_below_the_bound_for_bombs() {
+    let zeros = vec![0; 32 << 20];
+    let layer = Layer {
+        bytes: zstd::encode_all(&zeros[..], 1).expect("packed").into(),
+        media_type: "application/vnd.oci.image.layer.v1.tar+zstd".to_owned(),
+        diff_id: sha256(&zeros),
+        urls: Vec::new(),
+    };
+    let source = FakeRegistry::start();
+    let image = ImageSpec::new("linux", "arm64")
+        .layer(layer.clone())
+        .build();
+    image.push_to(&source, "x:1");
+    let (_directory, archive) = place();
+    copy(&[], &source.reference("x:1"), &docker(&archive, "")).exits(0);
+    assert!(archive.files()[&layer_name(&layer)] == zeros);
+}
+
+/// Each of them is small enough by itself.
+#[test]
+fn refuses_layers_that_are_a_bomb_together() {
+    let layer = |number: u8| {
+        let mut zeros = vec![0; 60 << 20];
+        zeros.push(number);
+        Layer {
+            bytes: zstd::encode_all(&zeros[..], 1).expect("packed").into(),
+            media_type: "application/vnd.oci.image.layer.v1.tar+zstd".to_owned(),
+            diff_id: sha256(&zeros),
+            urls: Vec::new(),
+        }
+    };
+    let source = FakeRegistry::start();
+    let spec = ImageSpec::new("linux", "arm64");
+    let image = (0..5).map(layer).fold(spec, ImageSpec::layer).build();
+    image.push_to(&source, "x:1");
+    let (directory, archive) = place();
+    let to = docker(&archive, "");
+    let tag = copy(&[], &source.reference("x:1"), &to).exits(1).tag("1");
+    assert_eq!(tag["error"]["kind"], "protocol", "{tag:#}");
+    assert!(names(directory.path()).is_empty());
 }
