@@ -299,7 +299,7 @@ async fn one(
             _ => error,
         })?);
     }
-    let again = match state::read(&stored.path)? {
+    let again = match state::read(&stored.path) {
         Some(again) if request.task != Task::SettleAll || !is_closed(&again) => again,
         Some(_) | None => return Ok(End::Ended),
     };

@@ -13,6 +13,7 @@ mod whole;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use self::name::{origin, spellings};
 pub use self::scope::RegistryScope;
 pub use self::standard::{STANDARD, is_standard_input};
 pub use self::whole::{repository_of, tag_of};

@@ -1,10 +1,84 @@
 //! The grammar of registry hosts and repository names (distribution's `reference` package), read by
 //! hand: the regular expression of a library costs every start 50 ms and 18 MiB to compile.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use super::Parsed;
 
 /// What distribution allows a repository's name at most.
 const LONGEST: usize = 255;
+
+/// Names of one registry in each line; the first stands for all.
+const SAME: [&[&str]; 2] = [
+    &["localhost", "127.0.0.1", "[::1]"],
+    &[
+        super::HUB,
+        "index.docker.io",
+        "registry-1.docker.io",
+        "registry.hub.docker.com",
+    ],
+];
+/// The port of a host that is written without one.
+const HTTPS: u16 = 443;
+
+/// The name that stands for the registry `host`, whichever of its names that is: two hosts with one origin are one
+/// registry.
+///
+/// ```
+/// use barge::reference::origin;
+///
+/// assert_eq!(origin("Registry.example.com:443"), "registry.example.com");
+/// assert_eq!(origin("127.0.0.1:5000"), "localhost:5000");
+/// ```
+#[must_use]
+pub fn origin(host: &str) -> String {
+    let (name, port) = name_and_port(host);
+    let name = names_of(&name).first().map_or(&*name, |first| *first);
+    with_port(name, port)
+}
+
+/// Every usual name of the registry `host`.
+#[must_use]
+pub fn spellings(host: &str) -> Vec<String> {
+    let (name, port) = name_and_port(host);
+    let names = names_of(&name);
+    let names = if names.is_empty() { &[&*name] } else { names };
+    let mut spelt: Vec<String> = names.iter().map(|name| with_port(name, port)).collect();
+    if port.is_none() {
+        spelt.extend(names.iter().map(|name| format!("{name}:{HTTPS}")));
+    }
+    spelt
+}
+
+fn names_of(name: &str) -> &'static [&'static str] {
+    let mut lines = SAME.into_iter();
+    lines.find(|line| line.contains(&name)).unwrap_or_default()
+}
+
+/// The name as it is written in one way, and the port unless it is the one of HTTPS.
+fn name_and_port(host: &str) -> (String, Option<u16>) {
+    let end = host.rfind(']').map_or(0, |bracket| bracket + 1);
+    let (name, port) = match host.rfind(':') {
+        Some(colon) if colon >= end => host.split_at(colon),
+        _ => (host, ""),
+    };
+    let port = port.trim_start_matches(':').parse().ok();
+    let address = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    let name = match address.map(str::parse::<Ipv6Addr>) {
+        Some(Ok(address)) => match address.to_canonical() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        },
+        _ => name.to_lowercase(),
+    };
+    (name, port.filter(|port| *port != HTTPS))
+}
+
+fn with_port(name: &str, port: Option<u16>) -> String {
+    port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
+}
 
 /// Checks `HOST[:PORT]`, where an IPv6 address stands in brackets.
 pub(super) fn check_host(host: &str) -> Parsed<()> {
@@ -116,6 +190,41 @@ mod tests {
             assert!(check_repository(bad).is_err(), "{bad}");
         }
         assert!(check_repository(&"a".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn names_of_one_registry_have_one_origin() {
+        for (origin_of_all, names) in [
+            ("h.io", &["h.io", "H.io", "h.io:443", "h.io:0443"][..]),
+            ("h.io:5000", &["h.io:5000", "H.IO:05000"]),
+            (
+                "localhost",
+                &["localhost", "127.0.0.1", "[::1]", "[::1]:443"],
+            ),
+            (
+                "localhost:5000",
+                &[
+                    "127.0.0.1:5000",
+                    "[0:0:0:0:0:0:0:1]:5000",
+                    "[::FFFF:127.0.0.1]:5000",
+                ],
+            ),
+            ("[fe80::a]:80", &["[fe80::a]:80", "[FE80:0::A]:80"]),
+            (
+                "docker.io",
+                &["docker.io", "registry-1.docker.io", "index.docker.io:443"],
+            ),
+            ("127.0.0.2", &["127.0.0.2"]),
+            ("h.io:80", &["h.io:80"]),
+        ] {
+            for name in names {
+                assert_eq!(origin(name), origin_of_all, "{name}");
+                assert!(spellings(name).contains(&origin(name)), "{name}");
+                for spelt in spellings(name) {
+                    assert_eq!(origin(&spelt), origin_of_all, "{name} {spelt}");
+                }
+            }
+        }
     }
 
     #[test]

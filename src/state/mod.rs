@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::journal::Journal;
 use crate::printable::word;
+use crate::reference::{origin, spellings};
 
 /// How much of a repository's name goes into the name of a file.
 const LONGEST_NAME: usize = 100;
@@ -76,7 +77,9 @@ impl StateDirectory {
         // Two ways to one file would be two locks, one of which waits for the other.
         let real = |directory: &Self| fs::canonicalize(&directory.journals).ok();
         let mut keepers = vec![self.clone()];
-        if real(&beside) != real(self) && beside.lock_file(destination).is_file() {
+        let mut stems = stems(destination).into_iter();
+        let locked = stems.any(|stem| beside.lock_named(&stem).is_file());
+        if real(&beside) != real(self) && locked {
             keepers.push(beside);
         }
         keepers.sort_by_cached_key(real);
@@ -84,8 +87,11 @@ impl StateDirectory {
     }
 
     fn lock_file(&self, destination: &str) -> PathBuf {
-        self.journals
-            .join(format!("{}.lock", file_name(destination)))
+        self.lock_named(&file_name(destination))
+    }
+
+    fn lock_named(&self, stem: &str) -> PathBuf {
+        self.journals.join(format!("{stem}.lock"))
     }
 
     /// Whether a rollback run into `destination` is at work. Writes nothing.
@@ -118,24 +124,27 @@ impl StateDirectory {
     ///
     /// `local-io` when the directory is there and cannot be read.
     pub fn journals(&self) -> Result<Vec<Stored>> {
-        self.files("")
+        self.files(|_| true)
     }
 
-    /// The journals of the repository `destination`, and files that may be one, the oldest first.
+    /// The journals of the repository `destination`, by whichever name of its registry they were written, and files
+    /// whose names say that they may be one; the oldest first.
     ///
     /// # Errors
     ///
     /// `local-io` when the directory is there and cannot be read.
     pub fn journals_of(&self, destination: &str) -> Result<Vec<Stored>> {
-        let mut files = self.files(&format!("{}-", file_name(destination)))?;
-        files.retain(|file| {
-            let journal = file.journal.as_ref();
-            journal.map_or(true, |journal| journal.destination == destination)
-        });
-        Ok(files)
+        let (wanted, stems) = (place_of(destination), stems(destination));
+        self.files(|stored| {
+            let journal = stored.journal.as_ref();
+            journal.map_or_else(
+                |_| is_named_by(&stored.path, &stems),
+                |journal| place_of(&journal.destination) == wanted,
+            )
+        })
     }
 
-    fn files(&self, prefix: &str) -> Result<Vec<Stored>> {
+    fn files(&self, is_wanted: impl Fn(&Stored) -> bool) -> Result<Vec<Stored>> {
         let failed = |error: &io::Error| self.failed("read", error);
         let entries = match fs::read_dir(&self.journals) {
             Ok(entries) => entries,
@@ -147,8 +156,8 @@ impl StateDirectory {
             let path = entry.map_err(|error| failed(&error))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let is_journal = path.extension().is_some_and(|end| end == EXTENSION);
-            if is_journal && !name.starts_with('.') && name.starts_with(prefix) {
-                found.extend(read(&path)?);
+            if is_journal && !name.starts_with('.') {
+                found.extend(read(&path).filter(&is_wanted));
             }
         }
         let age = |stored: &Stored| stored.journal.as_ref().map_or(0, |journal| journal.created);
@@ -166,7 +175,7 @@ impl StateDirectory {
         let named = self.journals.join(format!("{name}.{EXTENSION}"));
         for path in [Path::new(name), &here, &named] {
             if path.is_file()
-                && let Some(stored) = read(path)?
+                && let Some(stored) = read(path)
             {
                 return Ok(stored);
             }
@@ -243,24 +252,22 @@ impl StateDirectory {
     }
 }
 
-/// The journal at `path`; `None` where the file is gone.
-///
-/// # Errors
-///
-/// `local-io` when it cannot be read. One that cannot be understood is in [`Stored::journal`].
-pub fn read(path: &Path) -> Result<Option<Stored>> {
+/// The journal at `path`; `None` where the file is gone. Why it cannot be read is in [`Stored::journal`].
+#[must_use]
+pub fn read(path: &Path) -> Option<Stored> {
     let failed = |kind| Error::new(kind, "read journal", path.display());
-    match disk::read(path, u64::MAX) {
-        Ok(bytes) => Ok(Some(Stored {
-            path: path.to_owned(),
-            journal: Journal::read(&bytes).map_err(|why| {
-                let hint = why.hint(&word(&path.to_string_lossy()));
-                failed(Kind::Unsupported).because(why).hint(hint)
-            }),
-        })),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+    let journal = match disk::read(path, u64::MAX) {
+        Ok(bytes) => Journal::read(&bytes).map_err(|why| {
+            let hint = why.hint(&word(&path.to_string_lossy()));
+            failed(Kind::Unsupported).because(why).hint(hint)
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => Err(failed(Kind::LocalIo).because(error)),
-    }
+    };
+    Some(Stored {
+        path: path.to_owned(),
+        journal,
+    })
 }
 
 /// Writes `journal` to `path`, whole or not at all: for its owner alone, synced, by one rename.
@@ -295,10 +302,39 @@ pub fn remove(path: &Path) -> Result<()> {
         .map_err(|error| Error::new(Kind::LocalIo, "remove journal", path.display()).because(error))
 }
 
+/// The repository `destination` by the name that stands for its registry.
+fn place_of(destination: &str) -> String {
+    let (host, path) = host_and_path(destination);
+    format!("{}/{path}", origin(host))
+}
+
+/// How the names of files of `destination` may begin: an earlier barge took the host as it was written.
+fn stems(destination: &str) -> Vec<String> {
+    let (host, path) = host_and_path(destination);
+    let hosts = spellings(host).into_iter().chain([host.to_owned()]);
+    hosts.map(|host| stem(&format!("{host}/{path}"))).collect()
+}
+
+/// Whether the name of the file at `path` begins with one of `stems`.
+fn is_named_by(path: &Path, stems: &[String]) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut rests = stems.iter().filter_map(|stem| name.strip_prefix(&**stem));
+    rests.any(|rest| rest.starts_with('-'))
+}
+
+fn host_and_path(destination: &str) -> (&str, &str) {
+    let place = destination.trim_start_matches("docker://");
+    place.split_once('/').unwrap_or((place, ""))
+}
+
+/// How the names of the files of `destination` begin.
+fn file_name(destination: &str) -> String {
+    stem(&place_of(destination))
+}
+
 /// A repository's name as the beginning of a file's: to be read by people, and by its end different from
 /// all others.
-fn file_name(destination: &str) -> String {
-    let place = destination.trim_start_matches("docker://");
+fn stem(place: &str) -> String {
     let plain = |letter: char| {
         if letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-') {
             letter
@@ -392,6 +428,29 @@ mod tests {
             .expect_err("bad");
         let advice = error.advice().unwrap_or_default();
         assert!(advice.contains("--forget") && advice.contains(&name));
+    }
+
+    #[test]
+    fn finds_journals_that_were_written_under_other_names_of_the_registry() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDirectory::new(home.path());
+        let names = ["127.0.0.1", "localhost", "[::1]"].map(|name| format!("docker://{name}:5/a"));
+        let _lock = state.lock(&names[0]).expect("a lock").expect("free");
+        for (number, name) in names.iter().enumerate() {
+            let old = stem(name.trim_start_matches("docker://"));
+            let path = |number| state.journals.join(format!("{old}-{number}-0.json"));
+            save(&path(number), &journal(name, 1)).expect("written");
+            fs::write(path(number + 10), "{").expect("written");
+        }
+        state
+            .create(&journal("docker://localhost:6/a", 1))
+            .expect("written");
+        for name in names {
+            assert!(state.lock(&name).expect("a lock").is_none(), "{name}");
+            let found = state.journals_of(&name).expect("readable");
+            let understood = found.iter().filter(|stored| stored.journal.is_ok());
+            assert_eq!((understood.count(), found.len()), (3, 6), "{name}");
+        }
     }
 
     #[test]
