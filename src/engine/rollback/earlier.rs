@@ -113,7 +113,7 @@ impl EarlierJournals {
     }
 
     fn remove_from(&self, path: &Path, tags: &BTreeSet<String>, events: &Events) -> Result<()> {
-        let Some(Ok(journal)) = state::read(path)?.map(|stored| stored.journal) else {
+        let Some(journal) = state::read(path).map(|stored| stored.journal).transpose()? else {
             return Ok(());
         };
         let named = journal.tags.iter().map(|moved| moved.tag.as_str());

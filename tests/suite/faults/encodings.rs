@@ -42,9 +42,10 @@ impl Way {
     }
 
     fn answer(self, media_type: &str, stored: &[u8]) -> Answer {
-        let body = match self.encodes {
-            true => gzip(stored),
-            false => Bytes::copy_from_slice(stored),
+        let body = if self.encodes {
+            gzip(stored)
+        } else {
+            Bytes::copy_from_slice(stored)
         };
         let answer = Answer::new(200).body(media_type, body);
         let answer = answer.header("Content-Encoding", self.label);
