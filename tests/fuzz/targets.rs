@@ -10,8 +10,9 @@ use barge::endpoint::archive::OciArchive;
 use barge::endpoint::archive::contents::{Contents, Span};
 use barge::endpoint::archive::docker::DockerArchive;
 use barge::endpoint::backoff::Backoff;
+use barge::endpoint::registry::answers::{Answer, Reading};
 use barge::endpoint::{BlobStream, Target};
-use barge::error::{Kind, Result};
+use barge::error::{Error, Kind, Result};
 use barge::event::{Events, Side};
 use barge::image::digest::Digest;
 use barge::image::filter::{Filtered, Form, Known, Need, everything, filter, needs};
@@ -26,7 +27,8 @@ use serde_json::Value;
 pub(crate) type Named = (&'static str, fn(&[u8]));
 
 /// Every target; `fuzz_targets` and `corpus` have each by its name.
-pub(crate) const ALL: [Named; 6] = [
+pub(crate) const ALL: [Named; 7] = [
+    ("answer", answer),
     ("tar_index", tar_index),
     ("oci_archive", oci_archive),
     ("docker_archive", docker_archive),
@@ -285,6 +287,99 @@ pub(crate) fn reference(data: &[u8]) {
             }
         }
     }
+}
+
+/// A request that the registry of [`answer`] answers.
+const ASKED: &str = "https://registry.example/v2/a/tags/list?n=2";
+/// Longer errors are not read by people.
+const LONGEST_ERROR: usize = 10_000;
+
+/// What an answer of a registry or token server says leads to no address that the rules exclude, takes no more
+/// memory than the answer, and shows no secret.
+///
+/// An input has the status in its first line, then headers, and behind an empty line the body.
+pub(crate) fn answer(data: &[u8]) {
+    let end = data.windows(2).position(|pair| pair == b"\n\n");
+    let (head, body) = end.map_or((data, &[][..]), |end| (&data[..end], &data[end + 2..]));
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let status = lines
+        .next()
+        .and_then(|line| std::str::from_utf8(line).ok()?.parse().ok());
+    let header = |line: &'_ [u8]| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let name = std::str::from_utf8(line.get(..colon)?).ok()?;
+        // What the borrow of a closure cannot say: both are parts of the line.
+        Some((
+            name.to_owned(),
+            line.get(colon + 1..)?.trim_ascii().to_vec(),
+        ))
+    };
+    let headers: Option<Vec<_>> = lines.map(header).collect();
+    let (Some(status), Some(headers)) = (status, headers) else {
+        return;
+    };
+    let answer = Answer {
+        status,
+        headers: headers
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect(),
+        body,
+    };
+    let Some(reading) = Reading::of(&answer, ASKED, SECRET) else {
+        return;
+    };
+    leads_nowhere_else(&reading);
+    if let Ok(tags) = &reading.tags {
+        assert!(tags.iter().map(String::len).sum::<usize>() + tags.len() <= body.len());
+    }
+    if let Ok(referrers) = &reading.referrers {
+        assert!(
+            referrers
+                .iter()
+                .map(|digest| digest.as_str().len())
+                .sum::<usize>()
+                <= body.len()
+        );
+    }
+    if let Some((token, shown)) = &reading.token {
+        assert!(
+            shown.starts_with("Token { header: Sensitive,"),
+            "{token} {shown}"
+        );
+    }
+    shows_no_secret(&reading.refusal);
+    let errors = [
+        reading.next_page.err(),
+        reading.tags.err(),
+        reading.referrers.err(),
+    ];
+    errors.iter().flatten().for_each(shows_no_secret);
+}
+
+/// A list stays at its registry, and nothing leaves TLS there.
+fn leads_nowhere_else(reading: &Reading) {
+    if let Some(location) = &reading.location {
+        let (scheme, place) = location.split_once("://").expect("an address");
+        let is_own = place.starts_with("registry.example/");
+        assert!(
+            scheme == "https" || (scheme == "http" && !is_own),
+            "{location}"
+        );
+    }
+    if let Ok(Some(next)) = &reading.next_page {
+        assert!(
+            next.starts_with("https://registry.example/") && next != ASKED,
+            "{next}"
+        );
+    }
+}
+
+fn shows_no_secret(error: &Error) {
+    let text = format!("{error} {}", error.advice().unwrap_or_default());
+    assert!(!text.contains(SECRET), "{text}");
+    let length = text.chars().count();
+    assert!(length <= LONGEST_ERROR, "{length} letters: {text}");
 }
 
 /// A tar file with the checksums of its headers put right, which no mutation would hit.

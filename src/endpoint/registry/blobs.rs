@@ -255,7 +255,7 @@ impl Repository {
 /// where it was ignored, as Quay may.
 fn skip(response: &Response, call: &Call, offset: u64, size: u64) -> Result<u64> {
     let partial = response.status() == StatusCode::PARTIAL_CONTENT;
-    if partial && range_start(response) != Some(offset) {
+    if partial && range_start(response.headers()) != Some(offset) {
         return Err(call
             .error(Kind::Protocol)
             .because("the answer is not the range that was asked for"));
@@ -278,8 +278,8 @@ fn wrong_size(call: &Call, length: u64, expected: u64) -> Error {
 }
 
 /// The first byte of `Content-Range: bytes 5-9/10`.
-fn range_start(response: &Response) -> Option<u64> {
-    let text = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+pub(super) fn range_start(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     text.trim()
         .strip_prefix("bytes")?
         .trim()

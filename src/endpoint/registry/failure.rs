@@ -21,7 +21,13 @@ const LONGEST_WORDS: usize = 600;
 /// What a registry said in an error's body: OCI's envelope, `{"error": …}`, or text. Without the secrets
 /// that it may have been shown.
 pub(crate) fn words(body: &[u8]) -> String {
-    excerpt(&conceal(&told(body)), LONGEST_WORDS)
+    shown(&told(body))
+}
+
+/// What a registry sent, as errors show it: cut, and without secrets, also such as appear only when invisible
+/// marks are gone.
+pub(crate) fn shown(text: &str) -> String {
+    excerpt(&conceal(&clean(&conceal(text))), LONGEST_WORDS)
 }
 
 fn told(body: &[u8]) -> String {

@@ -274,7 +274,7 @@ fn head_of(headers: &HeaderMap, target: &Target) -> Option<Head> {
     })
 }
 
-fn digest_header(headers: &HeaderMap) -> Option<Digest> {
+pub(super) fn digest_header(headers: &HeaderMap) -> Option<Digest> {
     headers
         .get("docker-content-digest")?
         .to_str()
@@ -284,7 +284,7 @@ fn digest_header(headers: &HeaderMap) -> Option<Digest> {
         .ok()
 }
 
-fn content_type(headers: &HeaderMap) -> Option<String> {
+pub(super) fn content_type(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     Some(text.split(';').next().unwrap_or(text).trim().to_owned())
 }

@@ -1,6 +1,7 @@
 //! One repository in a registry, over the distribution API, on a client of our own: every request is
 //! authorised for just what it needs, counted, timed, and repeated where that makes sense.
 
+pub mod answers;
 pub(crate) mod auth;
 mod blobs;
 mod body;
@@ -201,13 +202,9 @@ impl Repository {
         u64::try_from(self.pulls_left.load(Ordering::Relaxed)).ok()
     }
 
-    /// Remembers what an answer says of the pulls that are left: `RateLimit-Remaining: 76;w=21600`.
+    /// Remembers what an answer says of the pulls that are left.
     fn note_pulls_left(&self, headers: &HeaderMap) {
-        let text = headers
-            .get("ratelimit-remaining")
-            .and_then(|value| value.to_str().ok());
-        let number = text.and_then(|text| text.split(';').next()?.trim().parse().ok());
-        if let Some(left) = number {
+        if let Some(left) = pulls_left(headers) {
             self.pulls_left.store(left, Ordering::Relaxed);
         }
     }
@@ -282,6 +279,12 @@ impl Repository {
             .unwrap_or_else(PoisonError::into_inner);
         unmountable.insert(repository.to_owned());
     }
+}
+
+/// The pulls that are left: `RateLimit-Remaining: 76;w=21600`.
+fn pulls_left(headers: &HeaderMap) -> Option<i64> {
+    let text = headers.get("ratelimit-remaining")?.to_str().ok()?;
+    text.split(';').next()?.trim().parse().ok()
 }
 
 impl fmt::Display for Repository {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, LINK};
 
-use super::request::{Call, Reply};
+use super::request::{Call, Reply, web_address};
 use crate::error::{Error, Kind, Result};
 
 /// More pages have no end.
@@ -47,7 +47,8 @@ impl Pages {
         let Some(target) = self.note(call, reply) else {
             return Ok(None);
         };
-        match reply.url.join(target) {
+        let next = reply.url.join(target).map_err(|why| why.to_string());
+        match next.and_then(web_address) {
             Err(why) => Err(endless(call, &format!("is no address ({why})"))),
             Ok(next) if next.origin() != call.url.origin() => {
                 Err(endless(call, "is on another host"))

@@ -7,16 +7,15 @@ use std::sync::atomic::Ordering;
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 
-use super::Repository;
 use super::pages::Pages;
 use super::request::{Call, Reply};
+use super::{Repository, failure};
 use crate::endpoint::{Had, Listed, Listing, Naming, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Side};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, media_type};
 use crate::image::referrers::{Additions, MOST, Types, is_itself, list_tag, merge};
-use crate::printable::excerpt;
 use crate::select::is_digest_tag;
 
 /// How often a list is written before its other writers have won.
@@ -24,9 +23,6 @@ const TRIES: usize = 5;
 
 /// How many bytes the pages of one list may have before the last one.
 const LONGEST: usize = 4 * MAX_MANIFEST_BYTES;
-
-/// How much of a media type goes into a message.
-const LONGEST_TYPE: usize = 100;
 
 /// What the API says.
 enum Answer {
@@ -268,7 +264,7 @@ fn acknowledges(reply: &Reply) -> bool {
 }
 
 /// The index of referrers that `reply` is.
-fn listed_by(reply: &Reply, call: &Call) -> Result<Manifest> {
+pub(super) fn listed_by(reply: &Reply, call: &Call) -> Result<Manifest> {
     let index = Manifest::parse(reply.body.clone(), Some(media_type::OCI_INDEX));
     let why = match index {
         Ok(index) if index.is_index() => return Ok(index),
@@ -277,7 +273,8 @@ fn listed_by(reply: &Reply, call: &Call) -> Result<Manifest> {
     };
     let kind = reply.headers.get(CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok());
-    let kind = excerpt(kind.unwrap_or("of no type"), LONGEST_TYPE);
+    let kind = failure::shown(kind.unwrap_or("of no type"));
+    let why = failure::shown(&why);
     let (status, path) = (reply.status.as_u16(), call.url.path());
     let cause =
         format!("the answer to GET {path} ({status}, {kind}) is no index of referrers: {why}");

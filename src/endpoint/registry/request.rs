@@ -61,6 +61,18 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// One that came without a token.
+    pub(super) fn new(status: StatusCode, headers: HeaderMap, (body, url): (Bytes, Url)) -> Self {
+        Self {
+            status,
+            headers,
+            body,
+            url,
+            granted: false,
+            repeated: false,
+        }
+    }
+
     /// Whether this says that what was asked for is not there. At a destination a denied read says so
     /// too: many registries create a repository on its first push, so the write decides.
     pub(crate) fn is_absent(&self, side: Side) -> bool {

@@ -111,7 +111,7 @@ impl Repository {
 
 /// How many bytes `Range: 0-N` means: the last one's index, as the specification has it. Quay writes
 /// `bytes=0-N`, and means N bytes.
-fn bytes_of(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn bytes_of(headers: &HeaderMap) -> Option<u64> {
     let text = headers.get(RANGE)?.to_str().ok()?.trim();
     let (quay, range) = match text.strip_prefix("bytes=") {
         Some(range) => (true, range),

@@ -6,9 +6,9 @@ use std::fmt;
 use reqwest::{Method, StatusCode};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
-use super::Repository;
 use super::pages::{Pages, endless};
 use super::request::{Call, Reply};
+use super::{Repository, failure};
 use crate::error::{Kind, Result};
 use crate::event::Event;
 use crate::printable::plural;
@@ -149,9 +149,9 @@ impl Repository {
 const TOO_MANY: &str = "copy tags by their names, REPOSITORY:TAG, which needs no list";
 
 /// The names on the page that `reply` is.
-fn names(reply: &Reply, call: &Call) -> Result<Vec<String>> {
+pub(super) fn names(reply: &Reply, call: &Call) -> Result<Vec<String>> {
     let page: Page = serde_json::from_slice(&reply.body).map_err(|why| {
-        let cause = format!("not a list of tags: {why}");
+        let cause = format!("not a list of tags: {}", failure::shown(&why.to_string()));
         call.error(Kind::Protocol).because(cause)
     })?;
     Ok(page.tags.unwrap_or_default().0)

@@ -7,8 +7,6 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::credentials::concealed;
-
 /// What a token server grants when it does not say for how long.
 const DEFAULT_LIFE: Duration = Duration::from_mins(1);
 
@@ -46,12 +44,16 @@ impl Asked {
 }
 
 impl Token {
-    /// The token in `body`.
+    /// The token in `body`; `note` is given what must not be shown, first of all.
     ///
     /// # Errors
     ///
     /// What is wrong with the body, in words that do not show it.
-    pub(super) fn parse(body: &[u8], asked: Asked) -> Result<Self, &'static str> {
+    pub(super) fn parse(
+        body: &[u8],
+        asked: Asked,
+        note: impl FnOnce(&str),
+    ) -> Result<Self, &'static str> {
         let answer: Answer =
             serde_json::from_slice(body).map_err(|_| "the answer is not the JSON of a token")?;
         let life = life(&answer, asked.date);
@@ -60,7 +62,7 @@ impl Token {
             .flatten()
             .find(|token| !token.is_empty())
             .ok_or("the answer holds no token")?;
-        concealed::note(&given);
+        note(&given);
         let header = bearer(&given).ok_or("the token has characters that no header may hold")?;
         // Renewed a little early: a request takes time, and clocks differ.
         let margin = (life / 5).min(Duration::from_secs(15));
@@ -114,7 +116,7 @@ mod tests {
             at: Instant::now(),
             date: date.into(),
         };
-        let token = Token::parse(json.as_bytes(), asked).ok()?;
+        let token = Token::parse(json.as_bytes(), asked, |_| {}).ok()?;
         Some(token.renew.duration_since(asked.at).as_secs())
     }
 

@@ -4,7 +4,7 @@ use reqwest::{Response, StatusCode, Url};
 
 use super::super::challenge::Bearer;
 use super::super::connect::Session;
-use super::super::credentials::concealed::conceal;
+use super::super::credentials::concealed::{self, conceal};
 use super::super::credentials::{Credentials, Secret};
 use super::super::failure::{authority, sent_on_to};
 use super::super::request::{MOST_REDIRECTS, is_redirect, location, web_address};
@@ -53,7 +53,7 @@ impl Authenticator {
             // Fails where it is known already.
             let _ = self.accepted.set(());
         }
-        Token::parse(&body, asked)
+        Token::parse(&body, asked, concealed::note)
             .map_err(|cause| Error::new(Kind::Protocol, DOING, &target).because(cause))
     }
 
