@@ -154,7 +154,7 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -l state-dir -d 'Where
 complete -c barge -n "__fish_barge_using_subcommand copy" -s j -l jobs -d 'Blob transfers at once' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l recheck -d 'How far a tag whose digest is right is looked into; unless none, each tag that is written is looked at once after that' -r -f -a "none\t'Not at all'
 children\t'Its wanted children, where the index is the source\'s own'
-blobs\t'Every blob of them too: repairs a damaged mirror'"
+blobs\t'Every blob of them too, in a layout its bytes: repairs a damaged mirror'"
 complete -c barge -n "__fish_barge_using_subcommand copy" -l have -d 'Leave out of the oci-archive what barge inventory lists; - is stdin' -r -F
 complete -c barge -n "__fish_barge_using_subcommand copy" -l referrers -d 'Include what refers to images: signatures, SBOMs; =TYPE[,TYPE...]: only such' -r
 complete -c barge -n "__fish_barge_using_subcommand copy" -l missing-referrers -d 'What becomes of a tag where the source lists referrers that are gone' -r -f -a "fail\t'The tag fails'

@@ -56,8 +56,19 @@ pub enum Recheck {
     None,
     /// Its wanted children, where the index is the source's own
     Children,
-    /// Every blob of them too: repairs a damaged mirror
+    /// Every blob of them too, in a layout its bytes: repairs a damaged mirror
     Blobs,
+}
+
+impl Recheck {
+    /// How far blobs that are there are looked into.
+    #[must_use]
+    pub fn depth(self) -> Depth {
+        match self {
+            Self::None | Self::Children => Depth::Presence,
+            Self::Blobs => Depth::Content,
+        }
+    }
 }
 
 /// Whether what is written may have another digest than its source.

@@ -87,6 +87,7 @@ mod cases {
                 moving: &Turns::new(1),
                 ahead: &Turns::new(1),
                 asking: barge::endpoint::Asking::ToWrite,
+                depth: barge::options::Depth::Presence,
             };
             place.ensure_blob(blob, supply).await
         }

@@ -41,6 +41,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
+use crate::options::Depth;
 use crate::reference::Reference;
 
 /// The bytes of a blob as they come.
@@ -108,6 +109,8 @@ pub struct Supply<'a> {
     pub ahead: &'a Turns,
     /// What the question whether it is there is for.
     pub asking: Asking,
+    /// How far what is there is looked into before it is believed.
+    pub depth: Depth,
 }
 
 /// What the question whether a blob is there is for.
@@ -285,6 +288,21 @@ impl Endpoint {
     /// When it could not be found out.
     pub async fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
         Ok(self.blob_size(blob).await? == Some(blob.size))
+    }
+
+    /// Whether a blob need not be brought here again: a registry has checked its bytes, those of a layout are
+    /// looked into as far as `depth` says.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be found out.
+    pub async fn holds_blob(&self, blob: &Descriptor, depth: Depth) -> Result<bool> {
+        match self {
+            Self::Layout(layout) => layout.holds_blob(blob, depth).await,
+            Self::Registry(_) | Self::OciArchive(_) | Self::DockerArchive(_) => {
+                self.has_blob(blob).await
+            }
+        }
     }
 
     /// The size of `blob` as it is stored, in bytes; `None` where it is not there.

@@ -18,7 +18,7 @@ use crate::event::{BlobCounts, LeftOutCounts};
 use crate::image::digest::Digest;
 use crate::image::filter::Filtered;
 use crate::image::manifest::{Descriptor, Manifest};
-use crate::options::{Recheck, Run};
+use crate::options::{Depth, Recheck, Run};
 use crate::plan::{self, Choice};
 
 /// How the blobs of a tag came to be at the destination.
@@ -135,7 +135,7 @@ impl Tag {
             return Ok(false);
         }
         let target = Target::Digest(digest.clone());
-        Ok(self.shared.destination.head(&target).await?.is_some())
+        Ok(self.head_of_sound(&target).await?.is_some())
     }
 
     /// Brings the blobs of `image`, the largest first.
@@ -179,18 +179,20 @@ async fn one_blob(
     tag: usize,
     asking: Asking,
 ) -> Result<Done<Arrival>> {
+    let rank = Rank::new(tag, blob.size);
     let work = async {
         match shared.settings.run {
-            Run::Dry => foresee(shared, blob).await,
+            Run::Dry => foresee(shared, blob, rank).await,
             Run::Real => {
                 let mountable = shared.mountable(&blob.digest);
                 let supply = Supply {
                     source: &shared.source,
                     mountable: &mountable,
-                    rank: Rank::new(tag, blob.size),
+                    rank,
                     moving: &shared.moving,
                     ahead: &shared.ahead,
                     asking,
+                    depth: shared.settings.recheck.depth(),
                 };
                 shared.destination.ensure_blob(blob, supply).await
             }
@@ -202,8 +204,15 @@ async fn one_blob(
 }
 
 /// What a run would do with `blob`.
-async fn foresee(shared: &Shared, blob: &Descriptor) -> Result<Arrival> {
-    if shared.destination.has_blob(blob).await? {
+async fn foresee(shared: &Shared, blob: &Descriptor, rank: Rank) -> Result<Arrival> {
+    let depth = shared.settings.recheck.depth();
+    let turn = match depth {
+        Depth::Presence => None,
+        Depth::Content => Some(shared.moving.take(rank).await),
+    };
+    let held = shared.destination.holds_blob(blob, depth).await?;
+    drop(turn);
+    if held {
         return Ok(Arrival::Existing);
     }
     if !shared.mountable(&blob.digest).is_empty() {

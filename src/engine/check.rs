@@ -74,7 +74,8 @@ impl Tag {
             return Ok(false);
         };
         for blob in manifest.blobs() {
-            if !destination.has_blob(blob).await? {
+            let depth = self.shared.settings.recheck.depth();
+            if !destination.holds_blob(blob, depth).await? {
                 return Ok(false);
             }
         }

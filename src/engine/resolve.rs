@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Earlier, Shared, Tag};
 use crate::bounded::{all, late, try_all};
+use crate::endpoint::advice::damaged_there;
 use crate::endpoint::{Arrival, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -85,7 +86,28 @@ impl Tag {
     pub(super) async fn destination_head(&self) -> Result<Option<Head>> {
         match &self.job.earlier {
             Earlier::Foreseen(there) => Ok(there.clone()),
-            Earlier::Nothing => self.shared.destination.head(&self.job.destination).await,
+            Earlier::Nothing => self.head_of_sound(&self.job.destination).await,
+        }
+    }
+
+    /// What the destination has as `target`. With `--recheck blobs` a file that is damaged is written again, so it
+    /// is as good as none.
+    pub(super) async fn head_of_sound(&self, target: &Target) -> Result<Option<Head>> {
+        let Shared {
+            destination,
+            settings,
+            ..
+        } = &*self.shared;
+        match destination.head(target).await {
+            Err(error)
+                if error.kind() == Kind::DigestMismatch
+                    && settings.recheck == Recheck::Blobs
+                    && destination.is_local() =>
+            {
+                tracing::info!(%error, "a manifest is damaged");
+                Ok(None)
+            }
+            head => head.map_err(damaged_there),
         }
     }
 
@@ -221,12 +243,14 @@ impl Tag {
             source,
             destination,
             blobs,
+            settings,
             ..
         } = &*self.shared;
         if !source.is_local() {
             // Never while it is moved: distribution on a file system answers 500 to a look during a mount.
             let look = async {
-                let there = destination.has_blob(config).await?;
+                let depth = settings.recheck.depth();
+                let there = destination.holds_blob(config, depth).await?;
                 Ok(there.then_some(Arrival::Existing))
             };
             match blobs.look(&config.stated(), look).await? {

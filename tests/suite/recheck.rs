@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use crate::support::barge::{Output, copy};
+use crate::support::content::{flip_bit, sha256};
 use crate::support::docker_registry::DockerRegistry;
-use crate::support::image::{Attestations, ImageSpec, MultiArch};
+use crate::support::image::{Attestations, ImageSpec, Layout, MultiArch};
 use crate::support::registry::{FakeRegistry, Settings, Sparse};
 use crate::support::wire::Request;
 
@@ -186,4 +187,38 @@ fn a_damaged_mirror_in_a_real_registry_is_repaired() {
     assert_eq!(tag["bytes"], image.layers[1].bytes.len());
     let stored = destination.client().blob("x", &lost);
     assert_eq!(stored.as_deref(), Some(&image.layers[1].bytes[..]));
+}
+
+#[test]
+fn a_damaged_blob_of_a_layout_is_brought_again_by_recheck_blobs_alone() {
+    let source = FakeRegistry::start();
+    let image = ImageSpec::new("linux", "arm64").layers(3, 4000).build();
+    image.push_to(&source, "x:1");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let layout = Layout::at(&directory.path().join("layout"));
+    let run = |options: &[&str]| {
+        let to = layout.reference("");
+        copy(options, &source.reference("x:1"), &to)
+            .exits(0)
+            .tag("1")
+    };
+    run(&[]);
+    for damaged in [&image.layers[1].bytes, &image.config] {
+        let digest = sha256(damaged);
+        std::fs::write(layout.blob_path(&digest), flip_bit(damaged)).expect("written");
+        assert_eq!(run(&[])["status"], "current");
+        let foreseen = run(&["--recheck", "blobs", "--dry-run"]);
+        assert_eq!(foreseen["status"], "would-copy");
+        let tag = run(&["--recheck", "blobs"]);
+        assert_eq!(
+            (&tag["status"], &tag["blobs"]["copied"]),
+            (&json!("copied"), &json!(1))
+        );
+        assert_eq!(layout.blob(&digest).as_deref(), Some(&damaged[..]));
+        assert_eq!(run(&["--recheck", "blobs"])["status"], "current");
+    }
+    let damaged = flip_bit(&image.manifest.bytes);
+    std::fs::write(layout.blob_path(&image.digest()), damaged).expect("written");
+    assert_eq!(run(&["--recheck", "blobs"])["status"], "copied");
+    assert_eq!(layout.manifest("1"), Some(image.manifest));
 }

@@ -25,9 +25,11 @@ use super::transfer::{self, Start, Watch};
 use super::{Arrival, BlobStream, Endpoint, Head, Labels, OnlyImage, Supply, Target};
 use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
+use crate::event::Events;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::inventory::difference;
+use crate::options::Depth;
 
 /// How much is read from a file at once.
 const READ_SIZE: usize = 256 << 10;
@@ -165,6 +167,29 @@ impl Layout {
         Ok(self.blob_size(blob)? == Some(blob.size))
     }
 
+    /// Whether the blob is there, as far as `depth` says: in its right size, or with its right bytes.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be found out.
+    pub async fn holds_blob(&self, blob: &Descriptor, depth: Depth) -> Result<bool> {
+        if !self.has_blob(blob)? {
+            return Ok(false);
+        }
+        if depth == Depth::Presence {
+            return Ok(true);
+        }
+        let layout = Endpoint::Layout(Arc::new(self.clone()));
+        match transfer::read_through(&layout, blob, &Events::ignored()).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == Kind::DigestMismatch => {
+                tracing::info!(%error, "a blob is damaged");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The size of `blob` as it is stored, in bytes, if it is there.
     ///
     /// # Errors
@@ -205,7 +230,14 @@ impl Layout {
     ///
     /// When the source fails, or the file cannot be written; nothing is left behind then.
     pub async fn ensure_blob(&self, blob: &Descriptor, supply: Supply<'_>) -> Result<Arrival> {
-        if self.has_blob(blob)? {
+        let is_here = match supply.depth {
+            Depth::Presence => self.has_blob(blob)?,
+            Depth::Content => {
+                let _reading = supply.turn_to_move().await;
+                self.holds_blob(blob, supply.depth).await?
+            }
+        };
+        if is_here {
             return Ok(Arrival::Existing);
         }
         let _arrived = supply.arrival(blob).await?;
