@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// Ranks of the modules, as DESIGN.md has them.
 const RANKS: [(&str, u8); 21] = [
-    ("bounded", 0),
     ("disk", 0),
     ("error", 0),
     ("printable", 0),
     ("splice", 0),
+    ("bounded", 1),
     ("image", 1),
     ("inventory", 2),
     ("reference", 2),
