@@ -107,7 +107,15 @@ struct Rollback<'a> {
 
 impl Rollback<'_> {
     async fn flip_or_not(&mut self, keeping: Keeping) -> Ended {
-        if !self.is_good() {
+        let is_archive = matches!(
+            self.shared.destination,
+            Endpoint::OciArchive(_) | Endpoint::DockerArchive(_)
+        );
+        // An archive has its name by now: a signal that comes later changes nothing.
+        if is_archive && !self.has_failures() {
+            return self.flipped_archive();
+        }
+        if is_archive || !self.is_good() {
             self.roll_back();
             return Ended::Tags;
         }
@@ -126,7 +134,6 @@ impl Rollback<'_> {
         }
         let ended = match (&shared.destination, keeping) {
             (Endpoint::Layout(layout), _) => self.flip_layout(layout).await,
-            (Endpoint::OciArchive(_) | Endpoint::DockerArchive(_), _) => Ok(self.flipped_archive()),
             (
                 Endpoint::Registry(repository),
                 Keeping::Journal {
@@ -140,7 +147,7 @@ impl Rollback<'_> {
                 drop(lock);
                 ended
             }
-            (Endpoint::Registry(_), Keeping::Nothing) => {
+            (Endpoint::Registry(_) | Endpoint::OciArchive(_) | Endpoint::DockerArchive(_), _) => {
                 Err(
                     Error::new(Kind::Protocol, "flip tags of", &shared.destination)
                         .because("there is nowhere to keep a journal"),
@@ -158,9 +165,13 @@ impl Rollback<'_> {
 
     /// Whether nothing speaks against showing the tags.
     fn is_good(&self) -> bool {
+        !self.stop.soon.is_cancelled() && !self.has_failures()
+    }
+
+    fn has_failures(&self) -> bool {
         let failed =
             |end: &TagEnd| matches!(end.outcome.status, Status::Failed | Status::NotAttempted);
-        !self.stop.soon.is_cancelled() && !self.ends.iter().any(failed)
+        self.ends.iter().any(failed)
     }
 
     /// Says of every tag that was fine that it is as before.
