@@ -405,9 +405,23 @@ impl Endpoint {
     ///
     /// When the place refuses it or cannot be written.
     pub async fn publish(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        self.publish_after(manifest, target, || {}).await
+    }
+
+    /// [`Endpoint::publish`], with `ready` called when only the write itself is left, which may be carried out even
+    /// if this is dropped.
+    pub(crate) async fn publish_after(
+        &self,
+        manifest: &Manifest,
+        target: &Target,
+        ready: impl FnOnce(),
+    ) -> Result<()> {
         match self {
-            Self::Registry(repository) => repository.put_manifest(manifest, target).await,
-            Self::Layout(layout) => layout.publish(manifest, target).await,
+            Self::Registry(repository) => {
+                ready();
+                repository.put_manifest(manifest, target).await
+            }
+            Self::Layout(layout) => layout.publish(manifest, target, ready).await,
             Self::OciArchive(_) | Self::DockerArchive(_) => Err(archive::written_whole(self)),
         }
     }

@@ -19,14 +19,14 @@ mod tag;
 pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::allowance::Allowance;
-use self::line::{Begun, Line};
+use self::line::{Begun, Line, Work};
 use self::lists::Lists;
 use self::once::Once;
 use self::referrers::Came;
@@ -192,6 +192,10 @@ struct Shared {
     companions: Mutex<Companions>,
     /// Roots that are staged: whether the destination lacked them before.
     lacked: Once<bool>,
+    /// The tags of the run whose last write, the one that shows them, has begun.
+    last_writes: Mutex<BTreeSet<String>>,
+    /// Whether it was said that those are waited for after a signal.
+    finishing: OnceLock<()>,
     /// Transfers, whichever tag began them: a task that is told to end may need a moment to clean up.
     transfers: TaskTracker,
 }
@@ -214,6 +218,20 @@ impl Shared {
             journals: Arc::clone(&self.journals),
             ..Self::new(places, self.settings.clone(), listener, tags)
         }
+    }
+
+    fn note_last_write(&self, name: &str) {
+        self.last_writes().insert(name.to_owned());
+    }
+
+    fn is_in_last_write(&self, name: &str) -> bool {
+        self.last_writes().contains(name)
+    }
+
+    fn last_writes(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.last_writes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Repositories of the destination's registry that have a blob of the source.
@@ -250,6 +268,8 @@ impl Shared {
             waited: OnceLock::new(),
             companions: Mutex::default(),
             lacked: Once::default(),
+            last_writes: Mutex::default(),
+            finishing: OnceLock::new(),
             transfers: TaskTracker::new(),
         }
     }
@@ -302,7 +322,7 @@ pub async fn run(mut job: Job, stop: &Stop) -> Ended {
                 hopeless |= end.outcome.error.as_ref().is_some_and(Error::hits_all);
                 events.send(Event::TagEnded(Box::new(end.outcome)));
             };
-            work(&shared, tags, &stop.soon, tell).await;
+            work(&shared, tags, stop, tell).await;
             if shared.settings.run == Run::Real {
                 let journals = &shared.journals;
                 journals.remove_from_new(&right, (&events, stop)).await;
@@ -340,35 +360,41 @@ type Relied = BTreeMap<String, Option<Digest>>;
 async fn work(
     shared: &Arc<Shared>,
     tags: Vec<TagJob>,
-    cancelled: &CancellationToken,
+    stop: &Stop,
     mut on_end: impl FnMut(TagEnd),
 ) {
+    let cancelled = &stop.soon;
     let mut line = Line::new(shared, tags);
-    let mut running: JoinSet<Step> = JoinSet::new();
+    let mut running: JoinSet<Option<Step>> = JoinSet::new();
     let mut ready = Vec::new();
     let mut failed = false;
     let mut begun: Vec<Begun> = Vec::new();
     let mut hopeless = false;
     loop {
-        while !hopeless && let Some((tag, work)) = line.next() {
+        while !hopeless
+            && !cancelled.is_cancelled()
+            && let Some((tag, work)) = line.next()
+        {
+            let (shared, name) = (Arc::clone(shared), tag.job.name.clone());
+            running.spawn(until_stopped(shared, name, work, cancelled.clone()));
             begun.push(tag);
-            running.spawn(work);
         }
         let ended = tokio::select! {
             biased;
-            () = cancelled.cancelled() => break,
+            () = stop.now.cancelled() => break,
             ended = running.join_next() => ended,
         };
         match ended {
-            Some(Ok(Step::Ready(tag))) => {
+            Some(Ok(None)) => {}
+            Some(Ok(Some(Step::Ready(tag)))) => {
                 begun.retain(|begun| begun.job.name != tag.tag.job.name);
                 ready.push(*tag);
             }
-            Some(Ok(Step::Decided(decided))) => {
+            Some(Ok(Some(Step::Decided(decided)))) => {
                 begun.retain(|begun| begun.job.name != decided.tag.job.name);
                 line.put_back(*decided);
             }
-            Some(Ok(Step::Ended(end))) => {
+            Some(Ok(Some(Step::Ended(end)))) => {
                 begun.retain(|begun| begun.job.name != end.outcome.tag);
                 failed |= end.outcome.status == Status::Failed;
                 // What every tag would meet ends the run, instead of 600 tags one by one.
@@ -399,6 +425,29 @@ async fn work(
             job,
         });
     }
+}
+
+/// Runs `work` on the tag `name` until it is cut off; `None`: it was. A tag whose last write has begun is waited for,
+/// since a write that is given up may still be carried out.
+async fn until_stopped(
+    shared: Arc<Shared>,
+    name: String,
+    mut work: Work,
+    cancelled: CancellationToken,
+) -> Option<Step> {
+    tokio::select! {
+        biased;
+        step = &mut work => return Some(step),
+        () = cancelled.cancelled() => {}
+    }
+    if !shared.is_in_last_write(&name) {
+        return None;
+    }
+    if shared.finishing.set(()).is_ok() {
+        let text = "interrupted: waiting for the answer to writes of tags that have been sent; a second signal ends that";
+        shared.events.send(Event::Warning(text.to_owned()));
+    }
+    Some(work.await)
 }
 
 /// Why a tag that was begun did not end.

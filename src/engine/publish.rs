@@ -37,7 +37,9 @@ impl Tag {
         if self.shared.showing == Showing::AtOnce {
             let root = &choice.filtered.root;
             let destination = &self.shared.destination;
-            if let Err(error) = destination.publish(root, &self.job.destination).await {
+            let ready = || self.shared.note_last_write(&self.job.name);
+            let publish = destination.publish_after(root, &self.job.destination, ready);
+            if let Err(error) = publish.await {
                 return Err(self.explain(choice, error).await);
             }
             self.confirm(root, &self.job.destination).await?;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::support::barge::{Barge, Output, barge};
+use crate::support::barge::{Barge, Output, Running, barge};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::image::{Image, ImageSpec, Layout};
 use crate::support::proxy::Proxy;
@@ -304,4 +304,46 @@ fn a_reader_that_leaves_is_no_panic() {
         assert_ne!(status.code(), Some(101), "{command:?}: {said}");
     }
     assert_eq!(target.store.manifest("y", "1"), Some(image(1).manifest));
+}
+
+fn is_tag_write(request: &Request) -> bool {
+    request.is("PUT", "/manifests/1")
+}
+
+/// A copy of one tag whose last write has been sent and is not answered.
+fn in_last_write(destination: &FakeRegistry) -> Running {
+    let source = FakeRegistry::start();
+    image(1).push_to(&source, "x:1");
+    destination.on(|request| is_tag_write(request).then_some(Fault::Stall));
+    let (from, to) = (source.reference("x:1"), destination.reference("y:1"));
+    let running = barge().args(["copy", "-o", "json", &from, &to]).spawn();
+    destination.wait_for(1, is_tag_write);
+    running
+}
+
+#[test]
+fn waits_for_the_answer_to_the_write_of_a_tag_after_a_signal() {
+    for (signal, code) in SIGNALS {
+        let destination = FakeRegistry::start();
+        let running = in_last_write(&destination);
+        running.signal(signal);
+        running.wait_until_said("a second signal ends that");
+        destination.behave();
+        destination.release();
+        let output = running.wait().exits(code);
+        let tag = output.tag("1");
+        assert_eq!(tag["status"], "copied", "{tag:#}");
+        assert_eq!(destination.store.tags("y"), ["1"]);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_the_wait_for_the_write_of_a_tag() {
+    let destination = FakeRegistry::start();
+    let running = in_last_write(&destination);
+    running.signal("INT");
+    running.wait_until_said("a second signal ends that");
+    running.signal("INT");
+    let output = running.wait().exits(130);
+    assert_eq!(output.tag("1")["error"]["kind"], "interrupted");
 }

@@ -296,19 +296,23 @@ impl Layout {
         }
     }
 
-    /// Stores `manifest` and enters it into `index.json`: under its REF, or by digest alone.
-    ///
-    /// # Errors
-    ///
-    /// When either file cannot be written.
-    pub async fn publish(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+    /// Stores `manifest` and enters it into `index.json`: under its REF, or by digest alone. `ready` is called when
+    /// only the write of that file is left.
+    pub(super) async fn publish(
+        &self,
+        manifest: &Manifest,
+        target: &Target,
+        ready: impl FnOnce(),
+    ) -> Result<()> {
         self.put_manifest(manifest).await?;
         let images = vec![(manifest.clone(), target.clone())];
-        self.enter(Arrivals {
+        let arrivals = Arrivals {
             images,
             ..Arrivals::default()
-        })
-        .await
+        };
+        let lock = self.lock().await?;
+        ready();
+        self.enter_locked(lock, arrivals).await
     }
 
     /// Refuses to enter the image `root` under a REF that another repository's image has.

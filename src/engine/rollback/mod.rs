@@ -81,7 +81,7 @@ pub(super) async fn run(
     keeping: Keeping,
 ) -> Ended {
     let mut ends = Vec::with_capacity(tags.len());
-    work(shared, tags, &stop.soon, |end| {
+    work(shared, tags, stop, |end| {
         shared.events.send(Event::TagStaged);
         ends.push(end);
     })

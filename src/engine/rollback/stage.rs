@@ -160,7 +160,7 @@ impl Rollback<'_> {
         // What was remembered of this run to be there may have expired too.
         let shared = Arc::new(self.shared.again(jobs.len()));
         let mut again = Vec::new();
-        work(&shared, jobs, &self.stop.soon, |end| again.push(end)).await;
+        work(&shared, jobs, self.stop, |end| again.push(end)).await;
         let companions = shared.staged_companions().clone();
         self.shared.staged_companions().absorb(companions);
         for end in again {
