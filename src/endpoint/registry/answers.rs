@@ -78,7 +78,7 @@ impl Reading {
         let listed = referrers::listed_by(&reply, &call);
         let mut given = None;
         let token = Token::parse(&reply.body, Asked::now(), |token| {
-            given = Some(token.to_owned())
+            given = Some(token.to_owned());
         });
         let shown = token.ok().map(|token| format!("{token:?}"));
         let text = |url: Url| url.to_string();
