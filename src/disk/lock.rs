@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
-use super::on_thread;
 use super::read::{options, require_regular};
+use super::{Access, on_thread};
 
 /// A regular file whose lock may be taken; open for writing if it may be written, as NFS wants it.
 pub(crate) fn open_to_lock(path: &Path) -> io::Result<File> {
@@ -18,10 +18,15 @@ pub(crate) fn open_to_lock(path: &Path) -> io::Result<File> {
 const LONG: Duration = Duration::from_secs(1);
 
 /// A file that is there to be locked; made if it is not there. A link in its place is not followed.
-pub(crate) fn lock_file(path: &Path) -> io::Result<File> {
+pub(crate) fn lock_file(path: &Path, access: Access) -> io::Result<File> {
     let mut options = options();
     #[cfg(unix)]
-    super::read::with_flags(&mut options, rustix::fs::OFlags::NOFOLLOW);
+    {
+        super::read::with_flags(&mut options, rustix::fs::OFlags::NOFOLLOW);
+        if access == Access::Owner {
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        }
+    }
     // Open for both, since to open a pipe for writing alone fails in words that tell nothing.
     options.read(true).write(true).create(true).truncate(false);
     match options.open(path) {

@@ -5,6 +5,7 @@
 
 mod links;
 mod lock;
+mod owner;
 mod partial;
 mod read;
 
@@ -13,11 +14,14 @@ use std::path::Path;
 
 pub(crate) use self::links::follow;
 pub(crate) use self::lock::{lock, lock_file, open_to_lock};
+pub(crate) use self::owner::{Distrust, create_private_directory, distrust};
 pub(crate) use self::partial::{
     Access, beside, builder, keep_mode, lock_new, prefix, sweep, sweep_for, sync_directory,
     write_whole,
 };
-pub(crate) use self::read::{LONGEST_SETTINGS, open, read, read_input, read_named, read_settings};
+pub(crate) use self::read::{
+    LONGEST_SETTINGS, open, read, read_input, read_named, read_settings, read_within,
+};
 
 /// The directory that `path` is in.
 pub(crate) fn parent(path: &Path) -> &Path {

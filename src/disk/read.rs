@@ -93,8 +93,8 @@ impl Kind {
     }
 }
 
-/// All that comes from `source`.
-fn read_within(source: impl Read, longest: u64) -> io::Result<Vec<u8>> {
+/// All that comes from `source`; `FileTooLarge` if that is more than `longest` bytes.
+pub(crate) fn read_within(source: impl Read, longest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source
         .take(longest.saturating_add(1))

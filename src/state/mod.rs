@@ -2,11 +2,12 @@
 //! lock for each repository. It writes and reads them, and decides nothing.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
+use std::fmt;
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::disk::{self, Access};
+use crate::disk::{self, Access, Distrust};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::journal::Journal;
@@ -18,6 +19,8 @@ const LONGEST_NAME: usize = 100;
 /// How much of the digest of its name tells a repository from others whose names look alike in a file's.
 const DIGITS: usize = 12;
 const EXTENSION: &str = "json";
+/// The longest journal that is written or read, in bytes: more than any run needs.
+const LONGEST: u64 = 256 << 20;
 
 /// The directory of journals; made when something is first written to it.
 #[derive(Clone, Debug)]
@@ -100,10 +103,7 @@ impl StateDirectory {
     ///
     /// `local-io` when that cannot be found out.
     pub fn is_locked(&self, destination: &str) -> Result<bool> {
-        match File::options()
-            .write(true)
-            .open(self.lock_file(destination))
-        {
+        match disk::open_to_lock(&self.lock_file(destination)) {
             Ok(file) => Ok(self.try_lock(file)?.is_none()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(self.failed("look for", &error)),
@@ -147,7 +147,10 @@ impl StateDirectory {
     fn files(&self, is_wanted: impl Fn(&Stored) -> bool) -> Result<Vec<Stored>> {
         let failed = |error: &io::Error| self.failed("read", error);
         let entries = match fs::read_dir(&self.journals) {
-            Ok(entries) => entries,
+            Ok(entries) => {
+                self.check_owner("read")?;
+                entries
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(failed(&error)),
         };
@@ -221,9 +224,24 @@ impl StateDirectory {
     /// `local-io` when the directory cannot be made or written.
     pub fn take(&self, file: &Path) -> Result<Option<Lock>> {
         let failed = |error: &io::Error| self.failed("write", error);
-        fs::create_dir_all(&self.journals).map_err(|error| failed(&error))?;
-        let file = disk::lock_file(file).map_err(|error| failed(&error))?;
+        disk::create_private_directory(&self.journals).map_err(|error| failed(&error))?;
+        self.check_owner("write")?;
+        let file = disk::lock_file(file, Access::Owner).map_err(|error| failed(&error))?;
         self.try_lock(file)
+    }
+
+    /// Fails where others can change which journals there are.
+    fn check_owner(&self, doing: &str) -> Result<()> {
+        let metadata = fs::metadata(&self.journals).map_err(|error| self.failed(doing, &error))?;
+        match disk::distrust(&metadata) {
+            Some(distrust) => {
+                let cause = format!("the directory {distrust}");
+                Err(self
+                    .failed(doing, &cause)
+                    .hint(open_directory(distrust, &self.journals)))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Writes a new journal. It is on the disk, to survive a power cut, when this returns.
@@ -241,7 +259,7 @@ impl StateDirectory {
         Ok(path)
     }
 
-    fn failed(&self, doing: &str, error: &io::Error) -> Error {
+    fn failed(&self, doing: &str, error: &dyn fmt::Display) -> Error {
         Error::new(
             Kind::LocalIo,
             doing,
@@ -256,18 +274,70 @@ impl StateDirectory {
 #[must_use]
 pub fn read(path: &Path) -> Option<Stored> {
     let failed = |kind| Error::new(kind, "read journal", path.display());
-    let journal = match disk::read(path, u64::MAX) {
-        Ok(bytes) => Journal::read(&bytes).map_err(|why| {
+    let unread = |error: io::Error| failed(Kind::LocalIo).because(error);
+    let bytes = match disk::open(path) {
+        Ok(file) => {
+            own(&file, path).and_then(|()| disk::read_within(file, LONGEST).map_err(unread))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(error) => Err(unread(error)),
+    };
+    let journal = bytes.and_then(|bytes| {
+        Journal::read(&bytes).map_err(|why| {
             let hint = why.hint(&word(&path.to_string_lossy()));
             failed(Kind::Unsupported).because(why).hint(hint)
-        }),
-        Err(error) if error.kind() == ErrorKind::NotFound => return None,
-        Err(error) => Err(failed(Kind::LocalIo).because(error)),
-    };
+        })
+    });
     Some(Stored {
         path: path.to_owned(),
         journal,
     })
+}
+
+/// Fails where another user may have written the journal that is open, or put it there: what it says is done with
+/// this user's login.
+fn own(file: &File, path: &Path) -> Result<()> {
+    let failed = || Error::new(Kind::LocalIo, "read journal", path.display());
+    let metadata = |found: io::Result<Metadata>| found.map_err(|error| failed().because(error));
+    if let Some(distrust) = disk::distrust(&metadata(file.metadata())?) {
+        let error = failed().because(format!("it {distrust}"));
+        return Err(error.hint(open_file(distrust, path)));
+    }
+    let directory = disk::parent(path);
+    if let Some(distrust) = disk::distrust(&metadata(fs::metadata(directory))?) {
+        let error = failed().because(format!("its directory {distrust}"));
+        return Err(error.hint(open_directory(distrust, directory)));
+    }
+    Ok(())
+}
+
+/// What helps with a journal that another user may have written.
+fn open_file(distrust: Distrust, path: &Path) -> String {
+    let path = word(&path.to_string_lossy());
+    let otherwise = format!(
+        "if it is of no run of yours, `barge undo --forget {path}` drops it, and leaves tags as they are"
+    );
+    match distrust {
+        Distrust::Owner { owner, .. } => {
+            format!(
+                "run as user {owner}, without sudo, or give it to this user with chown; {otherwise}"
+            )
+        }
+        Distrust::Writable(_) => {
+            format!("look whether it is as its run wrote it, then `chmod go-w {path}`; {otherwise}")
+        }
+    }
+}
+
+/// What helps with a directory into which another user may have put journals.
+fn open_directory(distrust: Distrust, path: &Path) -> String {
+    let own = "name a directory of this user with --state-dir";
+    match distrust {
+        Distrust::Owner { owner, .. } => format!("run as user {owner}, without sudo, or {own}"),
+        Distrust::Writable(_) => {
+            format!("`chmod go-w {}`, or {own}", word(&path.to_string_lossy()))
+        }
+    }
 }
 
 /// Writes `journal` to `path`, whole or not at all: for its owner alone, synced, by one rename.
@@ -277,6 +347,11 @@ pub fn read(path: &Path) -> Option<Stored> {
 /// `local-io`, and what was there is as it was.
 pub fn save(path: &Path, journal: &Journal) -> Result<()> {
     let written = journal.text().map_err(io::Error::from).and_then(|text| {
+        if text.len() as u64 > LONGEST {
+            return Err(io::Error::other(format!(
+                "it would have more than {LONGEST} bytes"
+            )));
+        }
         disk::write_whole(path, text.as_bytes(), Access::Owner)?;
         disk::sync_directory(disk::parent(path))
     });
@@ -409,6 +484,16 @@ mod tests {
             .expect("written");
         let mode = fs::metadata(&path).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn reads_no_journal_that_is_longer_than_any() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = home.path().join("x.json");
+        let file = File::create(&path).expect("made");
+        file.set_len(LONGEST + 1).expect("sparse");
+        let journal = read(&path).expect("there").journal;
+        assert_eq!(journal.expect_err("too long").kind(), Kind::LocalIo);
     }
 
     #[test]

@@ -238,7 +238,7 @@ impl Layout {
         let path = index_file::lock_path(&self.path);
         let failed =
             |why: std::io::Error| Error::new(Kind::LocalIo, "lock", path.display()).because(why);
-        let file = disk::lock_file(&path).map_err(failed)?;
+        let file = disk::lock_file(&path, Access::Umask).map_err(failed)?;
         let file = disk::lock(file, waiting).await.map_err(failed)?;
         Ok(IndexLock {
             _turn: turn,

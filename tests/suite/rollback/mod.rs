@@ -15,6 +15,7 @@ mod names;
 mod others;
 mod real;
 mod signals;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::path::Path;
