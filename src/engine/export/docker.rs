@@ -86,29 +86,24 @@ impl Export<'_, DockerArchive> {
         Ok(Some((saving, images)))
     }
 
-    /// Begins to write all that has not failed. A descriptor that states far too many bytes may be why that
-    /// fails: then every size is asked for.
+    /// Begins to write all that has not failed; nothing where no tag is left.
     async fn begin<'i>(
         &mut self,
         images: &'i [Option<Image>],
     ) -> Result<Option<(Saving, Vec<Wanted<'i>>)>> {
-        let wanted = self.wanted(images);
-        let error = match self.archive.save(least(&wanted)).await {
-            Ok(saving) => return Ok(Some((saving, wanted))),
-            Err(error) => error,
-        };
-        let tags = self.alive();
-        let all = needed(wanted).into_values().collect();
-        self.check_sizes(all).await?;
-        if self.alive() == tags {
-            return Err(error);
+        loop {
+            let wanted = self.wanted(images);
+            let error = match self.archive.save(least(&wanted)).await {
+                Ok(saving) => return Ok(Some((saving, wanted))),
+                Err(error) => error,
+            };
+            if !self.doubt_largest(needed(wanted)).await? {
+                return Err(error);
+            }
+            if self.alive() == 0 || self.is_off() {
+                return Ok(None);
+            }
         }
-        if self.alive() == 0 || self.is_off() {
-            return Ok(None);
-        }
-        let wanted = self.wanted(images);
-        let saving = self.archive.save(least(&wanted)).await?;
-        Ok(Some((saving, wanted)))
     }
 
     /// Reads what all images are; a tag whose image cannot be saved fails.

@@ -178,6 +178,17 @@ impl<'a, A> Export<'a, A> {
         Ok(())
     }
 
+    /// Whether a tag fails for what it states of the largest of the blobs that are `needed`: where an archive cannot
+    /// be begun, that may be why.
+    async fn doubt_largest(&mut self, needed: BTreeMap<Stated, Needed>) -> Result<bool> {
+        let tags = self.alive();
+        let needed = needed.into_values();
+        let alive = needed.filter(|needed| self.is_wanted(Some(&needed.users)));
+        let largest = alive.max_by_key(|needed| needed.blob.size);
+        self.check_sizes(largest.into_iter().collect()).await?;
+        Ok(self.alive() < tags)
+    }
+
     /// How many tags have not failed.
     fn alive(&self) -> usize {
         self.failed.iter().filter(|failed| failed.is_none()).count()

@@ -87,28 +87,23 @@ impl Export<'_, OciArchive> {
         Ok(Some(writer))
     }
 
-    /// Begins to write what the archive is to hold. A descriptor that states far too many bytes may be why that
-    /// fails: then every size is asked for, and what is left of the tags is begun.
+    /// Begins to write what the archive is to hold; nothing where no tag is left.
     async fn begin(&mut self) -> Result<Option<(Listing, Writer)>> {
-        let jobs = self.shared.settings.jobs;
-        let listing = self.listing().await?;
-        let error = match self.archive.write(&listing, jobs).await {
-            Ok(writer) => return Ok(Some((listing, writer))),
-            Err(error) => error,
-        };
-        let tags = self.alive();
-        self.check_sizes(self.needed().into_values().collect())
-            .await?;
-        if self.alive() == tags {
-            return Err(error);
+        loop {
+            let listing = self.listing().await?;
+            let writer = self.archive.write(&listing, self.shared.settings.jobs);
+            let error = match writer.await {
+                Ok(writer) => return Ok(Some((listing, writer))),
+                Err(error) => error,
+            };
+            if !self.doubt_largest(self.needed()).await? {
+                return Err(error);
+            }
+            self.count().await?;
+            if self.alive() == 0 || self.is_off() {
+                return Ok(None);
+            }
         }
-        self.count().await?;
-        if self.alive() == 0 || self.is_off() {
-            return Ok(None);
-        }
-        let listing = self.listing().await?;
-        let writer = self.archive.write(&listing, jobs).await?;
-        Ok(Some((listing, writer)))
     }
 
     /// What the archive holds with every tag that has not failed.
