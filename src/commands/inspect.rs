@@ -181,7 +181,7 @@ async fn inspect(
         is_index: root.is_index(),
         lost_attestations: 0,
     };
-    match &root.content {
+    match &*root.content {
         Content::Index { .. } => inspected.add_index(endpoint, root).await?,
         Content::Image { config, .. } => inspected.add_image(endpoint, root, config).await?,
     }
@@ -379,7 +379,7 @@ async fn look(endpoint: &Endpoint, entry: &Descriptor) -> Result<Child> {
     let Some(manifest) = endpoint.manifest(&target).await? else {
         return absent(endpoint, entry).await;
     };
-    match &manifest.content {
+    match &*manifest.content {
         Content::Index { .. } => Ok(Child::Nested(Box::new(manifest))),
         Content::Image { config, .. } => {
             let bytes = read_config(endpoint, config).await?;

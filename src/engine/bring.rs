@@ -30,9 +30,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// The layers of `image` that are not pushed.
-    pub(super) fn add_foreign(&mut self, image: &Manifest) {
-        self.foreign += image.foreign() as u64;
+    /// So many layers of an image are not pushed.
+    pub(super) fn add_foreign(&mut self, layers: u64) {
+        self.foreign += layers;
     }
 
     /// A blob of `size` bytes stays behind.
@@ -112,9 +112,18 @@ impl Tag {
     /// One image below the root: read, its blobs moved, put by its digest.
     async fn bring_image(&self, entry: &Descriptor, choice: &Choice) -> Result<Changed> {
         let root = &choice.filtered.root;
+        // What holds a pipe up may be a blob that another image waits for.
+        let _room = if self.shared.source.is_arriving() {
+            None
+        } else {
+            Some(self.shared.children.of(entry.size).await)
+        };
         let image = self.image(entry, choice).await?;
         let moved = self.bring_blobs(&image, root).await?;
-        if moved == Changed::Nothing && self.is_right(root) && self.stands(&image.digest).await? {
+        if moved == Changed::Nothing
+            && self.is_right(&root.digest)
+            && self.stands(&image.digest).await?
+        {
             return Ok(Changed::Nothing);
         }
         self.put(&image).await?;
@@ -123,9 +132,9 @@ impl Tag {
 
     /// Whether the destination's tag points at `root`. It is looked into then, and most likely nothing
     /// is written.
-    pub(super) fn is_right(&self, root: &Manifest) -> bool {
+    pub(super) fn is_right(&self, root: &Digest) -> bool {
         let there = self.there.as_ref();
-        there.is_some_and(|there| there.digest == root.digest)
+        there.is_some_and(|there| there.digest == *root)
     }
 
     /// Whether the destination has a manifest that a right tag reaches; only `--recheck blobs` asks, and
@@ -140,12 +149,12 @@ impl Tag {
 
     /// Brings the blobs of `image`, the largest first.
     pub(super) async fn bring_blobs(&self, image: &Manifest, root: &Manifest) -> Result<Changed> {
-        let asking = if self.is_right(root) {
+        let asking = if self.is_right(&root.digest) {
             Asking::ToRead
         } else {
             Asking::ToWrite
         };
-        self.tally().add_foreign(image);
+        self.tally().add_foreign(image.foreign() as u64);
         let mut moving = JoinSet::new();
         for blob in plan::largest_first(image) {
             let (shared, blob, tag) = (Arc::clone(&self.shared), blob.clone(), self.place);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::memory::Memory;
 use crate::bounded::{AT_ONCE, late, try_all};
 use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Kind, Result};
@@ -49,7 +50,7 @@ pub async fn take(reference: String, place: &Endpoint, how: Stocktaking<'_>) -> 
         }
         Err(error) => return Err(error),
     };
-    let mut blobs = BTreeMap::new();
+    let (mut blobs, memory) = (BTreeMap::new(), Memory::of_roots());
     let mut waiting = roots(place, how.selection.select(&tags)).await?;
     let mut seen = waiting.clone();
     // What is nested deeper no copy reads.
@@ -59,7 +60,7 @@ pub async fn take(reference: String, place: &Endpoint, how: Stocktaking<'_>) -> 
         }
         let read = waiting
             .iter()
-            .map(|digest| late(|| read(place, digest, how.events)));
+            .map(|digest| late(|| read((place, &memory), digest, how.events)));
         let mut read = stream::iter(read).buffer_unordered(AT_ONCE);
         let mut next = BTreeSet::new();
         while let Some(manifest) = read.try_next().await? {
@@ -126,7 +127,12 @@ async fn referring(
 }
 
 /// A manifest that is there. One that nobody can read is as good as none: it is brought again.
-async fn read(place: &Endpoint, digest: &Digest, events: &Events) -> Result<Option<Manifest>> {
+async fn read(
+    (place, memory): (&Endpoint, &Memory),
+    digest: &Digest,
+    events: &Events,
+) -> Result<Option<Manifest>> {
+    let _room = memory.largest().await;
     let read = place.manifest(&Target::Digest(digest.clone())).await;
     match read {
         Err(error) if is_damaged(&error) => {

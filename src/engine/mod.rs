@@ -10,6 +10,7 @@ mod export;
 pub mod inventory;
 mod line;
 mod lists;
+mod memory;
 mod once;
 mod publish;
 mod referrers;
@@ -28,17 +29,19 @@ use tokio_util::task::TaskTracker;
 use self::allowance::Allowance;
 use self::line::{Begun, Line, Work};
 use self::lists::Lists;
+use self::memory::{Manifests, Memory};
 use self::once::Once;
 use self::referrers::Came;
 use self::rollback::companions::Companions;
 use self::rollback::{EarlierJournals, Keeping, Staged};
 use self::tag::{Step, Tag};
+use crate::endpoint::archive::shelf::Shelf;
 use crate::endpoint::turns::Turns;
 use crate::endpoint::{Arrival, Attached, Endpoint, Head, Target};
 use crate::error::{Error, Kind};
 use crate::event::{Event, Events, Status, TagOutcome};
 use crate::image::digest::Digest;
-use crate::image::manifest::{Manifest, Stated};
+use crate::image::manifest::Stated;
 use crate::image::platform::{Platform, Wanted};
 use crate::image::referrers::Types;
 use crate::options::{Digests, MissingArch, MissingReferrers, Mode, Recheck, Run, SignedIndex};
@@ -167,7 +170,13 @@ struct Shared {
     allowance: Allowance,
     events: Events,
     /// Manifests read from the source by digest.
-    manifests: Once<Manifest>,
+    manifests: Manifests,
+    /// Room for roots.
+    roots: Memory,
+    /// Room for children.
+    children: Memory,
+    /// Manifests that are to be written into an archive.
+    shelf: Shelf,
     /// Blobs that are at the destination.
     blobs: Once<Arrival, Stated>,
     /// Images that are at the destination.
@@ -255,7 +264,10 @@ impl Shared {
             source,
             destination,
             settings,
-            manifests: Once::default(),
+            manifests: Manifests::default(),
+            roots: Memory::of_roots(),
+            children: Memory::of_children(),
+            shelf: Shelf::default(),
             blobs: Once::default(),
             images: Once::default(),
             platforms: Once::default(),
@@ -412,19 +424,28 @@ async fn work(
     }
     shared.transfers.close();
     shared.transfers.wait().await;
+    for end in not_ended(begun, line, cancelled) {
+        on_end(end);
+    }
+}
+
+/// The tags that were cut off, and those that were never begun.
+fn not_ended(
+    begun: Vec<Begun>,
+    line: Line,
+    cancelled: &CancellationToken,
+) -> impl Iterator<Item = TagEnd> {
     let cut_off = begun.into_iter().map(|Begun { job: tag, .. }| {
         let why = unfinished(&tag, cancelled);
         (tag, Status::Failed, Some(why))
     });
     let untried = line.rest().map(|tag| (tag, Status::NotAttempted, None));
-    for (job, status, error) in cut_off.chain(untried) {
-        on_end(TagEnd {
-            outcome: named(&job, status, error),
-            staged: None,
-            relied: Relied::new(),
-            job,
-        });
-    }
+    cut_off.chain(untried).map(|(job, status, error)| TagEnd {
+        outcome: named(&job, status, error),
+        staged: None,
+        relied: Relied::new(),
+        job,
+    })
 }
 
 /// Runs `work` on the tag `name` until it is cut off; `None`: it was. A tag whose last write has begun is waited for,

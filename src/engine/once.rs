@@ -107,6 +107,12 @@ impl<T: Clone, K: Clone + Eq + Hash> Once<T, K> {
         found
     }
 
+    /// Has the work be done again where it is asked for again; those who wait for it now are not disturbed.
+    pub(crate) fn forget(&self, key: &K) {
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.remove(key);
+    }
+
     fn cell(&self, key: &K) -> Arc<Cell<T>> {
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(cells.entry(key.clone()).or_default())

@@ -73,7 +73,7 @@ impl Tag {
     /// and now every nested index is.
     async fn was_complete(&self, choice: &Choice) -> Result<bool> {
         let filtered = &choice.filtered;
-        if !self.is_right(&filtered.root) || self.shared.settings.recheck != Recheck::Blobs {
+        if !self.is_right(&filtered.root.digest) || self.shared.settings.recheck != Recheck::Blobs {
             return Ok(false);
         }
         let asked = filtered

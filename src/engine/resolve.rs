@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Earlier, Shared, Tag};
 use crate::bounded::{all, late, try_all};
 use crate::endpoint::advice::damaged_there;
-use crate::endpoint::{Arrival, Head, Target};
+use crate::endpoint::{Arrival, Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::filter::{self, Known, Need};
@@ -71,11 +71,8 @@ impl Tag {
         if enough && right {
             return Ok(Root::Same(digest));
         }
-        let held = self
-            .shared
-            .destination
-            .manifest(&Target::Digest(digest))
-            .await?;
+        let target = Target::Digest(digest);
+        let held = self.read_root(&self.shared.destination, &target).await?;
         Ok(Root::Read(Box::new(match held {
             Some(root) => root,
             None => self.source_root().await?,
@@ -113,8 +110,20 @@ impl Tag {
 
     async fn source_root(&self) -> Result<Manifest> {
         self.count_pull();
-        let manifest = self.shared.source.manifest(&self.job.source).await?;
-        manifest.ok_or_else(|| self.absent())
+        let read = self.read_root(&self.shared.source, &self.job.source);
+        read.await?.ok_or_else(|| self.absent())
+    }
+
+    /// Reads a root once there is room for it, which the tag keeps to its end.
+    async fn read_root(&self, place: &Endpoint, target: &Target) -> Result<Option<Manifest>> {
+        let mut room = self.shared.roots.largest().await;
+        let manifest = place.manifest(target).await?;
+        room.shrink(manifest.as_ref().map_or(0, |root| root.bytes.len()));
+        // A source that passes by goes on once all tags have decided.
+        if !self.shared.source.is_arriving() {
+            self.keep_room(room);
+        }
+        Ok(manifest)
     }
 
     fn absent(&self) -> Error {
@@ -220,7 +229,7 @@ impl Tag {
     /// The platform of an image that is copied whatever it is: for the report, so it must cost no blob
     /// that would not be moved anyway. Every tag of the run tells the same, whichever comes first.
     async fn platform_of_moved(&self, image: &Manifest) -> Result<Option<Platform>> {
-        let Content::Image { config, .. } = &image.content else {
+        let Content::Image { config, .. } = &*image.content else {
             return Ok(None);
         };
         if config.size > MAX_MANIFEST_BYTES as u64 {
@@ -275,7 +284,7 @@ impl Tag {
 
     /// The platform that an image's config names.
     async fn platform(&self, image: &Manifest) -> Result<Option<Platform>> {
-        let Content::Image { config, .. } = &image.content else {
+        let Content::Image { config, .. } = &*image.content else {
             return Ok(None);
         };
         if !media_type::is_config(&config.media_type) {
@@ -300,7 +309,7 @@ impl Tag {
     /// The manifest that `entry` names, whatever it says of it; read once a run.
     pub(super) async fn read(&self, entry: &Descriptor) -> Result<Manifest> {
         let target = Target::Digest(entry.digest.clone());
-        let read = self.shared.manifests.run(&entry.digest, async {
+        let read = self.shared.manifests.read(&entry.digest, async {
             self.count_pull();
             let found = self.shared.source.manifest(&target).await?;
             found.ok_or_else(|| {
@@ -312,7 +321,7 @@ impl Tag {
                 .because("the index lists it, but the source does not hold it")
             })
         });
-        Ok(read.await?.into_inner())
+        read.await
     }
 
     /// The error of a source that is itself sparse: some of what is `wanted` it lists, but does not hold.

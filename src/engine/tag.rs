@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::OnceCell;
 
+use super::memory::Room;
 use super::rollback::{Staged, Use};
 use super::{Changed, Relied, Shared, TagEnd, TagJob, bring, check, export, named, resolve};
 use crate::endpoint::archive::Held;
@@ -61,6 +62,7 @@ pub(super) async fn one_tag(
         staged: None,
         tally: Mutex::default(),
         pulls: AtomicU64::new(0),
+        room: Mutex::default(),
         lost: OnceCell::new(),
         lists: Mutex::default(),
         merged: None,
@@ -123,6 +125,8 @@ pub(super) struct Tag {
     pub(super) tally: Mutex<bring::Tally>,
     /// Manifests read from the source.
     pub(super) pulls: AtomicU64,
+    /// Room for its root.
+    pub(super) room: Mutex<Option<Room>>,
     /// The error of what its index lists and the source does not hold; found out once.
     pub(super) lost: OnceCell<Error>,
     /// The lists of referrers that have to be written before it is shown.
@@ -154,9 +158,21 @@ impl Tag {
         }
     }
 
+    /// Keeps `room` for the root that was read, to the tag's end or until it gives it back.
+    pub(super) fn keep_room(&self, room: Room) {
+        *self.room() = Some(room);
+    }
+
+    fn room(&self) -> MutexGuard<'_, Option<Room>> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn step(self, reached: Result<Reached>) -> Step {
         match reached {
-            Ok(Reached::Load(load)) => Step::Ready(Box::new(export::Ready::new(self, *load))),
+            Ok(Reached::Load(load)) => {
+                self.room().take();
+                Step::Ready(Box::new(export::Ready::new(self, *load)))
+            }
             Ok(Reached::Way(way)) => Step::Decided(Box::new(Decided {
                 tag: self,
                 way: *way,

@@ -65,6 +65,19 @@ impl Descriptor {
         }
     }
 
+    /// The same without what only an index or a reader of the blob needs.
+    pub(crate) fn plain(&self) -> Self {
+        Self {
+            media_type: self.media_type.clone(),
+            digest: self.digest.clone(),
+            size: self.size,
+            platform: None,
+            annotations: BTreeMap::new(),
+            urls: Vec::new(),
+            artifact_type: None,
+        }
+    }
+
     /// How `manifest`, which this entry of an index names, is not what the entry states.
     pub(crate) fn misstates(&self, manifest: &Manifest) -> Option<(Kind, String)> {
         let size = manifest.bytes.len() as u64;

@@ -3,6 +3,7 @@
 //! Parsing decides the media type, and refuses what two readers could understand in two ways.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
@@ -35,8 +36,8 @@ pub struct Manifest {
     pub digest: Digest,
     /// The bytes as they came, or as the filter cut them.
     pub bytes: Bytes,
-    /// What they say.
-    pub content: Content,
+    /// What they say; shared, so that a manifest is cheap to clone.
+    pub content: Arc<Content>,
 }
 
 /// What a manifest says.
@@ -77,7 +78,7 @@ impl Manifest {
     /// let body = br#"{"schemaVersion": 2, "manifests": []}"#;
     /// let index = Manifest::parse(body.to_vec().into(), None).unwrap();
     /// assert_eq!(index.media_type, media_type::OCI_INDEX);
-    /// assert!(matches!(index.content, Content::Index { .. }));
+    /// assert!(matches!(*index.content, Content::Index { .. }));
     /// ```
     ///
     /// # Errors
@@ -97,20 +98,20 @@ impl Manifest {
             media_type,
             digest,
             bytes,
-            content,
+            content: content.into(),
         })
     }
 
     /// Whether this is an index.
     #[must_use]
     pub fn is_index(&self) -> bool {
-        matches!(self.content, Content::Index { .. })
+        matches!(*self.content, Content::Index { .. })
     }
 
     /// The entries of an index; none for an image.
     #[must_use]
     pub fn entries(&self) -> &[Descriptor] {
-        match &self.content {
+        match &*self.content {
             Content::Index { entries, .. } => entries,
             Content::Image { .. } => &[],
         }
@@ -119,7 +120,7 @@ impl Manifest {
     /// The manifest that this one refers to.
     #[must_use]
     pub fn subject(&self) -> Option<&Descriptor> {
-        match &self.content {
+        match &*self.content {
             Content::Index { subject, .. } | Content::Image { subject, .. } => subject.as_ref(),
         }
     }
@@ -128,7 +129,7 @@ impl Manifest {
     /// listed in two sizes is there in both: each descriptor is checked.
     #[must_use]
     pub fn blobs(&self) -> Vec<&Descriptor> {
-        let Content::Image { config, layers, .. } = &self.content else {
+        let Content::Image { config, layers, .. } = &*self.content else {
             return Vec::new();
         };
         let mut seen = BTreeSet::new();
@@ -141,7 +142,7 @@ impl Manifest {
     /// How many layers are not pushed, since they are fetched from elsewhere.
     #[must_use]
     pub fn foreign(&self) -> usize {
-        match &self.content {
+        match &*self.content {
             Content::Image { layers, .. } => layers.iter().filter(|l| l.is_foreign()).count(),
             Content::Index { .. } => 0,
         }
@@ -450,7 +451,7 @@ mod tests {
         assert!(!image.is_index());
         assert_eq!(image.digest, Digest::of(&image.bytes));
         assert!(matches!(
-            image.content,
+            *image.content,
             Content::Image {
                 artifact_type: Some(_),
                 ..

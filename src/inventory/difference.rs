@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{File, Inventory, SCHEMA};
 use crate::error::Result;
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::manifest::Descriptor;
 use crate::image::platform::{PlatformSelector, Wanted};
 
 /// The name of the file in an archive. Other readers of layouts leave files alone that they do not know.
@@ -198,11 +198,10 @@ impl Inventory {
         LeftOut::at(places, Part::Blob, (&blob.digest, blob.size))
     }
 
-    /// `manifest` as something to leave out, if it is in a place.
+    /// A manifest as something to leave out, if it is in a place.
     #[must_use]
-    pub fn manifest(&self, manifest: &Manifest) -> Option<LeftOut> {
-        let places = self.with_manifest(&manifest.digest);
-        let size = manifest.bytes.len() as u64;
-        LeftOut::at(places, Part::Manifest, (&manifest.digest, size))
+    pub fn manifest(&self, digest: &Digest, size: u64) -> Option<LeftOut> {
+        let places = self.with_manifest(digest);
+        LeftOut::at(places, Part::Manifest, (digest, size))
     }
 }

@@ -2,16 +2,18 @@
 //! named.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::OciArchive;
 use super::members::Listing;
 use super::opened::LONGEST_DIFFERENCE;
+use super::shelf::{Shelf, Shelved};
 use crate::endpoint::Target;
 use crate::endpoint::layout::attached::tagged;
 use crate::endpoint::layout::index_file::{IndexFile, LONGEST, Names, fits};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, Manifest, Stated};
+use crate::image::manifest::{Descriptor, Stated};
 use crate::image::media_type;
 use crate::image::referrers::{Additions, merge};
 use crate::inventory::Inventory;
@@ -26,9 +28,9 @@ pub struct Incoming<'a> {
     /// The repository that it is of, where that is known.
     pub repository: Option<&'a str>,
     /// What the target points at.
-    pub root: &'a Manifest,
+    pub root: &'a Arc<Shelved>,
     /// The manifests below the root.
-    pub below: &'a [Manifest],
+    pub below: &'a [Arc<Shelved>],
     /// What of it stays behind; the root never does.
     pub without: Option<&'a Inventory>,
     /// What refers to them.
@@ -39,7 +41,7 @@ pub struct Incoming<'a> {
 #[derive(Clone, Debug)]
 pub struct Beside {
     /// The manifest.
-    pub manifest: Manifest,
+    pub manifest: Arc<Shelved>,
     /// What it is entered as; `None`: another one leads to it.
     pub entry: Option<Target>,
 }
@@ -66,19 +68,19 @@ impl Beside {
 
 impl<'a> Incoming<'a> {
     /// All its manifests, the root first.
-    pub fn all_manifests(&self) -> impl Iterator<Item = &'a Manifest> + use<'a> {
+    pub fn all_manifests(&self) -> impl Iterator<Item = &'a Arc<Shelved>> + use<'a> {
         let beside = self.beside.iter().map(|beside| &beside.manifest);
         std::iter::once(self.root).chain(self.below).chain(beside)
     }
 
     /// Its manifests that come, the root first.
-    pub fn manifests(&self) -> impl Iterator<Item = &'a Manifest> + use<'a> {
+    pub fn manifests(&self) -> impl Iterator<Item = &'a Arc<Shelved>> + use<'a> {
         let beside = self.beside().map(|beside| &beside.manifest);
         std::iter::once(self.root).chain(self.below()).chain(beside)
     }
 
     /// Those below the root that come.
-    fn below(&self) -> impl Iterator<Item = &'a Manifest> + use<'a> {
+    fn below(&self) -> impl Iterator<Item = &'a Arc<Shelved>> + use<'a> {
         let image = *self;
         let below = self.below.iter();
         below.filter(move |manifest| !image.is_there(manifest))
@@ -92,7 +94,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// Whether a manifest is where the archive goes.
-    fn is_there(&self, manifest: &Manifest) -> bool {
+    fn is_there(&self, manifest: &Shelved) -> bool {
         let have = self.without;
         have.is_some_and(|have| !have.with_manifest(&manifest.digest).is_empty())
     }
@@ -102,7 +104,7 @@ impl<'a> Incoming<'a> {
         let mut seen = BTreeSet::new();
         let mut blobs: Vec<&Descriptor> = self
             .all_manifests()
-            .flat_map(Manifest::blobs)
+            .flat_map(|manifest| &manifest.blobs)
             .filter(|blob| seen.insert((&blob.digest, blob.size)))
             .collect();
         blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
@@ -128,7 +130,8 @@ impl<'a> Incoming<'a> {
         let beside = self.beside.iter().filter(|beside| !beside.is_root());
         let beside = beside.map(|beside| &beside.manifest);
         let manifests = self.below.iter().chain(beside);
-        let manifests = manifests.filter_map(|manifest| have.manifest(manifest));
+        let manifests =
+            manifests.filter_map(|manifest| have.manifest(&manifest.digest, manifest.size));
         let blobs = self.all_blobs();
         let blobs = blobs.into_iter().filter_map(|blob| have.blob(blob));
         manifests.chain(blobs).collect()
@@ -146,11 +149,11 @@ impl<'a> Incoming<'a> {
 }
 
 /// Lists of referrers, each with all that several images add to it.
-struct Lists<'a>(BTreeMap<&'a str, Manifest>);
+struct Lists<'a>(BTreeMap<&'a str, Arc<Shelved>>);
 
 impl<'a> Lists<'a> {
-    fn of(images: &[Incoming<'a>]) -> Result<Self> {
-        let mut lists: BTreeMap<&str, Manifest> = BTreeMap::new();
+    fn of(images: &[Incoming<'a>], shelf: &Shelf) -> Result<Self> {
+        let mut lists: BTreeMap<&str, Arc<Shelved>> = BTreeMap::new();
         let entered = images.iter().flat_map(|image| {
             let root = std::iter::once((Some(image.target), image.root));
             let beside = image.beside();
@@ -161,18 +164,22 @@ impl<'a> Lists<'a> {
                 continue;
             };
             let merged = match lists.get(tag) {
-                Some(known) => merge(Some(known), &Additions::all_of(list))?,
-                None => Some(list.clone()),
+                Some(known) => {
+                    let added = Additions::all_of(&list.read()?);
+                    let merged = merge(Some(&known.read()?), &added)?;
+                    merged.map(|list| shelf.put(&list)).transpose()?
+                }
+                None => Some(Arc::clone(list)),
             };
             lists.extend(merged.map(|list| (tag, list)));
         }
         Ok(Self(lists))
     }
 
-    /// What comes as `entry` in the place of `manifest`.
-    fn whole<'m>(&'m self, entry: Option<&Target>, manifest: &'m Manifest) -> &'m Manifest {
+    /// What comes as `entry` in the place of `one`.
+    fn whole<'m>(&'m self, entry: Option<&Target>, one: &'m Arc<Shelved>) -> &'m Arc<Shelved> {
         let list = list_named(entry).and_then(|tag| self.0.get(tag));
-        list.unwrap_or(manifest)
+        list.unwrap_or(one)
     }
 }
 
@@ -193,9 +200,9 @@ struct Collected {
 }
 
 impl Collected {
-    fn add_manifest(&mut self, manifest: &Manifest) {
+    fn add_manifest(&mut self, manifest: &Arc<Shelved>) {
         if self.manifests.insert(manifest.digest.clone()) {
-            self.listing.manifests.push(manifest.clone());
+            self.listing.manifests.push(Arc::clone(manifest));
         }
     }
 
@@ -234,20 +241,20 @@ impl OciArchive {
     /// # Errors
     ///
     /// When what it holds cannot be read.
-    pub async fn listing(&self, images: &[Incoming<'_>]) -> Result<Listing> {
+    pub async fn listing(&self, images: &[Incoming<'_>], waiting: &Shelf) -> Result<Listing> {
         let opened = self.opened().await?;
         let mut index = opened.map_or_else(IndexFile::empty, |opened| opened.index.clone());
         let mut collected = Collected::default();
         let failed = |why| Error::new(Kind::LocalIo, "write the index of", self).because(why);
-        let lists = Lists::of(images)?;
+        let lists = Lists::of(images, waiting)?;
         for image in images {
             let root = lists.whole(Some(image.target), image.root);
-            index.enter(root, image.names()).map_err(failed)?;
+            index.enter(&root.read()?, image.names()).map_err(failed)?;
             collected.add_manifest(root);
             for beside in image.beside() {
                 if let Some(names) = beside.names() {
                     let manifest = lists.whole(beside.entry.as_ref(), &beside.manifest);
-                    index.enter(manifest, names).map_err(failed)?;
+                    index.enter(&manifest.read()?, names).map_err(failed)?;
                 }
             }
             for manifest in image.below() {
@@ -263,7 +270,7 @@ impl OciArchive {
             .for_each(|blob| collected.add_blob(blob));
         index.mark_signed().map_err(failed)?;
         if opened.is_some() {
-            self.collect_held(&index, &mut collected).await?;
+            self.collect_held((&index, waiting), &mut collected).await?;
         }
         // They are small, and tell a reader of a pipe which platform an image is for.
         let is_config = |blob: &Descriptor| media_type::is_config(&blob.media_type);
@@ -289,26 +296,32 @@ impl OciArchive {
     }
 
     /// Adds what the archive holds of everything that `index` reaches.
-    async fn collect_held(&self, index: &IndexFile, collected: &mut Collected) -> Result<()> {
+    async fn collect_held(
+        &self,
+        (index, waiting): (&IndexFile, &Shelf),
+        collected: &mut Collected,
+    ) -> Result<()> {
         let roots = index.entries().map(|entry| entry.descriptor.digest);
-        let mut waiting: VecDeque<Digest> = roots.collect();
+        let mut open: VecDeque<Digest> = roots.collect();
         let mut looked_at = BTreeSet::new();
         let come = collected.listing.manifests.iter().cloned();
-        let come: HashMap<Digest, Manifest> = come
+        let come: HashMap<Digest, Arc<Shelved>> = come
             .map(|manifest| (manifest.digest.clone(), manifest))
             .collect();
-        while let Some(digest) = waiting.pop_front() {
+        while let Some(digest) = open.pop_front() {
             if !looked_at.insert(digest.clone()) {
                 continue;
             }
-            let held = match come.get(&digest) {
-                Some(manifest) => Some(manifest.clone()),
-                None => self.manifest(&Target::Digest(digest)).await?,
+            let (shelved, manifest) = match come.get(&digest) {
+                Some(shelved) => (Arc::clone(shelved), shelved.read()?),
+                None => match self.manifest(&Target::Digest(digest)).await? {
+                    Some(manifest) => (waiting.put(&manifest)?, manifest),
+                    None => continue,
+                },
             };
-            let Some(manifest) = held else { continue };
-            collected.add_manifest(&manifest);
-            waiting.extend(manifest.entries().iter().map(|entry| entry.digest.clone()));
-            for blob in manifest.blobs() {
+            collected.add_manifest(&shelved);
+            open.extend(manifest.entries().iter().map(|entry| entry.digest.clone()));
+            for blob in &shelved.blobs {
                 if self.has_blob(blob).await? {
                     collected.add_blob(blob);
                 }

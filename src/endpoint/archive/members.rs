@@ -5,15 +5,17 @@
 //! knows all images before the first of their blobs passes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tar::{Builder, EntryType, Header};
 
 use super::contents::{BLOCK, BLOCK_BYTES, LARGEST_OCTAL};
 use super::member_name;
+use super::shelf::Shelved;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::manifest::Descriptor;
 use crate::inventory::difference;
 
 /// The bytes of `oci-layout` (image-spec, "oci-layout file").
@@ -31,7 +33,7 @@ pub struct Listing {
     /// What is left out, where something may be.
     pub difference: Option<Bytes>,
     /// Manifests and indexes.
-    pub manifests: Vec<Manifest>,
+    pub manifests: Vec<Arc<Shelved>>,
     /// Configs and layers.
     pub blobs: Vec<Descriptor>,
 }
@@ -48,11 +50,31 @@ pub(super) struct Place {
     pub(super) size: u64,
 }
 
+/// A manifest in the file.
+#[derive(Clone, Debug)]
+pub(super) struct Front {
+    /// Where its header begins.
+    pub(super) at: u64,
+    pub(super) manifest: Arc<Shelved>,
+}
+
+impl Front {
+    /// All of its bytes in the file.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let name = member_name(&self.manifest.digest);
+        add_file(&mut bytes, &name, &self.manifest.bytes()?);
+        Ok(bytes)
+    }
+}
+
 /// An archive before its blobs are in it.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
-    /// The bytes before the first blob.
+    /// The bytes before the first manifest.
     pub(super) front: Vec<u8>,
+    /// The manifests, each right behind the one before.
+    pub(super) manifests: Vec<Front>,
     /// The blobs, each right behind the one before.
     pub(super) blobs: Vec<Place>,
     /// The length of the file, with its end mark.
@@ -100,10 +122,18 @@ impl Places {
         if let Some(difference) = &listing.difference {
             add_file(&mut front, difference::FILE, difference);
         }
-        for manifest in &listing.manifests {
-            add_file(&mut front, &member_name(&manifest.digest), &manifest.bytes);
-        }
         let mut at = front.len() as u64;
+        let mut manifests = Vec::new();
+        for manifest in &listing.manifests {
+            let name = member_name(&manifest.digest);
+            let header = header(EntryType::Regular, &name, manifest.size);
+            let front = Front {
+                at,
+                manifest: Arc::clone(manifest),
+            };
+            manifests.push(front);
+            at += header.len() as u64 + manifest.size.next_multiple_of(BLOCK);
+        }
         let mut blobs = Vec::new();
         for blob in &listing.blobs {
             let too_long = || {
@@ -125,6 +155,7 @@ impl Places {
         }
         Ok(Self {
             front,
+            manifests,
             blobs,
             length: at + END_MARK.len() as u64,
         })

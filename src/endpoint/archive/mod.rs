@@ -19,6 +19,7 @@ mod pipe;
 mod positioned;
 pub mod saved;
 pub mod saving;
+pub mod shelf;
 mod store;
 pub mod writer;
 

@@ -82,7 +82,7 @@ pub struct Image {
 pub fn config(manifest: &Manifest) -> Result<&Descriptor> {
     let refused =
         |cause: String| Error::new(Kind::Unsupported, "save", &manifest.digest).because(cause);
-    let Content::Image { config, .. } = &manifest.content else {
+    let Content::Image { config, .. } = &*manifest.content else {
         return Err(refused("it is an index".to_owned()));
     };
     if !media_type::is_config(&config.media_type) {
@@ -114,7 +114,7 @@ impl Image {
         let refused = |cause: String| {
             Error::new(Kind::InvalidManifest, "read config", &config.digest).because(cause)
         };
-        let Content::Image { layers, .. } = &manifest.content else {
+        let Content::Image { layers, .. } = &*manifest.content else {
             return Err(refused("it is of an index".to_owned()));
         };
         let diff_ids = diff_ids(&bytes).map_err(refused)?;

@@ -176,6 +176,7 @@ impl Saving {
     fn places(&self) -> Places {
         Places {
             front: Vec::new(),
+            manifests: Vec::new(),
             blobs: self.layers.clone(),
             length: self.end(),
         }

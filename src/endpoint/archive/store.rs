@@ -303,7 +303,7 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-fn spool_failed(directory: &Path, error: &io::Error) -> Error {
+pub(super) fn spool_failed(directory: &Path, error: &io::Error) -> Error {
     let place = format!("a temporary file in {}", directory.display());
     Error::new(Kind::LocalIo, "write", place)
         .because(error)
@@ -338,7 +338,7 @@ fn punch(_: &File, _: Span) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
 }
 
-fn spool_directory() -> PathBuf {
+pub(super) fn spool_directory() -> PathBuf {
     let large = Path::new("/var/tmp");
     match std::env::var_os("TMPDIR") {
         None if large.is_dir() => large.to_owned(),

@@ -69,7 +69,7 @@ impl OciArchive {
             places,
             name,
         };
-        writer.put(0, writer.places.front.clone()).await?;
+        writer.put_front().await?;
         Ok(writer)
     }
 }
@@ -154,7 +154,7 @@ impl Writer {
         let rearranged = tokio::task::spawn_blocking(move || partial.rearrange(&before, &after));
         let rearranged = rearranged.await.map_err(io::Error::other).flatten();
         rearranged.map_err(|error| failed(&self.name, &error))?;
-        self.put(0, self.places.front.clone()).await?;
+        self.put_front().await?;
         Ok(missing)
     }
 
@@ -171,6 +171,15 @@ impl Writer {
             return Ok(());
         };
         persist((partial, length), self.before, &self.name).await
+    }
+
+    /// Writes all that stands before the first blob.
+    async fn put_front(&self) -> Result<()> {
+        self.put(0, self.places.front.clone()).await?;
+        for manifest in &self.places.manifests {
+            self.put(manifest.at, manifest.bytes()?).await?;
+        }
+        Ok(())
     }
 
     async fn put(&self, at: u64, bytes: Vec<u8>) -> Result<()> {

@@ -7,8 +7,12 @@ use reqwest::Response;
 
 use super::encoding::{self, Encoding};
 use super::failure;
+use super::manifests::content_length;
 use crate::endpoint::pace::Pace;
 use crate::error::{Error, Kind, Result};
+
+/// How much more room than it needs an answer may keep.
+const SPARE: usize = 16 << 10;
 
 /// What is put up with.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +35,10 @@ pub(crate) async fn read(
         let cause = format!("the answer is longer than {longest} bytes");
         (body.len() > longest).then(|| error(too_long, cause))
     };
+    // Of the right size from the start where that is said: one that grows takes up to twice the room.
+    let said = content_length(response.headers()).and_then(|said| usize::try_from(said).ok());
+    let mut body = BytesMut::with_capacity(said.unwrap_or_default().min(longest));
     let (encoding, status) = (Encoding::of(response.headers()), response.status());
-    let mut body = BytesMut::new();
     let mut pace = Pace::new(limits.stall);
     loop {
         let chunk = next(&mut response, limits, &mut pace).await;
@@ -45,7 +51,13 @@ pub(crate) async fn read(
             return Err(error);
         }
     }
-    match encoding::decoded(body.freeze(), &encoding, longest) {
+    let is_tight = body.capacity() - body.len() <= SPARE;
+    let body = if is_tight {
+        body.freeze()
+    } else {
+        Bytes::copy_from_slice(&body)
+    };
+    match encoding::decoded(body, &encoding, longest) {
         Ok(body) => too_long(&body).map_or(Ok(body), Err),
         Err(cause) if status.is_success() => Err(error(Kind::Protocol, cause).hint(encoding::HINT)),
         // The status tells enough.

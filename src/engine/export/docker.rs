@@ -49,9 +49,9 @@ impl Ready {
 
     /// Reads the image's config.
     async fn read(&self, (shared, archive): (&Shared, &DockerArchive)) -> Result<Image> {
-        let (manifest, name) = (self.load.image(), self.name(archive)?);
-        let bytes = shared.source.small_blob(config(manifest)?).await?;
-        Image::of(manifest, bytes, name)
+        let (manifest, name) = (self.load.image()?, self.name(archive)?);
+        let bytes = shared.source.small_blob(config(&manifest)?).await?;
+        Image::of(&manifest, bytes, name)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::bounded::{late, try_all};
 use crate::endpoint::Endpoint;
 use crate::endpoint::archive::compose::Beside;
 use crate::endpoint::archive::saved;
+use crate::endpoint::archive::shelf::Shelved;
 use crate::error::{Error, Kind, Result};
 use crate::event::Status;
 use crate::image::digest::Digest;
@@ -32,23 +33,27 @@ pub(super) struct Ready {
 
 /// What comes into the archive for a tag.
 pub(super) struct Load {
-    root: Manifest,
-    below: Vec<Manifest>,
+    root: Arc<Shelved>,
+    below: Vec<Arc<Shelved>>,
     /// What refers to them.
     beside: Vec<Beside>,
     repository: Option<String>,
 }
 
 impl Tag {
-    /// Reads every manifest of `choice`.
+    /// Reads every manifest of `choice`; the plan of the archive holds none of them.
     pub(super) async fn load(&mut self, choice: &Choice) -> Result<Load> {
         let filtered = &choice.filtered;
-        let images = filtered.kept.iter();
-        let images = try_all(images.map(|entry| late(|| self.image(entry, choice)))).await?;
+        let kept = filtered.kept.iter();
+        let images = try_all(kept.map(|entry| late(|| self.shelve(entry, choice)))).await?;
         let mut beside = self.gather(choice.subjects()).await?;
         let root = self.grown(choice).await?;
-        let below: Vec<Manifest> = filtered.nested.iter().cloned().chain(images).collect();
-        let all: Vec<&Manifest> = std::iter::once(&root).chain(&below).collect();
+        let waiting = &self.shared.shelf;
+        let root = waiting.put(&root)?;
+        let nested = filtered.nested.iter().map(|index| waiting.put(index));
+        let mut below: Vec<Arc<Shelved>> = nested.collect::<Result<_>>()?;
+        below.extend(images);
+        let all: Vec<&Arc<Shelved>> = std::iter::once(&root).chain(&below).collect();
         beside.extend(self.lists_with(&all).await?);
         Ok(Load {
             beside,
@@ -61,17 +66,22 @@ impl Tag {
             },
         })
     }
+
+    async fn shelve(&self, entry: &Descriptor, choice: &Choice) -> Result<Arc<Shelved>> {
+        let _room = self.shared.children.of(entry.size).await;
+        self.shared.shelf.put(&self.image(entry, choice).await?)
+    }
 }
 
 impl Load {
     /// The one image, where it is one.
-    fn image(&self) -> &Manifest {
-        self.below.first().unwrap_or(&self.root)
+    fn image(&self) -> Result<Manifest> {
+        self.below.first().unwrap_or(&self.root).read()
     }
 
     /// What docker calls the one image: the digest of its config.
     pub(super) fn image_id(&self) -> Result<Digest> {
-        saved::config(self.image()).map(|config| config.digest.clone())
+        saved::config(&self.image()?).map(|config| config.digest.clone())
     }
 }
 

@@ -111,7 +111,7 @@ impl Export<'_, OciArchive> {
         let tags = self.ready.iter().zip(&self.failed);
         let alive = tags.filter(|(_, failed)| failed.is_none());
         let images: Vec<Incoming> = alive.map(|(ready, _)| ready.incoming()).collect();
-        self.archive.listing(&images).await
+        self.archive.listing(&images, &self.shared.shelf).await
     }
 
     /// Counts what comes for each tag.
@@ -121,7 +121,7 @@ impl Export<'_, OciArchive> {
             let mut tally = Tally::default();
             if failed.is_none() {
                 let incoming = ready.incoming();
-                let mut changes = !ready.tag.is_right(incoming.root);
+                let mut changes = !ready.tag.is_right(&incoming.root.digest);
                 for blob in incoming.blobs() {
                     let arrival = if self.archive.has_blob(blob).await? {
                         Done::Now(Arrival::Existing)
@@ -151,7 +151,7 @@ impl Export<'_, OciArchive> {
                     changes |= self.archive.head(&target).await?.is_none();
                 }
                 for manifest in incoming.all_manifests() {
-                    tally.add_foreign(manifest);
+                    tally.add_foreign(manifest.foreign);
                 }
                 for beside in incoming.beside {
                     if let Some(target @ Target::Tag(_)) = &beside.entry {

@@ -1,11 +1,13 @@
 //! Gathering what refers to images for an archive, which is planned as a whole before its first blob moves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::super::Tag;
 use super::find::Artifact;
 use crate::bounded::{late, try_all};
 use crate::endpoint::archive::compose::Beside;
+use crate::endpoint::archive::shelf::Shelved;
 use crate::endpoint::{Endpoint, Target};
 use crate::error::Result;
 use crate::event::ReferrerCounts;
@@ -17,26 +19,24 @@ impl Tag {
     /// The lists that have those of `manifests` that name a subject; where an archive has them, none.
     pub(in super::super) async fn lists_with(
         &self,
-        manifests: &[&Manifest],
+        manifests: &[&Arc<Shelved>],
     ) -> Result<Vec<Beside>> {
         if !matches!(self.shared.destination, Endpoint::OciArchive(_)) {
             return Ok(Vec::new());
         }
         let mut wanted: BTreeMap<String, Additions> = BTreeMap::new();
         for manifest in manifests {
-            if let Some(subject) = manifest.subject() {
-                let added = Additions::of([*manifest]);
-                wanted
-                    .entry(list_tag(&subject.digest))
-                    .or_default()
-                    .add(added);
+            if let Some(subject) = &manifest.subject {
+                let added = Additions::of([&manifest.read()?]);
+                wanted.entry(list_tag(subject)).or_default().add(added);
             }
         }
         let mut lists = Vec::new();
         for (tag, added) in wanted {
             let list = self.shared.destination.grown_list(&tag, &added).await?;
-            let entry = Some(Target::Tag(tag));
-            lists.extend(list.map(|manifest| Beside { manifest, entry }));
+            if let Some(list) = list {
+                lists.push(self.beside(&list, Some(Target::Tag(tag)))?);
+            }
         }
         Ok(lists)
     }
@@ -123,15 +123,19 @@ impl Tag {
         let (mut digests, mut beside) = (Vec::new(), Vec::new());
         for (entry, manifest, below) in all {
             digests.push(manifest.digest.clone());
-            beside.extend(below.into_iter().map(|manifest| Beside {
-                manifest,
-                entry: None,
-            }));
-            let entry = Some(entry);
-            beside.push(Beside { manifest, entry });
+            for manifest in below {
+                beside.push(self.beside(&manifest, None)?);
+            }
+            beside.push(self.beside(&manifest, Some(entry))?);
         }
-        let entry = Some(Target::Tag(tag));
-        beside.extend(list.map(|manifest| Beside { manifest, entry }));
+        if let Some(list) = list {
+            beside.push(self.beside(&list, Some(Target::Tag(tag)))?);
+        }
         Ok((digests, beside, gone))
+    }
+
+    fn beside(&self, manifest: &Manifest, entry: Option<Target>) -> Result<Beside> {
+        let manifest = self.shared.shelf.put(manifest)?;
+        Ok(Beside { manifest, entry })
     }
 }

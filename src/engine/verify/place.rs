@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
+use super::super::memory::{Manifests, Memory, Room};
 use super::super::once::Once;
 use crate::bounded::{late, try_all};
 use crate::endpoint::{Attached, Endpoint, Target, transfer};
@@ -23,7 +24,9 @@ pub(in super::super) struct Place {
     pub(in super::super) endpoint: Endpoint,
     depth: Depth,
     events: Events,
-    manifests: Once<Manifest>,
+    manifests: Manifests,
+    roots: Memory,
+    children: Memory,
     attached: Once<Arc<Attached>>,
     /// By what a descriptor states, and whether the blob is read as a config.
     blobs: Once<Held, (Stated, bool)>,
@@ -66,7 +69,9 @@ impl Place {
             endpoint,
             depth,
             events: events.clone(),
-            manifests: Once::default(),
+            manifests: Manifests::default(),
+            roots: Memory::of_roots(),
+            children: Memory::of_children(),
             attached: Once::default(),
             blobs: Once::default(),
             reading: Semaphore::new(jobs),
@@ -95,6 +100,14 @@ impl Place {
         }
     }
 
+    /// The manifest that a tag points at, once there is room for it.
+    pub(super) async fn root_in_room(&self, target: &Target) -> Result<(Manifest, Room)> {
+        let mut taken = self.roots.largest().await;
+        let root = self.root(target).await?;
+        taken.shrink(root.bytes.len());
+        Ok((root, taken))
+    }
+
     /// The manifest that a tag points at.
     pub(in super::super) async fn root(&self, target: &Target) -> Result<Manifest> {
         let found = self.endpoint.manifest(target).await?;
@@ -107,14 +120,19 @@ impl Place {
     /// The manifest that an index or a list lists, whatever it says of it.
     pub(super) async fn listed(&self, entry: &Descriptor) -> Result<Manifest> {
         let target = Target::Digest(entry.digest.clone());
-        let read = self.manifests.run(&entry.digest, async {
+        let read = self.manifests.read(&entry.digest, async {
             let found = self.endpoint.manifest(&target).await?;
             found.ok_or_else(|| {
                 Error::new(Kind::NotFound, "read manifest", self.name(&target))
                     .because("it is listed, but it is not there")
             })
         });
-        Ok(read.await?.into_inner())
+        read.await
+    }
+
+    /// Room for a manifest that an index lists, while it is looked at.
+    pub(super) async fn room(&self, entry: &Descriptor) -> Room {
+        self.children.of(entry.size).await
     }
 
     /// The manifest that an entry of an index lists, if it is what the entry states.
@@ -240,7 +258,7 @@ impl Place {
 
     /// The platform that the config of an image names.
     pub(in super::super) async fn platform(&self, image: &Manifest) -> Result<Option<Platform>> {
-        match &image.content {
+        match &*image.content {
             Content::Image { config, .. } if media_type::is_config(&config.media_type) => {
                 self.blob(config).await
             }

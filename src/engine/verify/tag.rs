@@ -120,7 +120,7 @@ pub(super) struct Looked {
 impl Tag<'_> {
     /// Looks at everything, then compares; the error is how the source differs.
     async fn look(&mut self) -> Result<Option<Error>> {
-        let root = self.shared.place.root(&self.job.target).await?;
+        let (root, _room) = self.shared.place.root_in_room(&self.job.target).await?;
         self.finding.digest = Some(root.digest.clone());
         self.finding.manifests = 1;
         if root.is_index() {
@@ -371,6 +371,7 @@ async fn look_at_child(
     entry: &Descriptor,
     platform: Option<String>,
 ) -> Result<(u64, Looked)> {
+    let _room = place.room(entry).await;
     let image = match part(place.child(entry).await)? {
         Ok(image) => image,
         Err(error) => {
@@ -395,7 +396,7 @@ pub(super) async fn look_at_blobs(
     image: &Manifest,
     platform: Option<&str>,
 ) -> Result<Looked> {
-    let config = match &image.content {
+    let config = match &*image.content {
         Content::Image { config, .. } => Some(&config.digest),
         Content::Index { .. } => None,
     };

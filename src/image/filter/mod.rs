@@ -18,10 +18,13 @@ use self::tree::Tree;
 use super::digest::Digest;
 use super::manifest::{Descriptor, Manifest};
 use super::platform::{Platform, Wanted};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// How deep indexes may be nested in an index.
 pub const MAX_DEPTH: usize = 8;
+
+/// How many bytes the indexes that are nested in one may have together: all of them are read at once.
+pub const MAX_NESTED_BYTES: u64 = 32 << 20;
 
 /// What was read so far of the content of an index.
 #[derive(Clone, Debug, Default)]
@@ -87,9 +90,24 @@ impl Filtered {
 ///
 /// # Errors
 ///
-/// `invalid-manifest` where indexes are nested deeper than [`MAX_DEPTH`], or an image is listed as an index.
+/// `invalid-manifest` where indexes are nested deeper than [`MAX_DEPTH`] or are larger than [`MAX_NESTED_BYTES`]
+/// together, or an image is listed as an index.
 pub fn needs(index: &Manifest, known: &Known) -> Result<Vec<Need>> {
-    Ok(Tree::of(index, known)?.needs())
+    let needs = Tree::of(index, known)?.needs();
+    let read = known.manifests.values();
+    let read = read.map(|nested| nested.bytes.len() as u64);
+    let sizes = needs.iter().map(|need| match need {
+        Need::Index(entry) => entry.size,
+        Need::Platform(_) => 0,
+    });
+    let nested = read.chain(sizes).fold(0, u64::saturating_add);
+    if nested <= MAX_NESTED_BYTES {
+        return Ok(needs);
+    }
+    let cause = format!(
+        "the indexes in it have {nested} bytes together, and at most {MAX_NESTED_BYTES} are read"
+    );
+    Err(Error::new(Kind::InvalidManifest, "read index", &index.digest).because(cause))
 }
 
 /// Leaves out of `index` what is not `wanted`.

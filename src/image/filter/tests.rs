@@ -430,12 +430,12 @@ fn what_is_read_must_be_what_was_listed() {
         "a nested index is not read"
     );
     let image = Manifest {
-        content: Content::Image {
+        content: std::sync::Arc::new(Content::Image {
             config: root.entries()[0].clone(),
             layers: Vec::new(),
             subject: None,
             artifact_type: None,
-        },
+        }),
         ..inner.clone()
     };
     known.manifests.insert(inner.digest.clone(), image);

@@ -126,7 +126,7 @@ impl Types {
     /// Whether what a tag of cosign's points at is wanted: what it holds has the type, it has none itself.
     #[must_use]
     pub fn takes_tagged(&self, manifest: &Manifest) -> bool {
-        let Content::Image { layers, .. } = &manifest.content else {
+        let Content::Image { layers, .. } = &*manifest.content else {
             return self.takes(&artifact_type(manifest));
         };
         let mut held = layers.iter().map(|layer| layer.media_type.as_str());
@@ -157,7 +157,7 @@ impl Told {
 pub fn artifact_type(manifest: &Manifest) -> String {
     let own = Told::by(manifest).artifact_type;
     let own = own.filter(|own| !own.is_empty());
-    own.unwrap_or_else(|| match &manifest.content {
+    own.unwrap_or_else(|| match &*manifest.content {
         Content::Image { config, .. } => config.media_type.clone(),
         Content::Index { .. } => String::new(),
     })
@@ -167,7 +167,7 @@ pub fn artifact_type(manifest: &Manifest) -> String {
 #[must_use]
 pub fn shown_type(manifest: &Manifest) -> String {
     let own = artifact_type(manifest);
-    match &manifest.content {
+    match &*manifest.content {
         Content::Image { layers, .. } if media_type::is_config(&own) => {
             layers.first().map_or(own, |layer| layer.media_type.clone())
         }

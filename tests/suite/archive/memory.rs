@@ -9,8 +9,8 @@ use serde_json::json;
 use super::hostile::packed;
 use super::{docker, place};
 use crate::support::barge::barge;
-use crate::support::content::{OCI_LAYER, sha256};
-use crate::support::image::{ImageSpec, Layer};
+use crate::support::content::{Manifest, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, sha256};
+use crate::support::image::{Bundle, ImageSpec, Layer, push};
 use crate::support::registry::FakeRegistry;
 use crate::support::wire::{Fault, Request, times};
 
@@ -122,4 +122,38 @@ fn layers_are_measured_a_few_at_a_time() {
     assert!(held <= 2 * MOST, "{held} KiB");
     destination.release();
     running.wait().exits(0);
+}
+
+/// The plan of an archive is made of all tags, and holds the manifests of none.
+#[test]
+fn large_manifests_of_many_tags_are_never_in_memory_together() {
+    const TAGS: usize = 24;
+    let source = FakeRegistry::start();
+    let image = ImageSpec::new("linux", "arm64").layers(1, 1000).build();
+    for tag in 0..TAGS {
+        let mut bundle = Bundle::from(&image);
+        bundle.manifests.push(bundle.root.clone());
+        let entry = json!({"mediaType": OCI_MANIFEST, "digest": image.digest(),
+            "size": image.manifest.bytes.len(),
+            "platform": {"os": "linux", "architecture": "arm64"}});
+        let large = "x".repeat(3_500_000);
+        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry],
+            "annotations": {"number": tag.to_string(), "large": large}});
+        bundle.root = Manifest::new(OCI_INDEX, index.to_string());
+        push(bundle, &source, &format!("x:{tag}"));
+    }
+    let layer = image.layers[0].digest();
+    source.on(move |request| request.is("GET", &layer).then_some(Fault::StallBody(10)));
+    let (_directory, archive) = place();
+    let to = archive.reference("");
+    let running = barge()
+        .args(["copy", "--all-tags", &source.reference("x"), &to])
+        .spawn();
+    source.wait_for(1, |request| request.answer_len == 10);
+    let held = told(running.pid(), "status", "VmHWM:").expect("it is stalled");
+    // Three times all of them would be 250 MiB.
+    assert!(held <= 5 * MOST / 2, "{held} KiB");
+    source.release();
+    running.wait().exits(0);
+    assert_eq!(archive.references().len(), TAGS);
 }
