@@ -380,7 +380,7 @@ fn syncs_blobs_and_their_names_before_the_index_names_them() {
     let calls: Vec<&str> = trace.lines().collect();
     let last = |words: &[&str]| {
         let is_it = |call: &&str| words.iter().all(|word| call.contains(word));
-        let found = calls.iter().rposition(|call| is_it(call));
+        let found = calls.iter().rposition(is_it);
         found.unwrap_or_else(|| panic!("{words:?} is not in {trace}"))
     };
     let within = |name: &str| format!("{}/{name}", path.display());
