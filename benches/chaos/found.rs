@@ -20,7 +20,7 @@ pub(crate) const DESTINATION: &str = "y";
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The end of the name of a file that is not whole.
-const PARTIAL: &str = ".partial";
+pub(crate) const PARTIAL: &str = ".partial";
 
 /// Where images are read or go.
 pub(crate) enum Place {

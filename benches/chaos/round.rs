@@ -11,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::faults::Trouble;
-use super::found::{DESTINATION, Found, Place, SOURCE, names};
+use super::found::{DESTINATION, Found, PARTIAL, Place, SOURCE, names};
 use super::images::Sample;
 use super::laws::Judge;
 use super::plan::{Form, Plan, Recovery, Run};
@@ -231,7 +231,7 @@ impl<'a> World<'a> {
         let paths = directories.flat_map(|directory| {
             let names = names(&directory)
                 .into_iter()
-                .filter(|name| !name.ends_with(".lock"));
+                .filter(|name| !name.ends_with(".lock") && !name.ends_with(PARTIAL));
             names.map(|name| directory.join(name)).collect::<Vec<_>>()
         });
         paths.collect()
