@@ -5,6 +5,7 @@ use super::{Changed, Showing, Tag};
 use crate::bounded::try_all;
 use crate::endpoint::Target;
 use crate::error::{Error, Kind, Result};
+use crate::event::Event;
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::options::{Recheck, Run};
@@ -47,13 +48,19 @@ impl Tag {
         Ok(Changed::Something)
     }
 
-    /// Looks whether `target`, which was shown, is `manifest` now.
+    /// Looks whether `target`, which was shown, is `manifest` now. Where that cannot be seen, the write still stands
+    /// as the registry answered it: the user is told.
     pub(super) async fn confirm(&self, manifest: &Manifest, target: &Target) -> Result<()> {
-        match self.shared.settings.recheck {
-            Recheck::None => Ok(()),
-            Recheck::Children | Recheck::Blobs => {
-                self.shared.destination.confirm(manifest, target).await
+        if self.shared.settings.recheck == Recheck::None {
+            return Ok(());
+        }
+        match self.shared.destination.confirm(manifest, target).await {
+            Err(error) if error.kind() != Kind::Conflict => {
+                let warning = format!("written, but not seen afterwards: {error}");
+                self.shared.events.send(Event::Warning(warning));
+                Ok(())
             }
+            seen => seen,
         }
     }
 

@@ -112,3 +112,14 @@ fn believes_the_put_when_the_login_may_not_read() {
         assert_eq!(output.tag("1")["status"], "copied", "{status}");
     }
 }
+
+#[test]
+fn believes_the_put_and_warns_when_the_tag_cannot_be_seen_afterwards() {
+    let (source, destination) = (source(&single()), FakeRegistry::start());
+    after_put(&destination, 9, (reads_tag, Fault::status(503)));
+    let run = copy(&source.reference("x:1"), &destination.reference("y:1"));
+    let output = run.args(["--retry-times", "0"]).run().exits(0);
+    assert_eq!(output.tag("1")["status"], "copied");
+    let warning = "written, but not seen afterwards: failed to read manifest";
+    assert!(output.stderr.contains(warning), "{output:#?}");
+}
