@@ -46,6 +46,12 @@ impl Trouble {
         }
     }
 
+    /// The same, with no success that is none.
+    pub(crate) fn without_lies(mut self) -> Self {
+        self.kinds.retain(|kind| *kind != LIE);
+        self
+    }
+
     pub(crate) fn is_none(&self) -> bool {
         self.per_mille == 0 && self.outage.is_empty() && self.refused.is_none()
     }
@@ -78,6 +84,9 @@ impl Trouble {
         });
     }
 }
+
+/// The index of the fault that answers success to a write that is not carried out.
+const LIE: usize = 12;
 
 fn faults(rng: &mut Rng) -> Vec<Fault> {
     let bytes = rng.u64(..4000);

@@ -207,6 +207,10 @@ impl Plan {
             Recovery::Undo
         };
         let killed = Recovery::KilledUndo(rng.usize(1..20));
+        // A run that does not look again has to believe what it is told.
+        let believes = runs
+            .iter()
+            .any(|run| run.options.iter().any(|option| option == "--recheck=none"));
         Self {
             from,
             to,
@@ -224,7 +228,12 @@ impl Plan {
             destination: destination(rng, &runs),
             troubles: [(); 2].map(|()| {
                 let tag = one(rng, &tags).name;
-                Trouble::random(rng, tag)
+                let trouble = Trouble::random(rng, tag);
+                if believes {
+                    trouble.without_lies()
+                } else {
+                    trouble
+                }
             }),
             recovery: one(rng, &[Recovery::Undo, Recovery::Undo, killed, again]),
             tags,
