@@ -15,7 +15,7 @@ use super::member_name;
 use super::shelf::Shelved;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::image::manifest::Descriptor;
+use crate::image::manifest::{Descriptor, Stated};
 use crate::inventory::difference;
 
 /// The bytes of `oci-layout` (image-spec, "oci-layout file").
@@ -85,6 +85,10 @@ impl Place {
     /// What is in it. Until a blob comes, a wrong size in one descriptor has a place of its own.
     fn content(&self) -> (&Digest, u64) {
         (&self.digest, self.size)
+    }
+
+    pub(super) fn stated(&self) -> Stated {
+        (self.digest.clone(), self.size)
     }
 
     /// How many bytes it has, from its header to the last one that fills its last block.
@@ -159,15 +163,6 @@ impl Places {
             blobs,
             length: at + END_MARK.len() as u64,
         })
-    }
-
-    /// The numbers of the blobs that `before` does not have.
-    pub(super) fn missing_from(&self, before: &Self) -> Vec<usize> {
-        let old: BTreeSet<_> = before.blobs.iter().map(Place::content).collect();
-        let new = self.blobs.iter().enumerate();
-        new.filter(|(_, place)| !old.contains(&place.content()))
-            .map(|(number, _)| number)
-            .collect()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Writing an archive: every blob has its place before it comes, so several come at once, each to its own.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
@@ -15,7 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::endpoint::transfer::{self, Start, Watch};
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
-use crate::image::manifest::Descriptor;
+use crate::image::manifest::{Descriptor, Stated};
 
 /// What to do where no file may be so large.
 const TOO_LARGE: &str = "FAT takes 4 GB a file, and `ulimit -f` may set less: write to another file system, or cut the stream, oci-archive:- | split -b 3G - app.tar.";
@@ -25,6 +26,8 @@ const TOO_LARGE: &str = "FAT takes 4 GB a file, and `ulimit -f` may set less: wr
 pub struct Writer {
     sink: Sink,
     places: Places,
+    /// The blobs that are in their places.
+    brought: Mutex<BTreeSet<Stated>>,
     /// Chunks of one blob that may wait to be written.
     ahead: usize,
     name: String,
@@ -60,6 +63,7 @@ impl OciArchive {
         };
         let writer = Writer {
             sink,
+            brought: Mutex::default(),
             ahead: ahead::waiting(jobs),
             events: self.backoff.events.clone(),
             before: match self.opened().await? {
@@ -104,7 +108,21 @@ impl Writer {
             Sink::File(_) => transfer::once_more(&watch, receive).await,
             // What is out cannot be taken back.
             Sink::Pipe(_) => receive().await,
-        }
+        }?;
+        self.brought().insert(blob.stated());
+        Ok(())
+    }
+
+    fn brought(&self) -> MutexGuard<'_, BTreeSet<Stated>> {
+        self.brought.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The places whose blobs have not come.
+    fn missing(&self) -> Vec<usize> {
+        let brought = self.brought();
+        let places = self.places.blobs.iter().enumerate();
+        let missing = places.filter(|(_, place)| !brought.contains(&place.stated()));
+        missing.map(|(number, _)| number).collect()
     }
 
     async fn receive(&self, place: &Place, source: &Endpoint, watch: &Arc<Watch>) -> Result<()> {
@@ -131,8 +149,7 @@ impl Writer {
         tokio::try_join!(read, write).map(|_| ())
     }
 
-    /// Makes the archive what `kept` names, and gives the places of its blobs that are still to be brought:
-    /// those that were not to be in it before.
+    /// Makes the archive what `kept` names, and gives the places of its blobs that are still to be brought.
     ///
     /// # Errors
     ///
@@ -150,12 +167,11 @@ impl Writer {
             Arc::clone(partial),
             std::mem::replace(&mut self.places, after.clone()),
         );
-        let missing = after.missing_from(&before);
         let rearranged = tokio::task::spawn_blocking(move || partial.rearrange(&before, &after));
         let rearranged = rearranged.await.map_err(io::Error::other).flatten();
         rearranged.map_err(|error| failed(&self.name, &error))?;
         self.put_front().await?;
-        Ok(missing)
+        Ok(self.missing())
     }
 
     /// The archive is whole: a file gets its name, in place of what had it.
@@ -164,6 +180,9 @@ impl Writer {
     ///
     /// When it cannot be written, or another process has put its own there; what was there is there still.
     pub async fn finish(self) -> Result<()> {
+        if !self.missing().is_empty() {
+            return Err(Error::internal("write", &self.name));
+        }
         let length = self.places.length;
         self.put(length - END_MARK.len() as u64, END_MARK.to_vec())
             .await?;

@@ -66,13 +66,17 @@ impl Export<'_, OciArchive> {
             return Ok(None);
         };
         let mut writer = Arc::new(writer);
-        let tags = self.alive();
+        let mut tags = self.alive();
         let all: Vec<usize> = (0..listing.blobs.len()).collect();
         self.bring(&writer, &listing, &all).await?;
-        if self.alive() == 0 || self.is_off() {
-            return Ok(None);
-        }
-        if self.alive() < tags {
+        loop {
+            if self.alive() == 0 || self.is_off() {
+                return Ok(None);
+            }
+            if self.alive() == tags {
+                break;
+            }
+            tags = self.alive();
             self.count().await?;
             let kept = self.listing().await?;
             let sole = Arc::get_mut(&mut writer).ok_or_else(still_written)?;
@@ -219,10 +223,12 @@ impl Export<'_, OciArchive> {
         }
     }
 
-    /// The blobs that the tags need.
+    /// The blobs that the tags need which have not failed.
     fn needed(&self) -> BTreeMap<Stated, Needed> {
         let mut needed: BTreeMap<Stated, Needed> = BTreeMap::new();
-        for (number, ready) in self.ready.iter().enumerate() {
+        let tags = self.ready.iter().zip(&self.failed).enumerate();
+        let alive = tags.filter(|(_, (_, failed))| failed.is_none());
+        for (number, (ready, _)) in alive {
             for blob in ready.incoming().blobs() {
                 let known = needed.entry(blob.stated());
                 let known = known.or_insert_with(|| Needed {

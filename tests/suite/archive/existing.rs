@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{names, place, single, standard, tagged};
 use crate::support::barge::{copy, run};
 use crate::support::image::archive::{Archive, blob_name};
-use crate::support::image::{Layout, write_layout};
+use crate::support::image::{Form, ImageSpec, IndexBuilder, Layer, Layout, push, write_layout};
 use crate::support::registry::FakeRegistry;
 
 #[test]
@@ -53,6 +53,33 @@ fn what_is_there_stays_and_is_not_fetched_again() {
     assert!(!files.contains_key(&blob_name(&single(1).layers[2].digest())));
     assert!(files.contains_key(&blob_name(&single(2).layers[2].digest())));
     assert_eq!(names(directory.path()), ["bundle.tar".to_owned()].into());
+}
+
+#[test]
+fn what_is_there_stays_whole_when_a_tag_that_shares_blobs_with_it_fails() {
+    let source = tagged([1, 2]);
+    let (_directory, archive) = place();
+    let to = archive.reference("");
+    copy(&[], &source.reference("x:1"), &to).exits(0);
+    let lost = Layer::random(9, 900_000);
+    let lacking = ImageSpec::new("linux", "amd64").layer(lost.clone()).build();
+    let index = IndexBuilder::new(Form::Oci)
+        .image(&lacking)
+        .image(&single(1));
+    push(&index.build(), &source, "x:3");
+    source.store.remove_blob("x", &lost.digest());
+    // The lost blob comes first, and alone: those behind it are not wanted any more by the tag.
+    let options = ["--tag-glob", "2,3", "--jobs", "1"];
+    let output = copy(&options, &source.reference("x"), &to).exits(3);
+    assert_eq!(output.tag("2")["status"], "copied");
+    assert_eq!(output.tag("3")["status"], "failed");
+    assert_eq!(archive.references(), ["1", "2"]);
+    run(&["verify", &archive.reference("1")]).exits(0);
+    for seed in [1, 2] {
+        for layer in &single(seed).layers {
+            assert_eq!(archive.files()[&blob_name(&layer.digest())], layer.bytes);
+        }
+    }
 }
 
 #[test]
