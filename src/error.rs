@@ -2,9 +2,30 @@
 //!
 //! Two tables decide everything that depends on a kind: [`Kind::retryable`] and [`Kind::hint`].
 //! Neither has a catch-all, so a new kind does not compile until both say what it means.
+//!
+//! A hint writes `--SIDE-creds` for an option that each side has. The user sees that of the side where the error
+//! occurred, and `--creds` where there is one reference only, or the side is not known.
 
 use std::fmt;
 use std::time::Duration;
+
+/// One side of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Where images are read.
+    Source,
+    /// Where images are written.
+    Destination,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        })
+    }
+}
 
 /// What went wrong, as scripts see it in `error.kind` of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,7 +118,7 @@ impl Kind {
         match self {
             Self::Usage => Some("see `barge --help`"),
             Self::Unauthorized => Some(
-                "give credentials with --src-creds or --dest-creds (--creds for one reference), or log in with `barge login`, docker, podman or skopeo",
+                "give credentials with --SIDE-creds, or log in with `barge login`, docker, podman or skopeo",
             ),
             Self::Denied => Some(
                 "ask for the right to do this, or use other credentials; many registries also answer so for a repository that does not exist",
@@ -147,7 +168,11 @@ struct Details {
     retry_after: Option<Duration>,
     hits_all: bool,
     in_doubt: bool,
+    side: Option<Side>,
 }
+
+/// What hints write in place of the side's prefix of an option.
+const ANY_SIDE: &str = "--SIDE-";
 
 /// The longest name of a target, and the longest cause, in letters: both may repeat what a registry sent.
 const LONGEST_TARGET: usize = 1000;
@@ -174,6 +199,7 @@ impl Error {
             retry_after: None,
             hits_all: false,
             in_doubt: false,
+            side: None,
         }))
     }
 
@@ -243,6 +269,19 @@ impl Error {
         self.0.in_doubt
     }
 
+    /// The same error as one of `side`, unless it has a side.
+    #[must_use]
+    pub fn at(mut self, side: Option<Side>) -> Self {
+        self.0.side = self.0.side.or(side);
+        self
+    }
+
+    /// Where it occurred; `None` where a command has one reference only, and for what is of neither side.
+    #[must_use]
+    pub fn side(&self) -> Option<Side> {
+        self.0.side
+    }
+
     /// Whether it is the content of a place that is wrong, rather than the way to it.
     #[must_use]
     pub fn is_of_content(&self) -> bool {
@@ -272,8 +311,14 @@ impl Error {
 
     /// What the user can do about it.
     #[must_use]
-    pub fn advice(&self) -> Option<&str> {
-        self.0.hint.as_deref().or_else(|| self.0.kind.hint())
+    pub fn advice(&self) -> Option<String> {
+        let prefix = match self.0.side {
+            Some(Side::Source) => "--src-",
+            Some(Side::Destination) => "--dest-",
+            None => "--",
+        };
+        let hint = self.0.hint.as_deref().or_else(|| self.0.kind.hint())?;
+        Some(hint.replace(ANY_SIDE, prefix))
     }
 
     /// How long the other side asked to wait before the next try.
@@ -336,9 +381,28 @@ mod tests {
     #[test]
     fn a_hint_of_its_own_wins_over_the_kinds() {
         let error = Error::new(Kind::Usage, "parse", "x");
-        assert_eq!(error.advice(), Some("see `barge --help`"));
+        assert_eq!(error.advice().as_deref(), Some("see `barge --help`"));
         let hinted = error.or_hint("write y");
-        assert_eq!(hinted.advice(), Some("write y"));
-        assert_eq!(hinted.or_hint("write z").advice(), Some("write y"));
+        assert_eq!(hinted.advice().as_deref(), Some("write y"));
+        let again = hinted.or_hint("write z");
+        assert_eq!(again.advice().as_deref(), Some("write y"));
+    }
+
+    #[test]
+    fn a_hint_names_the_option_of_the_side() {
+        let error = Error::new(Kind::Protocol, "contact", "x").hint("add --SIDE-tls-verify=false");
+        let advice = |side| error.clone().at(side).advice().expect("a hint");
+        assert_eq!(advice(Some(Side::Source)), "add --src-tls-verify=false");
+        assert_eq!(
+            advice(Some(Side::Destination)),
+            "add --dest-tls-verify=false"
+        );
+        assert_eq!(advice(None), "add --tls-verify=false");
+        let twice = error.at(Some(Side::Source)).at(Some(Side::Destination));
+        assert_eq!(
+            twice.side(),
+            Some(Side::Source),
+            "whoever met it first knows"
+        );
     }
 }

@@ -8,26 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
+pub use crate::error::Side;
 use crate::image::digest::Digest;
 use crate::inventory::difference::LeftOut;
-
-/// The two sides of a copy; `inspect` and `list-tags` have a source alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// Where images are read.
-    Source,
-    /// Where images are written.
-    Destination,
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Source => "source",
-            Self::Destination => "destination",
-        })
-    }
-}
 
 /// One thing that happened.
 #[derive(Clone, Debug)]

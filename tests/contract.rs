@@ -48,6 +48,7 @@ mod cases {
         let reference = Reference::parse(reference, Role::Source).expect("a reference");
         let options = RegistryOptions {
             side,
+            blame: None,
             credentials: CredentialSource::Given(Credentials::Anonymous),
             tls: Tls::default(),
             registries: RegistriesConf::default(),

@@ -111,14 +111,15 @@ fn faults(rng: &mut Rng) -> Vec<Fault> {
     ]
 }
 
-/// Whether a client could know: a list of tags with another letter is another list, and a success that is
-/// none shows at a tag.
+/// Whether a client could know: a list of tags with another letter is another list, a success that is none shows
+/// at a tag, and registries without the referrers API answer 400 to it.
 fn fits(fault: &Fault, request: &Request) -> bool {
     match fault {
         Fault::FlipBit => request.reads_blob() || (request.is_manifest() && request.reads()),
         Fault::Status(answer) if answer.status == 201 => {
             puts_manifest(request) && !request.path.contains("sha256:")
         }
+        Fault::Status(answer) if answer.status == 400 => !request.path.contains("/referrers/"),
         _ => true,
     }
 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, TryStreamExt as _};
 
 use self::archive::OciArchive;
 use self::archive::docker::DockerArchive;
@@ -161,23 +161,43 @@ impl Endpoint {
     ///
     /// `local-io` when a configuration of registries cannot be understood.
     pub fn new(reference: &Reference, options: RegistryOptions) -> Result<Self> {
-        match reference {
-            Reference::Registry(registry) => Ok(Self::Registry(Arc::new(Repository::new(
-                registry, options,
-            )?))),
-            Reference::Layout(file) => Ok(Self::Layout(Arc::new(Layout::new(
-                file.path.clone(),
-                options.backoff,
-            )))),
-            Reference::OciArchive(file) => Ok(Self::OciArchive(Arc::new(OciArchive::new(
-                file.path.clone(),
-                options.side,
-                options.backoff,
-            )))),
-            Reference::DockerArchive(file) => Ok(Self::DockerArchive(Arc::new(
-                DockerArchive::new(file.path.clone(), options.side, options.backoff),
-            ))),
+        let (blame, side, backoff) = (options.blame, options.side, options.backoff.clone());
+        Ok(match reference {
+            Reference::Registry(registry) => {
+                let repository = Repository::new(registry, options);
+                Self::Registry(Arc::new(repository.map_err(|error| error.at(blame))?))
+            }
+            Reference::Layout(file) => {
+                let mut layout = Layout::new(file.path.clone(), backoff);
+                layout.blame = blame;
+                Self::Layout(Arc::new(layout))
+            }
+            Reference::OciArchive(file) => {
+                let mut archive = OciArchive::new(file.path.clone(), side, backoff);
+                archive.blame = blame;
+                Self::OciArchive(Arc::new(archive))
+            }
+            Reference::DockerArchive(file) => {
+                let mut archive = DockerArchive::new(file.path.clone(), side, backoff);
+                archive.blame = blame;
+                Self::DockerArchive(Arc::new(archive))
+            }
+        })
+    }
+
+    /// The side that errors are of here; `None` in a command with one reference.
+    pub(crate) fn blame(&self) -> Option<Side> {
+        match self {
+            Self::Registry(repository) => repository.blame,
+            Self::Layout(layout) => layout.blame,
+            Self::OciArchive(archive) => archive.blame,
+            Self::DockerArchive(archive) => archive.blame,
         }
+    }
+
+    /// `result`, whose error is one of this side unless it has a side.
+    fn blamed<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| error.at(self.blame()))
     }
 
     /// The same place, whose entries are labelled so where it has any.
@@ -198,12 +218,12 @@ impl Endpoint {
     ///
     /// When the place cannot be read.
     pub async fn repository(&self, target: &Target) -> Result<Option<String>> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => Ok(Some(repository.to_string())),
             Self::Layout(layout) => layout.repository(target),
             Self::OciArchive(archive) => archive.repository(target).await,
             Self::DockerArchive(archive) => archive.repository(target).await,
-        }
+        })
     }
 
     /// Makes sure that the place can be talked to at all: a failure here is no single tag's.
@@ -212,7 +232,7 @@ impl Endpoint {
     ///
     /// When the registry does not answer, or the directory is no layout.
     pub async fn contact(&self, side: Side) -> Result<()> {
-        match (self, side) {
+        self.blamed(match (self, side) {
             (Self::Registry(repository), _) => repository.takes_sparse().await.map(|_| ()),
             (Self::Layout(layout), Side::Source) => layout.tags().map(|_| ()),
             (Self::Layout(layout), Side::Destination) => layout.check_writable(),
@@ -220,7 +240,7 @@ impl Endpoint {
             (Self::DockerArchive(archive), Side::Source) => archive.tags().await.map(|_| ()),
             (Self::DockerArchive(archive), Side::Destination) => archive.check_writable(),
             (Self::OciArchive(archive), Side::Destination) => archive.check_writable().await,
-        }
+        })
     }
 
     /// Removes what earlier runs that were killed have left of files that they wrote here. An archive does so when
@@ -245,12 +265,12 @@ impl Endpoint {
     ///
     /// When the place is not there or cannot be read.
     pub async fn tags(&self) -> Result<Vec<String>> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => repository.tags().await,
             Self::Layout(layout) => layout.tags(),
             Self::OciArchive(archive) => archive.tags().await,
             Self::DockerArchive(archive) => archive.tags().await,
-        }
+        })
     }
 
     /// What `target` points at, without reading it.
@@ -259,12 +279,12 @@ impl Endpoint {
     ///
     /// When it could not be found out.
     pub async fn head(&self, target: &Target) -> Result<Option<Head>> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => repository.head(target).await,
             Self::Layout(layout) => layout.head(target),
             Self::OciArchive(archive) => archive.head(target).await,
             Self::DockerArchive(archive) => archive.head(target).await,
-        }
+        })
     }
 
     /// The manifest that `target` names, its bytes checked.
@@ -273,12 +293,12 @@ impl Endpoint {
     ///
     /// When it cannot be read, or its bytes are not what its digest says.
     pub async fn manifest(&self, target: &Target) -> Result<Option<Manifest>> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => repository.manifest(target).await,
             Self::Layout(layout) => layout.manifest(target),
             Self::OciArchive(archive) => archive.manifest(target).await,
             Self::DockerArchive(archive) => archive.manifest(target).await,
-        }
+        })
     }
 
     /// Whether the blob is there, in its right size.
@@ -297,12 +317,12 @@ impl Endpoint {
     ///
     /// When it could not be found out.
     pub async fn holds_blob(&self, blob: &Descriptor, depth: Depth) -> Result<bool> {
-        match self {
+        self.blamed(match self {
             Self::Layout(layout) => layout.holds_blob(blob, depth).await,
             Self::Registry(_) | Self::OciArchive(_) | Self::DockerArchive(_) => {
                 self.has_blob(blob).await
             }
-        }
+        })
     }
 
     /// The size of `blob` as it is stored, in bytes; `None` where it is not there.
@@ -311,12 +331,12 @@ impl Endpoint {
     ///
     /// When it could not be found out.
     pub async fn blob_size(&self, blob: &Descriptor) -> Result<Option<u64>> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => repository.blob_size(blob).await,
             Self::Layout(layout) => layout.blob_size(blob),
             Self::OciArchive(archive) => archive.blob_size(blob).await,
             Self::DockerArchive(archive) => archive.blob_size(blob).await,
-        }
+        })
     }
 
     /// Fails a descriptor that states another size than the place has of its blob: `size`.
@@ -326,7 +346,9 @@ impl Endpoint {
         }
         let name = format!("{self}@{}", blob.digest);
         let cause = format!("its manifest says {} bytes, {size} are there", blob.size);
-        Err(Error::new(Kind::DigestMismatch, "read blob", name).because(cause))
+        self.blamed(Err(
+            Error::new(Kind::DigestMismatch, "read blob", name).because(cause)
+        ))
     }
 
     /// The bytes of `blob` from `offset` on; one try, unchecked.
@@ -335,12 +357,15 @@ impl Endpoint {
     ///
     /// When it is not there or cannot be read.
     pub async fn blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream> {
-        match self {
+        let opened = match self {
             Self::Registry(repository) => repository.open_blob(blob, offset).await,
             Self::Layout(layout) => layout.open_blob(blob, offset).await,
             Self::OciArchive(archive) => archive.open_blob(blob, offset).await,
             Self::DockerArchive(archive) => archive.open_blob(blob, offset).await,
-        }
+        };
+        let blame = self.blame();
+        let stream = self.blamed(opened).map_err(advice::lost_blob)?;
+        Ok(Box::pin(stream.map_err(move |error| error.at(blame))))
     }
 
     /// The whole of a small blob, checked.
@@ -375,11 +400,11 @@ impl Endpoint {
     ///
     /// When either side fails too often, or the bytes are wrong. Nothing is stored then.
     pub async fn ensure_blob(&self, blob: &Descriptor, supply: Supply<'_>) -> Result<Arrival> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => repository.ensure_blob(blob, supply).await,
             Self::Layout(layout) => layout.ensure_blob(blob, supply).await,
             Self::OciArchive(_) | Self::DockerArchive(_) => Err(archive::written_whole(self)),
-        }
+        })
     }
 
     /// Stores `manifest` by its digest, byte for byte.
@@ -388,7 +413,7 @@ impl Endpoint {
     ///
     /// When the place refuses it or cannot be written.
     pub async fn put_manifest(&self, manifest: &Manifest) -> Result<()> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => {
                 repository
                     .put_manifest(manifest, &Target::Digest(manifest.digest.clone()))
@@ -396,7 +421,7 @@ impl Endpoint {
             }
             Self::Layout(layout) => layout.put_manifest(manifest).await,
             Self::OciArchive(_) | Self::DockerArchive(_) => Err(archive::written_whole(self)),
-        }
+        })
     }
 
     /// Stores `manifest` and makes `target` point at it: what readers see changes here.
@@ -416,14 +441,14 @@ impl Endpoint {
         target: &Target,
         ready: impl FnOnce(),
     ) -> Result<()> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => {
                 ready();
                 repository.put_manifest(manifest, target).await
             }
             Self::Layout(layout) => layout.publish(manifest, target, ready).await,
             Self::OciArchive(_) | Self::DockerArchive(_) => Err(archive::written_whole(self)),
-        }
+        })
     }
 
     /// Makes sure that `target` is `manifest`, which was published: a registry may accept what it does not store.
@@ -432,10 +457,10 @@ impl Endpoint {
     ///
     /// `conflict` when it is not; others when that could not be found out.
     pub async fn confirm(&self, manifest: &Manifest, target: &Target) -> Result<()> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => repository.confirm(manifest, target).await,
             Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => Ok(()),
-        }
+        })
     }
 
     /// The one image of a place that is named by nothing but the place; `None` for a registry, where a
@@ -445,12 +470,12 @@ impl Endpoint {
     ///
     /// When there is none, or several: the message lists them.
     pub async fn only_image(&self) -> Result<Option<OnlyImage>> {
-        match self {
+        self.blamed(match self {
             Self::Registry(_) => Ok(None),
             Self::Layout(layout) => layout.only_image().map(Some),
             Self::OciArchive(archive) => archive.only_image().await.map(Some),
             Self::DockerArchive(archive) => archive.only_image().await.map(Some),
-        }
+        })
     }
 
     /// Whether it is made of files of this machine, so that asking and reading cost little.
@@ -468,10 +493,10 @@ impl Endpoint {
     ///
     /// When it cannot be contacted.
     pub async fn takes_sparse(&self) -> Result<Option<bool>> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => repository.takes_sparse().await,
             Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => Ok(Some(true)),
-        }
+        })
     }
 
     /// Remembers that a sparse index was refused here.

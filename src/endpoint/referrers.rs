@@ -203,12 +203,12 @@ impl Endpoint {
     ///
     /// When it could not be found out.
     pub async fn referrers(&self, subject: &Digest, types: &Types) -> Result<Listed> {
-        let mut found = match self {
-            Self::Registry(repository) => repository.referrers(subject, types).await?,
-            Self::Layout(layout) => layout.referrers(subject)?,
-            Self::OciArchive(archive) => archive.referrers(subject).await?,
-            Self::DockerArchive(_) => Listed::default(),
-        };
+        let mut found = self.blamed(match self {
+            Self::Registry(repository) => repository.referrers(subject, types).await,
+            Self::Layout(layout) => layout.referrers(subject),
+            Self::OciArchive(archive) => archive.referrers(subject).await,
+            Self::DockerArchive(_) => Ok(Listed::default()),
+        })?;
         found.entries.retain(|entry| {
             let named = entry.artifact_type.as_deref();
             named.is_none_or(|named| types.takes(named))
@@ -235,7 +235,7 @@ impl Endpoint {
         let place = self.names_referrers(subject);
         let name = format!("{self}@{}", entry.digest);
         let named = format!("{place} lists it as referring to {subject}");
-        unheld((name, &named), entry, why)
+        unheld((name, &named), entry, why).at(self.blame())
     }
 
     /// The same of what `list`, a tag of its own, names.
@@ -243,7 +243,7 @@ impl Endpoint {
     pub fn listed_error(&self, list: &str, entry: &Descriptor, why: &Error) -> Error {
         let name = format!("{self}@{}", entry.digest);
         let named = format!("the list of referrers {list} names it");
-        unheld((name, &named), entry, why)
+        unheld((name, &named), entry, why).at(self.blame())
     }
 
     /// The same of what `tag` points at, which is made of the digest of `subject`.
@@ -257,7 +257,7 @@ impl Endpoint {
         let named = format!("its tag tells that it belongs to {subject}");
         let mut entry = Descriptor::of(manifest);
         entry.artifact_type = Some(shown_type(manifest));
-        unheld((format!("{self}:{tag}"), &named), &entry, why)
+        unheld((format!("{self}:{tag}"), &named), &entry, why).at(self.blame())
     }
 
     /// What is under a tag that is made of a digest; `None` where there is no such tag.
@@ -266,12 +266,12 @@ impl Endpoint {
     ///
     /// When it could not be found out.
     async fn digest_tagged(&self, tag: &str) -> Result<Option<Had>> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => repository.digest_tagged(tag).await,
             Self::Layout(layout) => layout.digest_tagged(tag),
             Self::OciArchive(archive) => archive.digest_tagged(tag).await,
             Self::DockerArchive(_) => Ok(None),
-        }
+        })
     }
 
     /// Stores what refers to something, by its digest.
@@ -280,14 +280,14 @@ impl Endpoint {
     ///
     /// When the place refuses it or cannot be written.
     pub async fn put_referrer(&self, manifest: &Manifest) -> Result<Listing> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => repository.put_referrer(manifest).await,
             Self::Layout(layout) => layout
                 .put_manifest(manifest)
                 .await
                 .map(|()| Listing::Wanted),
             Self::OciArchive(_) | Self::DockerArchive(_) => Err(archive::written_whole(self)),
-        }
+        })
     }
 
     /// The list under `tag` with `added` in it; `None` where they are in it.
@@ -296,13 +296,13 @@ impl Endpoint {
     ///
     /// `conflict` when its tag holds an image, or when it could not be read.
     pub async fn grown_list(&self, tag: &str, added: &Additions) -> Result<Option<Manifest>> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => repository.grown_list(tag, added).await,
             Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => {
                 let list = self.manifest(&Target::Tag(tag.to_owned())).await?;
                 merge(list.as_ref(), added)
             }
-        }
+        })
     }
 
     /// Enters what has been stored into the list under `tag`.
@@ -311,7 +311,7 @@ impl Endpoint {
     ///
     /// `conflict` when others change the list again and again, or when it cannot be written.
     pub async fn list_referrers(&self, tag: &str, added: Additions) -> Result<()> {
-        match self {
+        self.blamed(match self {
             Self::Registry(repository) => repository.add_to_list(tag, &added).await,
             Self::Layout(layout) => {
                 let referrers = vec![(tag.to_owned(), added)];
@@ -323,7 +323,7 @@ impl Endpoint {
                     .await
             }
             Self::OciArchive(_) | Self::DockerArchive(_) => Err(archive::written_whole(self)),
-        }
+        })
     }
 
     /// Stores `manifest` under a tag that is made of a digest.
@@ -332,7 +332,7 @@ impl Endpoint {
     ///
     /// When the place refuses it or cannot be written.
     pub async fn put_digest_tagged(&self, tag: &str, manifest: &Manifest) -> Result<()> {
-        match self {
+        self.blamed(match self {
             Self::Layout(layout) => {
                 layout.put_manifest(manifest).await?;
                 let tags = vec![(tag.to_owned(), manifest.clone())];
@@ -346,7 +346,7 @@ impl Endpoint {
             Self::Registry(_) | Self::OciArchive(_) | Self::DockerArchive(_) => {
                 self.publish(manifest, &Target::Tag(tag.to_owned())).await
             }
-        }
+        })
     }
 }
 

@@ -355,7 +355,7 @@ pub(crate) async fn read_through(
 /// The whole of a blob of at most `longest` bytes, checked, taken up again where it broke off.
 pub(crate) async fn whole(source: &Endpoint, blob: &Descriptor, longest: u64) -> Result<Bytes> {
     let name = format!("{source}@{}", blob.digest);
-    let error = |kind| Error::new(kind, "read blob", &name);
+    let error = |kind| Error::new(kind, "read blob", &name).at(source.blame());
     if blob.size > longest {
         let cause = format!(
             "it has {} bytes; more than {longest} are not read here",

@@ -24,7 +24,7 @@ struct Report<'a> {
     dry_run: bool,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorReport<'a>>,
+    error: Option<ErrorReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     flip_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,7 +77,7 @@ pub struct SettledReport<'a> {
 #[derive(Debug, Serialize)]
 struct LeftReport<'a> {
     tag: &'a str,
-    error: ErrorReport<'a>,
+    error: ErrorReport,
 }
 
 impl<'a> SettledReport<'a> {
@@ -114,17 +114,17 @@ impl<'a> SettledReport<'a> {
 
 /// An error as the report shows it.
 #[derive(Debug, Serialize)]
-pub struct ErrorReport<'a> {
+pub struct ErrorReport {
     kind: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'a str>,
+    hint: Option<String>,
 }
 
-impl<'a> ErrorReport<'a> {
+impl ErrorReport {
     /// Of `error`.
     #[must_use]
-    pub fn new(error: &'a Error) -> Self {
+    pub fn new(error: &Error) -> Self {
         Self {
             kind: error.kind().name(),
             message: error.to_string(),
@@ -164,7 +164,7 @@ struct TagReport<'a> {
     source_pulls: Option<u64>,
     seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorReport<'a>>,
+    error: Option<ErrorReport>,
 }
 
 #[derive(Serialize)]

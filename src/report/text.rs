@@ -44,7 +44,7 @@ pub fn render(summary: &Summary) -> String {
 pub fn error(error: &Error) -> String {
     let mut text = clean(&error.to_string());
     if let Some(hint) = error.advice() {
-        let _ = write!(text, "\n  hint: {}", clean(hint));
+        let _ = write!(text, "\n  hint: {}", clean(&hint));
     }
     text
 }

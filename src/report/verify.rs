@@ -126,7 +126,7 @@ struct Report<'a> {
     deep: bool,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorReport<'a>>,
+    error: Option<ErrorReport>,
     tags: Vec<TagReport<'a>>,
     totals: TotalsReport,
 }
@@ -154,7 +154,7 @@ struct TagReport<'a> {
     referrers: Option<u64>,
     seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorReport<'a>>,
+    error: Option<ErrorReport>,
 }
 
 #[derive(Serialize)]

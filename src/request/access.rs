@@ -25,6 +25,8 @@ pub struct Access {
     stall: Duration,
     /// Blob transfers at once, on top of small requests.
     jobs: usize,
+    /// Whether options are for this side alone: `--src-creds`.
+    has_side: bool,
 }
 
 impl Access {
@@ -61,6 +63,7 @@ impl Access {
     pub fn options(&self, side: Side, events: &Events) -> RegistryOptions {
         RegistryOptions {
             side,
+            blame: self.has_side.then_some(side),
             credentials: self.credentials.clone(),
             tls: self.tls.clone(),
             registries: self.registries.clone(),
@@ -163,6 +166,7 @@ pub(super) fn resolve(
         retry_times: network.retry_times,
         stall: Duration::from_secs(network.stall_timeout),
         jobs: 0,
+        has_side: prefix != "--",
     })
 }
 

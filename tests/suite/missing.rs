@@ -161,3 +161,18 @@ fn a_required_platform_alone_filters() {
     let (code, report, _) = copy_tags(&["--require-arch", "s390x", "--missing-arch", "skip"]);
     assert_eq!((code, &report["totals"]["failed"]), (1, &json!(2)));
 }
+
+#[test]
+fn a_blob_that_the_source_has_lost_is_to_be_pushed_again() {
+    let (source, destination) = (source(), FakeRegistry::start());
+    let single = ImageSpec::new("linux", "amd64").layers(1, 300).build();
+    source.store.remove_blob("x", &single.layers[0].digest());
+    let (from, to) = (source.reference("x:single"), destination.reference("x"));
+    let error = copy(&[], &from, &to).exits(1).tag("single")["error"].clone();
+    assert_eq!(error["kind"], "not-found");
+    let hint = error["hint"].as_str().expect("a hint");
+    assert!(
+        hint.contains("push it again") && !hint.contains("name"),
+        "{hint}"
+    );
+}

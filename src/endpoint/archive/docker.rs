@@ -38,6 +38,7 @@ const LONGEST_LIST: u64 = MAX_MANIFEST_BYTES as u64;
 pub struct DockerArchive {
     pub(super) path: PathBuf,
     side: Side,
+    pub(in crate::endpoint) blame: Option<Side>,
     pub(in crate::endpoint) labels: Labels,
     opened: OnceCell<Option<Arc<Opened>>>,
     /// Layers that have been measured, by the place of their bytes.
@@ -68,6 +69,7 @@ impl DockerArchive {
     #[must_use]
     pub fn new(path: PathBuf, side: Side, backoff: Backoff) -> Self {
         Self {
+            blame: None,
             path,
             side,
             labels: Labels::default(),

@@ -63,6 +63,7 @@ type MayBeRead = Result<Option<Manifest>>;
 #[derive(Clone, Debug)]
 pub struct OciArchive {
     path: PathBuf,
+    pub(super) blame: Option<Side>,
     side: Side,
     pub(super) labels: Labels,
     /// What it leaves out is read there.
@@ -89,6 +90,7 @@ impl OciArchive {
     #[must_use]
     pub fn new(path: PathBuf, side: Side, backoff: Backoff) -> Self {
         Self {
+            blame: None,
             path,
             side,
             labels: Labels::default(),

@@ -25,7 +25,7 @@ use super::transfer::{self, Start, Watch};
 use super::{Arrival, BlobStream, Endpoint, Head, Labels, OnlyImage, Supply, Target};
 use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
-use crate::event::Events;
+use crate::event::{Events, Side};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::inventory::difference;
@@ -38,6 +38,7 @@ const READ_SIZE: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub struct Layout {
     path: PathBuf,
+    pub(super) blame: Option<Side>,
     pub(crate) labels: Labels,
     pub(crate) backoff: Backoff,
     /// What refers to what, as it was when it was first asked for.
@@ -53,6 +54,7 @@ impl Layout {
     #[must_use]
     pub fn new(path: PathBuf, backoff: Backoff) -> Self {
         Self {
+            blame: None,
             path,
             labels: Labels::default(),
             backoff,

@@ -124,7 +124,8 @@ fn without_tls(error: &reqwest::Error, target: &str) -> Error {
     }
 }
 
-const PLAIN_HINT: &str = "if it is a plain HTTP registry that you trust, add --src-tls-verify=false or --dest-tls-verify=false (--tls-verify=false for one reference)";
+const PLAIN_HINT: &str =
+    "if it is a plain HTTP registry that you trust, add --SIDE-tls-verify=false";
 
 /// The address of a registry's API; Docker Hub's is not its name.
 fn base(scheme: &str, host: &str) -> Result<Url> {

@@ -11,7 +11,7 @@ use super::connect::Session;
 use super::failure::authority;
 use super::request::Call;
 use crate::error::{Error, Kind, Result};
-use crate::event::{Event, Side};
+use crate::event::Event;
 
 /// What is done about a request that would go on without TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Repository {
                     "the {} registry uses TLS, but leads to http://{host}, which does not",
                     self.side
                 );
-                Err(hinted(call.error(Kind::Protocol).because(cause), self.side))
+                Err(hinted(call.error(Kind::Protocol).because(cause)))
             }
             Downgrade::Warn if session.warned.is_new(&host) => {
                 let warning = format!(
@@ -69,12 +69,6 @@ impl Repository {
 }
 
 /// `error`, with what to do about an address without TLS.
-pub(super) fn hinted(error: Error, side: Side) -> Error {
-    let option = match side {
-        Side::Source => "--src-tls-verify=false",
-        Side::Destination => "--dest-tls-verify=false",
-    };
-    error.hint(format!(
-        "have its addresses made https where the registry, or the proxy in front of it, is configured; if you trust the network, {option} (--tls-verify=false for one reference) does without TLS and its certificates"
-    ))
+pub(super) fn hinted(error: Error) -> Error {
+    error.hint("have its addresses made https where the registry, or the proxy in front of it, is configured; if you trust the network, --SIDE-tls-verify=false does without TLS and its certificates")
 }

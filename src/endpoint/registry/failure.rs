@@ -227,7 +227,7 @@ pub(crate) fn unanswered(error: &reqwest::Error, doing: &str, target: &str) -> E
 pub(crate) fn no_client_certificate(doing: &str, target: &str, cause: &str) -> Error {
     Error::new(Kind::Unauthorized, doing, target)
         .because(cause)
-        .hint("put the certificate as *.cert, and its key as *.key, into /etc/containers/certs.d/HOST or ~/.config/containers/certs.d/HOST, HOST being the one that asks for it; for the registry itself --src-cert-dir or --dest-cert-dir (--cert-dir for one reference) also names such a directory")
+        .hint("put the certificate as *.cert, and its key as *.key, into /etc/containers/certs.d/HOST or ~/.config/containers/certs.d/HOST, HOST being the one that asks for it; for the registry itself --SIDE-cert-dir also names such a directory")
         .hitting_all()
 }
 

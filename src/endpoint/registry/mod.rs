@@ -68,8 +68,10 @@ const SHORT: usize = 1 << 20;
 /// How to talk to the registry of one side.
 #[derive(Clone, Debug)]
 pub struct RegistryOptions {
-    /// Which side of the copy this is.
+    /// Which side of the copy this is; a command with one reference has a source.
     pub side: Side,
+    /// The side that its errors are of; `None` in a command with one reference, whose options have no side.
+    pub blame: Option<Side>,
     /// Where to find credentials.
     pub credentials: CredentialSource,
     /// Whom to trust.
@@ -89,6 +91,7 @@ pub struct Repository {
     host: String,
     name: String,
     pub(crate) side: Side,
+    pub(crate) blame: Option<Side>,
     pub(crate) stall: Duration,
     pub(crate) backoff: Backoff,
     tls: Tls,
@@ -145,6 +148,7 @@ impl Repository {
         Ok(Self {
             name: place.path,
             side: options.side,
+            blame: options.blame,
             stall: options.stall,
             backoff: options.backoff,
             tls,

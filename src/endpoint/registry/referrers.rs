@@ -244,7 +244,7 @@ impl Repository {
         merge(list.as_ref(), added).map_err(|error| {
             let target = Target::Tag(tag.to_owned());
             let named = Error::new(error.kind(), "write", self.named(&target));
-            let advice = error.advice().unwrap_or(SHORTEN);
+            let advice = error.advice().unwrap_or_else(|| SHORTEN.to_owned());
             named.because(error.cause()).hint(advice)
         })
     }

@@ -116,8 +116,8 @@ impl RegistriesConf {
         let drop_ins = drop_ins.collect::<Result<Vec<_>>>()?;
         for path in main.into_iter().chain(drop_ins.into_iter().flatten()) {
             let bytes = disk::read_settings(&path).map_err(|error| unreadable(&path, &error))?;
-            let text = String::from_utf8(bytes).map_err(|error| unreadable(&path, &error))?;
-            let added = parse(&text).map_err(|error| unreadable(&path, &error))?;
+            let text = String::from_utf8(bytes).map_err(|error| wrong(&path, &error))?;
+            let added = parse(&text).map_err(|error| wrong(&path, &error))?;
             rules.extend(added.into_iter().map(|rule| (rule, path.clone())));
         }
         Ok(rules)
@@ -200,6 +200,11 @@ fn listed(directory: &Path) -> Result<Vec<PathBuf>> {
     }
     paths.sort();
     Ok(paths)
+}
+
+fn wrong(path: &Path, why: &dyn std::fmt::Display) -> Error {
+    unreadable(path, why)
+        .hint("mend the file: `man containers-registries.conf` says what belongs into it")
 }
 
 fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {

@@ -289,7 +289,7 @@ impl Repository {
             return call
                 .error(Kind::Unauthorized)
                 .because(cause)
-                .hint("get a new token: it comes from --registry-token (or --src-, --dest-), or is the `registrytoken` of a file; without it barge gets tokens by itself")
+                .hint("get a new token: it comes from --SIDE-registry-token, or is the `registrytoken` of a file; without it barge gets tokens by itself")
                 .hitting_all();
         }
         if granted && !self.auth.is_anonymous() {

@@ -435,15 +435,13 @@ impl Refused {
     }
 }
 
-const TRUST_ANYONE: &str = "--src-tls-verify=false or --dest-tls-verify=false (--tls-verify=false for one reference) trusts anyone";
+const TRUST_ANYONE: &str = "--SIDE-tls-verify=false trusts anyone";
 
 fn authority_hint(peer: &Peer) -> String {
     let host = &peer.host;
     // Where a request is sent on to, a directory for the registry does not count.
     let named = match peer.role {
-        Role::Registry | Role::TokenServer => {
-            ", or name its directory with --src-cert-dir or --dest-cert-dir (--cert-dir for one reference)"
-        }
+        Role::Registry | Role::TokenServer => ", or name its directory with --SIDE-cert-dir",
         Role::Elsewhere => "",
     };
     format!(

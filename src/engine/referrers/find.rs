@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::Tag;
 use crate::bounded::{late, try_all};
 use crate::endpoint::{Attached, Endpoint, Lost};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Side};
 use crate::event::{Event, LeftBehind};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
@@ -85,7 +85,7 @@ impl Tag {
     /// The error of what refers to `subject` and the source does not have as it was listed, where that is why
     /// it failed.
     pub(super) fn harmed(&self, subject: &Digest, entry: &Descriptor, error: Error) -> Error {
-        if self.is_of_source(&error) {
+        if Self::is_of_source(&error) {
             let error = self.shared.source.referrer_error(subject, entry, &error);
             return error.hint(WHAT_IS_HARMED);
         }
@@ -99,7 +99,7 @@ impl Tag {
         tagged: (&str, &Manifest),
         error: Error,
     ) -> Error {
-        if self.is_of_source(&error) {
+        if Self::is_of_source(&error) {
             let error = self.shared.source.tagged_error(subject, tagged, &error);
             return error.hint(WHAT_IS_HARMED);
         }
@@ -107,10 +107,9 @@ impl Tag {
     }
 
     /// Whether it is what the source holds that is wrong.
-    fn is_of_source(&self, error: &Error) -> bool {
+    fn is_of_source(error: &Error) -> bool {
         let kinds = [Kind::NotFound, Kind::DigestMismatch, Kind::InvalidManifest];
-        let content = format!("{}@", self.shared.source);
-        kinds.contains(&error.kind()) && error.target().starts_with(&content)
+        kinds.contains(&error.kind()) && error.side() == Some(Side::Source)
     }
 
     /// The error of a list that says another size of an artifact than it has.

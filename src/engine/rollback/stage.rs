@@ -326,6 +326,7 @@ mod tests {
         };
         let options = RegistryOptions {
             side: Side::Destination,
+            blame: None,
             credentials: CredentialSource::Given(Credentials::Anonymous),
             tls: Tls {
                 verify: None,

@@ -6,6 +6,7 @@ mod creds_file;
 mod echoes;
 mod files;
 mod helpers;
+mod hints;
 mod hopeless;
 mod identity;
 mod login;

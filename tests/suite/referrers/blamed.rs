@@ -154,3 +154,20 @@ fn the_source_is_not_blamed_for_what_is_damaged_at_the_destination() {
     let output = source.copied(&MEND, &to).exits(1);
     assert_says(&output.tag("1")["error"], "hint", &["delete it there"]);
 }
+
+/// Both sides are one repository: what fails there is named alike.
+#[test]
+fn a_refusal_of_the_destination_is_none_of_the_source() {
+    let source = signed();
+    let artifact = source.sbom.root.digest();
+    let is_it = move |request: &Request| request.path.ends_with(&artifact);
+    source.registry.on(move |request| {
+        let asked = matches!(request.method.as_str(), "HEAD" | "PUT");
+        (asked && is_it(request)).then(|| Fault::status(404))
+    });
+    let to = source.registry.reference("x:2");
+    let output = source.copied(&["--referrers"], &to).exits(1);
+    let error = output.json()["tags"][0]["error"].clone();
+    assert_eq!(error["kind"], "not-found", "{error:#}");
+    assert!(!error["hint"].to_string().contains("source"), "{error:#}");
+}

@@ -134,7 +134,7 @@ impl Authenticator {
                 self.side,
                 authority(&realm)
             );
-            return Err(downgrade::hinted(failed(cause), self.side));
+            return Err(downgrade::hinted(failed(cause)));
         }
         Ok(realm)
     }
@@ -158,7 +158,7 @@ impl Authenticator {
             .map_err(|why| failed(&format!("a redirect without a usable Location: {why}")))?;
         if session.is_downgrade(url, &next) {
             let cause = format!("it sends on to http://{}, without TLS", authority(&next));
-            return Err(downgrade::hinted(failed(&cause), self.side));
+            return Err(downgrade::hinted(failed(&cause)));
         }
         Ok(Some(next))
     }

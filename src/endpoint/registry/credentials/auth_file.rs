@@ -144,7 +144,7 @@ impl AuthFile {
             // The position is told, the text is not: it may hold a password.
             let (line, column) = (error.line(), error.column());
             let cause = format!("not the JSON expected at line {line} column {column}");
-            unreadable(&self.path, cause)
+            unreadable(&self.path, cause).hint(MEND)
         })
     }
 }
@@ -157,6 +157,10 @@ pub(super) fn servers(host: &str) -> Vec<&str> {
         vec![host]
     }
 }
+
+/// What helps where a file of logins has something else in it.
+const MEND: &str =
+    "mend the file, name another with --SIDE-authfile, or give credentials with --SIDE-creds";
 
 fn unreadable(path: &Path, cause: String) -> Error {
     Error::new(Kind::LocalIo, "read credentials from", path.display()).because(cause)
@@ -216,7 +220,9 @@ impl Config {
         let name = match &self.store {
             None | Some(Value::Null) => "",
             Some(Value::String(name)) => name,
-            Some(_) => return Err(unreadable(file, "its `credsStore` is not a name".into())),
+            Some(_) => {
+                return Err(unreadable(file, "its `credsStore` is not a name".into()).hint(MEND));
+            }
         };
         let named = (!name.is_empty()).then(|| InCharge::named(name, "credsStore".into(), file));
         named.transpose()
