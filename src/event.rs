@@ -200,7 +200,7 @@ pub struct TagOutcome {
     pub status: Status,
     /// The digest of the source's root, once known.
     pub source_digest: Option<Digest>,
-    /// The digest that the destination has, or would have.
+    /// The digest that the destination's tag has, or would have after a dry run; `None` where it has not got it.
     pub digest: Option<Digest>,
     /// What the destination's tag pointed at before a rollback run moved it, or was about to.
     pub previous_digest: Option<Digest>,

@@ -156,7 +156,7 @@ impl Tally {
         match event {
             Event::Request(_) => self.requests += 1,
             Event::Retry { .. } => self.retries += 1,
-            Event::TagEnded(outcome) => self.tags.push(TagOutcome::clone(outcome)),
+            Event::TagEnded(outcome) => self.tags.push(as_ended(TagOutcome::clone(outcome))),
             Event::Flipped(elapsed) => self.rollback.flip = Some(*elapsed),
             Event::Journal(path) => self.rollback.journal = Some(path.clone()),
             Event::Settled { journal, undone } => {
@@ -362,6 +362,15 @@ pub enum AskedFor {
     OneImage,
     /// However many match.
     Tags,
+}
+
+/// The outcome without the digest that its tag was to have, where it does not have it.
+fn as_ended(mut outcome: TagOutcome) -> TagOutcome {
+    match outcome.status {
+        Status::Failed | Status::RolledBack | Status::NotAttempted => outcome.digest = None,
+        Status::Copied | Status::Current | Status::Skipped | Status::WouldCopy => {}
+    }
+    outcome
 }
 
 #[cfg(test)]

@@ -179,6 +179,9 @@ impl Rollback<'_> {
         for end in &mut self.ends {
             if end.outcome.status == Status::Copied {
                 end.outcome.status = Status::RolledBack;
+                if let Some(staged) = end.staged.take() {
+                    end.outcome.previous_digest = staged.before;
+                }
             }
         }
     }

@@ -240,6 +240,17 @@ fn is_true(output: &Output, registry: &FakeRegistry, place: &str) {
                 assert_eq!(now.get(tag), before.get(tag), "{place}: {report:#}");
             }
             assert_ne!(entry["status"], "copied", "{place}: {entry:#}");
+            if matches!(entry["status"].as_str(), Some("failed" | "rolled-back")) {
+                assert!(entry["digest"].is_null(), "{place}: {entry:#}");
+            }
+            if entry["status"] == "rolled-back" && !left.contains(&tag) {
+                let previous = entry["previous_digest"].as_str();
+                assert_eq!(
+                    previous,
+                    before.get(tag).map(String::as_str),
+                    "{place}: {entry:#}"
+                );
+            }
         }
     }
 }
