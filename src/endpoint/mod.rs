@@ -20,6 +20,7 @@ pub(crate) mod transfer;
 pub mod turns;
 
 use std::fmt;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,7 @@ use self::referrers::Had;
 pub use self::referrers::{Attached, Listed, Listing, Lost, Naming};
 use self::registry::{RegistryOptions, Repository};
 use self::turns::{Rank, Turn, Turns};
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
@@ -577,4 +579,17 @@ impl Received {
         }
         Ok(manifest)
     }
+}
+
+/// Refuses a path in a directory that is not there: it may be of a disk that is not mounted, and what is written to
+/// its place would fill another one.
+fn check_directory(path: &Path, place: &dyn fmt::Display) -> Result<()> {
+    let failed = |why| Error::new(Kind::LocalIo, "write", place).because(why);
+    let target = disk::follow(path).map_err(|why| failed(why.to_string()))?;
+    let directory = disk::parent(&target);
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let cause = format!("there is no directory {}", directory.display());
+    Err(failed(cause).hint("make it first, or mount the disk that it is on"))
 }

@@ -409,3 +409,26 @@ fn syncs_blobs_and_their_names_before_the_index_names_them() {
         assert!(last(&["sync(", temporary]) < named, "{digest} in {trace}");
     }
 }
+
+#[test]
+fn no_directories_are_made_above_a_destination() {
+    let source = FakeRegistry::start();
+    let image = ImageSpec::new("linux", "amd64").layers(1, 10).build();
+    image.push_to(&source, "x:1");
+    let directory = tempdir().expect("a temporary directory");
+    let mount = directory.path().join("mount");
+    for transport in ["oci", "oci-archive", "docker-archive"] {
+        let to = format!("{transport}:{}", mount.join("images").display());
+        for dry in [&[][..], &["--dry-run"]] {
+            let output = copy(dry, &source.reference("x:1"), &to).exits(1);
+            let error = output.json()["error"].clone();
+            assert_eq!(error["kind"], "local-io", "{to}: {error:#}");
+            let hint = error["hint"].as_str().expect("a hint");
+            assert!(hint.contains("mount the disk"), "{hint}");
+            assert!(!mount.exists(), "{to}");
+        }
+    }
+    fs::create_dir(&mount).expect("it can be made");
+    let to = format!("oci:{}", mount.join("images").display());
+    copy(&[], &source.reference("x:1"), &to).exits(0);
+}

@@ -22,7 +22,7 @@ use super::store::{Opening, Store};
 use crate::bounded::try_all;
 use crate::endpoint::advice::of_archive;
 use crate::endpoint::backoff::Backoff;
-use crate::endpoint::{BlobStream, Head, Labels, OnlyImage, Overwrite, Target};
+use crate::endpoint::{BlobStream, Head, Labels, OnlyImage, Overwrite, Target, check_directory};
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
@@ -245,7 +245,7 @@ impl DockerArchive {
     ///
     /// `local-io` when it cannot, `unsupported` for what is no file, `conflict` when one is there.
     pub fn check_writable(&self) -> Result<()> {
-        super::check_directory(&self.path, self)?;
+        check_directory(&self.path, self)?;
         let error = |kind, cause: &str| Error::new(kind, "write", self).because(cause);
         match std::fs::metadata(&self.path) {
             Err(why) if why.kind() == ErrorKind::NotFound => Ok(()),

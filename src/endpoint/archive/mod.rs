@@ -48,7 +48,7 @@ use super::standard::check_output;
 use super::{
     BlobStream, Endpoint, Had, Head, Labels, Lent, Listed, Naming, OnlyImage, Overwrite, Target,
 };
-use crate::disk;
+use crate::endpoint::check_directory;
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
@@ -407,20 +407,6 @@ async fn opened_by<T: Send + 'static>(
         Err(error) if error.kind() == Kind::NotFound => Ok(None),
         Err(error) => Err(of_archive(error)),
     }
-}
-
-/// Refuses a path in a directory that is not there.
-fn check_directory(path: &Path, archive: &dyn fmt::Display) -> Result<()> {
-    let failed = |why| Error::new(Kind::LocalIo, "write", archive).because(why);
-    let target = disk::follow(path).map_err(|why| failed(why.to_string()))?;
-    let directory = disk::parent(&target);
-    if directory.is_dir() {
-        return Ok(());
-    }
-    Err(failed(format!(
-        "there is no directory {}",
-        directory.display()
-    )))
 }
 
 /// The error of whoever would write a blob or manifest of an archive by itself.

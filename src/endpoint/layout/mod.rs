@@ -22,7 +22,9 @@ use self::index_file::IndexFile;
 use self::stored::Stored;
 use super::backoff::Backoff;
 use super::transfer::{self, Start, Watch};
-use super::{Arrival, BlobStream, Endpoint, Head, Labels, OnlyImage, Supply, Target};
+use super::{
+    Arrival, BlobStream, Endpoint, Head, Labels, OnlyImage, Supply, Target, check_directory,
+};
 use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side};
@@ -84,22 +86,23 @@ impl Layout {
         Ok(index.names())
     }
 
-    /// Whether something that is no directory stands where the layout should be.
+    /// Whether the layout can be written: it is a directory, or can become one in a directory that is there.
     ///
     /// # Errors
     ///
-    /// `local-io` when it does, or `index.json` cannot be understood.
+    /// `local-io` when it cannot, or `index.json` cannot be understood.
     pub fn check_writable(&self) -> Result<()> {
-        let mut place = Some(self.path.as_path());
-        while let Some(path) = place.filter(|path| !path.as_os_str().is_empty()) {
-            match std::fs::metadata(path) {
-                Ok(metadata) if metadata.is_dir() => break,
-                Ok(_) => {
-                    let cause = format!("{} is a file, not a directory", path.display());
-                    return Err(self.error(Kind::LocalIo, "write").because(cause));
-                }
-                Err(_) => place = path.parent(),
+        let failed = |cause: String| self.error(Kind::LocalIo, "write").because(cause);
+        match std::fs::metadata(&self.path) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => {
+                let cause = format!("{} is a file, not a directory", self.path.display());
+                return Err(failed(cause));
             }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                check_directory(&self.path, self)?;
+            }
+            Err(error) => return Err(failed(error.to_string())),
         }
         self.refuse_difference()?;
         self.index().map(|_| ())
@@ -357,6 +360,13 @@ impl Layout {
         let blobs = self.path.join("blobs").join(digest.algorithm_name());
         if !blobs.is_dir() {
             let is_new = !self.path.exists();
+            // What is above it was there when the run began.
+            match std::fs::create_dir(&self.path) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    return Err(failed(error));
+                }
+                _ => {}
+            }
             std::fs::create_dir_all(&blobs).map_err(failed)?;
             if is_new {
                 disk::sync_directory(disk::parent(&self.path)).map_err(failed)?;
