@@ -1,5 +1,6 @@
 //! The summary for people: a line a tag, what failed and what to do about it, the totals.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -430,7 +431,29 @@ fn closing(summary: &Summary) -> String {
     };
     let (tags, counts) = (plural(totals.tags, "tag"), counts(totals));
     let traffic = traffic((totals.requests, totals.retries), totals.elapsed);
-    format!("{said}{tags}{counts}; {sent}{left_out}, {traffic}")
+    let lacking = lacking_platforms(&summary.tags);
+    format!("{said}{tags}{counts}{lacking}; {sent}{left_out}, {traffic}")
+}
+
+/// `; 2 tags lack arm64`: what was asked for and the source does not have, of tags that are fine otherwise.
+fn lacking_platforms(tags: &[TagOutcome]) -> String {
+    let lacking = |tag: &&TagOutcome| {
+        let is_fine = !matches!(tag.status, Status::Failed | Status::Skipped);
+        is_fine && !tag.missing_platforms.is_empty()
+    };
+    let lacking: Vec<&TagOutcome> = tags.iter().filter(lacking).collect();
+    if lacking.is_empty() {
+        return String::new();
+    }
+    let names = lacking.iter().flat_map(|tag| &tag.missing_platforms);
+    let names: BTreeSet<&str> = names.map(String::as_str).collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(" or ");
+    let (count, verb) = (
+        lacking.len() as u64,
+        if lacking.len() == 1 { "lacks" } else { "lack" },
+    );
+    let names = excerpt(&clean(&names), LONGEST_TEXT);
+    format!("; {} {verb} {names}", plural(count, "tag"))
 }
 
 /// `40 requests, 2 retries, 1.2s`.

@@ -176,3 +176,15 @@ fn a_blob_that_the_source_has_lost_is_to_be_pushed_again() {
         "{hint}"
     );
 }
+
+#[test]
+fn the_last_line_counts_tags_that_lack_a_platform() {
+    let (source, destination) = (source(), FakeRegistry::start());
+    let (from, to) = (source.reference("x"), destination.reference("x"));
+    let output = run(&["copy", "--all-tags", "--arch", "amd64,arm64", &from, &to]).exits(0);
+    let last = output.stdout.lines().last().expect("a line");
+    assert!(
+        last.starts_with("2 tags: 2 copied; 1 tag lacks arm64; "),
+        "{last}"
+    );
+}
