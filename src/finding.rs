@@ -11,8 +11,10 @@ use crate::inventory::difference::LeftOut;
 pub enum Verdict {
     /// All is there, as it should be.
     Complete,
-    /// Something is missing or damaged, or the source has something else.
+    /// Something is missing or damaged.
     Incomplete,
+    /// All is there, and the source has something else.
+    Different,
     /// It could not be found out, or there is nothing to look at.
     Failed,
 }
@@ -24,6 +26,7 @@ impl Verdict {
         match self {
             Self::Complete => "complete",
             Self::Incomplete => "incomplete",
+            Self::Different => "different",
             Self::Failed => "failed",
         }
     }

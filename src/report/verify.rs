@@ -180,6 +180,7 @@ struct TotalsReport {
     tags: usize,
     complete: usize,
     incomplete: usize,
+    different: usize,
     failed: usize,
     blobs: u64,
     bytes: u64,
@@ -213,6 +214,7 @@ pub fn json(verification: &Verification) -> String {
             tags: verification.findings.len(),
             complete: verification.count(Verdict::Complete),
             incomplete: verification.count(Verdict::Incomplete),
+            different: verification.count(Verdict::Different),
             failed: verification.count(Verdict::Failed),
             blobs: effort.blobs,
             bytes: effort.bytes,
@@ -387,8 +389,13 @@ fn closing(verification: &Verification) -> String {
         Some(Signal::Terminate) => "terminated: ",
         None => "",
     };
-    let counts = [Verdict::Complete, Verdict::Incomplete, Verdict::Failed]
-        .map(|verdict| (verification.count(verdict), verdict.name()));
+    let verdicts = [
+        Verdict::Complete,
+        Verdict::Incomplete,
+        Verdict::Different,
+        Verdict::Failed,
+    ];
+    let counts = verdicts.map(|verdict| (verification.count(verdict), verdict.name()));
     let some = counts.iter().filter(|(count, _)| *count > 0);
     let parts: Vec<String> = some
         .map(|(count, what)| format!("{count} {what}"))

@@ -18,7 +18,7 @@ use crate::image::manifest::{Content, Descriptor, Manifest};
 use crate::inventory::difference::LeftOut;
 use crate::options::Mode;
 use crate::plan;
-use crate::printable::few;
+use crate::printable::{few, plural};
 
 /// What is found out about `job`.
 pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {
@@ -42,11 +42,12 @@ pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {
         Ok(differs) => {
             let place = (&shared.place, &job.target);
             let lacking = lacking(&finding.lacks, tag.mode, place);
-            finding.error = lacking.or(differs);
-            finding.verdict = match finding.error {
-                None => Verdict::Complete,
-                Some(_) => Verdict::Incomplete,
+            finding.verdict = match (&lacking, &differs) {
+                (None, None) => Verdict::Complete,
+                (None, Some(error)) if error.kind() == Kind::DigestMismatch => Verdict::Different,
+                _ => Verdict::Incomplete,
             };
+            finding.error = lacking.or(differs);
         }
     }
     finding.elapsed = started.elapsed();
@@ -311,31 +312,64 @@ impl Tag<'_> {
         if self.is_list(here) {
             return self.compare_list((source, target), here).await;
         }
-        let mut expected = head.digest;
-        let here = &here.digest;
-        if self.mode != Mode::All {
-            let root = source.root(target).await?;
-            if root.is_index() {
-                let learnt = source.learn(&root, Mode::FilteredIndex).await?;
-                let wanted = &self.shared.wanted;
-                let choice = plan::choose_index(&root, &learnt.known, Mode::FilteredIndex, wanted)?;
-                expected = choice.filtered.root.digest;
+        let root = source.root(target).await?;
+        if self.mode != Mode::All && root.is_index() {
+            let learnt = source.learn(&root, Mode::FilteredIndex).await?;
+            let wanted = &self.shared.wanted;
+            let choice = plan::choose_index(&root, &learnt.known, Mode::FilteredIndex, wanted)?;
+            if choice.filtered.root.digest == here.digest {
+                return Ok(None);
             }
         }
-        if expected == *here {
-            return Ok(None);
-        }
-        let cause = format!(
-            "{} makes it {expected}, but here it is {here}",
-            source.name(target)
-        );
-        let name = self.shared.place.name(&self.job.target);
-        Ok(Some(
-            Error::new(Kind::DigestMismatch, "compare", name)
-                .because(cause)
-                .hint("one of them moved on; `barge copy` brings what the source has now"),
-        ))
+        Ok(Some(self.different(&source.name(target), &root, here)))
     }
+
+    /// The error of a tag that is not what the source's is: another, or some of its platforms.
+    fn different(&self, source: &str, root: &Manifest, here: &Manifest) -> Error {
+        let name = self.shared.place.name(&self.job.target);
+        let error = Error::new(Kind::DigestMismatch, "compare", name);
+        let (platforms, entries) = listed(root);
+        let (held, ours) = if here.is_index() {
+            listed(here)
+        } else {
+            let held = self.finding.platforms.iter().cloned().collect();
+            (held, [&here.digest].into())
+        };
+        let arch = held.iter().cloned().collect::<Vec<_>>().join(",");
+        let is_part = !held.is_empty() && held.is_subset(&platforms) && held != platforms;
+        let cause = format!(
+            "{source} is {}, but here it is {}",
+            root.digest, here.digest
+        );
+        if is_part && ours.is_subset(&entries) {
+            let some = format!(
+                "{cause}: it has {} of the source's {}, and these are the same",
+                held.len(),
+                plural(platforms.len() as u64, "platform")
+            );
+            return error.because(some).hint(if self.mode == Mode::All {
+                format!("if no others are wanted, --arch {arch} compares these")
+            } else {
+                format!("the index is another than barge makes of these platforms; `barge copy --arch {arch}` writes that")
+            });
+        }
+        error.because(cause).hint(if is_part {
+            format!("one of them moved on; `barge copy --arch {arch}` brings what the source has now of these platforms")
+        } else {
+            "one of them moved on; `barge copy` brings what the source has now".to_owned()
+        })
+    }
+}
+
+/// The platforms of the images that an index lists, and the digests of all its entries.
+fn listed(index: &Manifest) -> (BTreeSet<String>, BTreeSet<&Digest>) {
+    let images = index
+        .entries()
+        .iter()
+        .filter(|entry| !entry.is_attestation());
+    let platforms = images.filter_map(|entry| Some(entry.platform.as_ref()?.to_string()));
+    let entries = index.entries().iter().map(|entry| &entry.digest);
+    (platforms.collect(), entries.collect())
 }
 
 /// The platform of an image, as its entry writes it or its config names it.

@@ -25,7 +25,8 @@ fn tags_are_the_same_or_moved_on_or_not_there() {
     assert_eq!(output.tag("same")["status"], "complete");
     assert_eq!(output.tag("same")["source_digest"], single(41).digest());
     let moved = output.tag("moved");
-    assert_eq!(moved["status"], "incomplete");
+    assert_eq!(moved["status"], "different");
+    assert_eq!(output.json()["totals"]["different"], 1);
     assert_eq!(moved["error"]["kind"], "digest-mismatch");
     assert_eq!(moved["digest"], single(41).digest());
     assert_eq!(moved["source_digest"], single(43).digest());
@@ -50,9 +51,17 @@ fn an_index_of_some_platforms_is_what_copy_makes_of_the_source() {
     verify(&[&against[..], &["--arch", "arm64"]].concat(), &place).exits(0);
     let all = verify(&against, &place).exits(1);
     assert_eq!(all.tag("1")["error"]["kind"], "digest-mismatch");
+    assert_eq!(all.tag("1")["status"], "different");
+    let hint = all.tag("1")["error"]["hint"].to_string();
+    assert!(hint.contains("--arch linux/arm64 compares these"), "{hint}");
     standard(45).push_to(&source, "x:1");
     let moved = verify(&[&against[..], &["--arch", "arm64"]].concat(), &place).exits(1);
     assert_eq!(moved.tag("1")["error"]["kind"], "digest-mismatch");
+    for options in [&against[..], &[&against[..], &["--arch", "arm64"]].concat()] {
+        let hint = verify(options, &place).exits(1).tag("1")["error"]["hint"].to_string();
+        let advice = "moved on; `barge copy --arch linux/arm64` brings";
+        assert!(hint.contains(advice), "{hint}");
+    }
 }
 
 #[test]
