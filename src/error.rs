@@ -127,9 +127,9 @@ impl Kind {
                 Some("check the name; `barge list-tags` and `barge inspect` show what is there")
             }
             Self::RateLimited => Some("log in for a higher limit, wait, or lower --jobs"),
-            Self::Unavailable => Some(
-                "check the address and the network, then run the same command again; a copy reuses what arrived",
-            ),
+            Self::Unavailable => {
+                Some("check the address and the network, then run the same command again")
+            }
             Self::DigestMismatch => Some(
                 "the stored copy is damaged, or something on the way changes bytes; push the image to the source again",
             ),
@@ -144,7 +144,7 @@ impl Kind {
             Self::Unsupported | Self::Protocol => None,
             Self::Conflict => Some("look at the destination, then run again"),
             Self::LocalIo => Some("check the path, its permissions and the space on the disk"),
-            Self::Interrupted => Some("run the same command again; a copy reuses what arrived"),
+            Self::Interrupted => Some("run the same command again"),
         }
     }
 }

@@ -52,6 +52,8 @@ pub enum Event {
     BlobEnded {
         /// Which blob.
         digest: Digest,
+        /// Bytes of it that went to the destination for nothing: it did not come whole.
+        lost: u64,
     },
     /// Something that the user should know and that is no failure.
     Warning(String),

@@ -66,6 +66,10 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
         mode: request.mode,
         policy: request.policy,
         run: request.run,
+        keeps_blobs: match &request.destination {
+            Reference::Registry(_) | Reference::Layout(_) => true,
+            Reference::OciArchive(_) | Reference::DockerArchive(_) => false,
+        },
         digests: match &request.destination {
             Reference::DockerArchive(_) => DigestsOf::Configs,
             _ => DigestsOf::Manifests,
@@ -82,7 +86,7 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
 /// What helps where the state of the destination is not known.
 fn hint_after_panic(request: &CopyRequest) -> &'static str {
     match request.policy {
-        options::Policy::BestEffort => "run the same command again; a copy reuses what arrived",
+        options::Policy::BestEffort => "run the same command again",
         options::Policy::Rollback => {
             "`barge undo` lists what this run may have left; the same command again puts it back first"
         }

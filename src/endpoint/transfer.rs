@@ -125,8 +125,10 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        let lost = if self.is_complete() { 0 } else { self.sent() };
         self.events.send(Event::BlobEnded {
             digest: self.blob.digest.clone(),
+            lost,
         });
     }
 }

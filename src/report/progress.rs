@@ -147,7 +147,7 @@ impl State {
             Event::BlobStarted { digest, size } => self.start(digest, *size),
             Event::BlobBytes { digest, bytes } => self.moved(digest, *bytes),
             Event::BlobRestarted { digest } => self.restart(digest),
-            Event::BlobEnded { digest } => self.end(digest),
+            Event::BlobEnded { digest, .. } => self.end(digest),
             Event::TagEnded(outcome) => {
                 self.ended += 1;
                 self.done = self.done.max(self.ended);

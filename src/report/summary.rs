@@ -1,10 +1,12 @@
 //! From events to the outcome of a run and its exit code. Pure.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::event::{Event, LeftOutCounts, Status, TagOutcome, Undone};
+use crate::image::digest::Digest;
 use crate::inventory::difference::LeftOut;
 use crate::options::{Mode, Policy, Run};
 
@@ -29,6 +31,8 @@ pub struct Asked {
     pub policy: Policy,
     /// Whether anything was to be written.
     pub run: Run,
+    /// Whether blobs stay that came whole when a run ends early: an archive is written as a whole.
+    pub keeps_blobs: bool,
     /// What the digests at the destination are of.
     pub digests: DigestsOf,
 }
@@ -124,6 +128,7 @@ pub struct Tally {
     retries: u64,
     rollback: Rollback,
     lacking: Vec<LeftOut>,
+    unfinished: BTreeMap<Digest, u64>,
 }
 
 /// What there is to tell of a rollback run beside its tags.
@@ -157,6 +162,13 @@ impl Tally {
             Event::Request(_) => self.requests += 1,
             Event::Retry { .. } => self.retries += 1,
             Event::TagEnded(outcome) => self.tags.push(as_ended(TagOutcome::clone(outcome))),
+            Event::BlobEnded { digest, lost } => {
+                if *lost > 0 {
+                    self.unfinished.insert(digest.clone(), *lost);
+                } else {
+                    self.unfinished.remove(digest);
+                }
+            }
             Event::Flipped(elapsed) => self.rollback.flip = Some(*elapsed),
             Event::Journal(path) => self.rollback.journal = Some(path.clone()),
             Event::Settled { journal, undone } => {
@@ -167,7 +179,6 @@ impl Tally {
             | Event::BlobStarted { .. }
             | Event::BlobBytes { .. }
             | Event::BlobRestarted { .. }
-            | Event::BlobEnded { .. }
             | Event::TagStaged
             | Event::Warning(_) => {}
             Event::Lacking(parts) => self.lacking.clone_from(parts),
@@ -202,6 +213,10 @@ impl Tally {
             error,
             rollback: self.rollback,
             lacking: self.lacking,
+            unfinished: LostCounts {
+                blobs: self.unfinished.len() as u64,
+                bytes: self.unfinished.values().sum(),
+            },
         }
     }
 
@@ -311,6 +326,17 @@ pub struct Summary {
     pub rollback: Rollback,
     /// What the source leaves out and the destination does not have: why the run could not start.
     pub lacking: Vec<LeftOut>,
+    /// What was sent for nothing.
+    pub unfinished: LostCounts,
+}
+
+/// Blobs that did not come whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LostCounts {
+    /// How many.
+    pub blobs: u64,
+    /// The bytes of them that were sent.
+    pub bytes: u64,
 }
 
 impl Summary {
@@ -399,6 +425,7 @@ mod tests {
             source: "docker://a".into(),
             destination: "docker://b".into(),
             place: "docker://b".into(),
+            keeps_blobs: true,
             mode: Mode::All,
             policy,
             run: Run::Real,

@@ -36,6 +36,7 @@ pub fn render(summary: &Summary) -> String {
     notes(&mut text, &summary.tags);
     problems(&mut text, summary);
     standing(&mut text, summary);
+    unfinished(&mut text, summary);
     line(&mut text, &closing(summary));
     text
 }
@@ -401,6 +402,32 @@ pub fn what_was_done(undone: &Undone) -> String {
     } else {
         parts.join(", ")
     }
+}
+
+/// What a run that ended early has sent for nothing.
+fn unfinished(text: &mut String, summary: &Summary) {
+    let (lost, keeps) = (summary.unfinished, summary.asked.keeps_blobs);
+    let is_early = match summary.outcome {
+        Outcome::Success | Outcome::RollbackIncomplete => false,
+        Outcome::Partial => keeps,
+        Outcome::Failed | Outcome::RolledBack | Outcome::Interrupted(_) => true,
+    };
+    if !is_early || lost.blobs == 0 {
+        return;
+    }
+    let of_them = format!(
+        "{} of {} that did not come whole",
+        DecimalBytes(lost.bytes),
+        plural(lost.blobs, "blob")
+    );
+    line(
+        text,
+        &if keeps {
+            format!("lost: {of_them}; whole blobs are reused by the next run")
+        } else {
+            format!("lost: {of_them}, and all others: an archive is written as a whole")
+        },
+    );
 }
 
 fn closing(summary: &Summary) -> String {

@@ -347,3 +347,46 @@ fn a_second_signal_ends_the_wait_for_the_write_of_a_tag() {
     let output = running.wait().exits(130);
     assert_eq!(output.tag("1")["error"]["kind"], "interrupted");
 }
+
+/// Waits until files in `directory` that are not whole have so many bytes.
+fn wait_for_partial(directory: &Path, bytes: u64) {
+    for _ in 0..3000 {
+        let files = fs::read_dir(directory).into_iter().flatten().flatten();
+        let partial = files.filter(|file| file.path().to_string_lossy().ends_with(".partial"));
+        let sizes = partial.filter_map(|file| Some(file.metadata().ok()?.len()));
+        if sizes.sum::<u64>() >= bytes {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("no {bytes} bytes came into {}", directory.display());
+}
+
+#[test]
+fn says_how_much_of_unfinished_blobs_is_lost() {
+    let source = FakeRegistry::start();
+    let image = ImageSpec::new("linux", "amd64")
+        .layers(2, 3_000_000)
+        .build();
+    image.push_to(&source, "x:1");
+    for layer in &image.layers {
+        let digest = layer.digest();
+        let is_it = move |request: &Request| request.is("GET", &digest);
+        source.fail(1, is_it, Fault::StallBody(1_500_000));
+    }
+    let directory = tempdir().expect("a temporary directory");
+    let to = format!("oci:{}", directory.path().display());
+    let running = barge()
+        .args(["copy", &source.reference("x:1"), &to])
+        .spawn();
+    wait_for_partial(&directory.path().join("blobs/sha256"), 2_000_000);
+    running.signal("INT");
+    let output = running.wait().exits(130);
+    let line = output
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("lost: "));
+    let line = line.unwrap_or_else(|| panic!("{output:#?}"));
+    let kept = "MB of 2 blobs that did not come whole; whole blobs are reused by the next run";
+    assert!(line.ends_with(kept), "{line}");
+}
