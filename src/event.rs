@@ -72,6 +72,8 @@ pub enum Event {
     },
     /// What an archive leaves out, and the destination does not have: the run cannot begin.
     Lacking(Vec<LeftOut>),
+    /// Images of a file that were asked for and have no name under which they could be copied, as each can be named.
+    Unnamed(Vec<String>),
     /// A tag came to its end.
     TagEnded(Box<TagOutcome>),
 }

@@ -37,6 +37,9 @@ pub fn plural(count: u64, noun: &str) -> String {
     }
 }
 
+/// So many names are told.
+pub(crate) const FEW: usize = 10;
+
 /// The first ten of `names`, and how many more there are: an error names no more, however many a registry sent.
 ///
 /// ```
@@ -47,10 +50,9 @@ pub fn plural(count: u64, noun: &str) -> String {
 /// ```
 #[must_use]
 pub fn few(names: &[impl AsRef<str>]) -> String {
-    const NAMED: usize = 10;
-    let first = names.iter().take(NAMED).map(AsRef::as_ref);
+    let first = names.iter().take(FEW).map(AsRef::as_ref);
     let first = first.collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
+    match names.len().saturating_sub(FEW) {
         0 => first,
         more => format!("{first} and {more} more"),
     }

@@ -20,7 +20,7 @@ use crate::event::{Event, Events, Side};
 use crate::inventory::Inventory;
 use crate::inventory::difference::{Origin, Without};
 use crate::options::{self, Run};
-use crate::printable::plural;
+use crate::printable::{few, plural};
 use crate::reference::{Reference, tag_of};
 use crate::report::summary::{Asked, AskedFor, DigestsOf, End, Outcome, Summary};
 use crate::report::{self, json, text};
@@ -182,8 +182,17 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
         Some(selection) => {
             let all = names::all(&source, &request.source).await?;
             let selected = names::selected(&source, selection, &all).await?;
+            let unnamed =
+                if selection.selects_all() && request.source.repository_in_file().is_none() {
+                    names::unnamed(&source).await?
+                } else {
+                    Vec::new()
+                };
             if selected.is_empty() {
-                return Err(nothing_selected(&request.source, all.len()));
+                return Err(nothing_selected(&request.source, all.len(), &unnamed));
+            }
+            if !unnamed.is_empty() {
+                events.send(Event::Unnamed(unnamed));
             }
             names::jobs(&selected, (&request.source, &request.destination))?
         }
@@ -257,7 +266,18 @@ async fn start(
     })
 }
 
-pub(super) fn nothing_selected(source: &Reference, looked_at: usize) -> Error {
+/// The error of tag options that select none of so many tags; the images without a name are no tags.
+pub(super) fn nothing_selected(source: &Reference, looked_at: usize, unnamed: &[String]) -> Error {
+    if !unnamed.is_empty() {
+        let cause = format!(
+            "it has {}, and none is selected; without a name it has {}",
+            plural(looked_at as u64, "tag"),
+            few(unnamed)
+        );
+        return Error::new(Kind::NotFound, "select tags of", source)
+            .because(cause)
+            .hint("copy each by itself, to a tag of its own");
+    }
     Error::new(Kind::NotFound, "select tags of", source)
         .because(format!(
             "it has {}, and none is selected",
@@ -275,7 +295,7 @@ async fn one_tag(request: &CopyRequest, source: &Endpoint) -> Result<TagJob> {
     ) {
         (_, tag, Some(digest)) => (Target::Digest(digest.clone()), tag.map(str::to_owned)),
         // In a file it may be a whole name.
-        (_, Some(name), None) => (Target::Tag(name.to_owned()), Some(tag_of(name).to_owned())),
+        (_, Some(name), None) => (source.named(name).await?, Some(tag_of(name).to_owned())),
         (Reference::Registry(_), None, None) => {
             (Target::Tag(DEFAULT_TAG.into()), Some(DEFAULT_TAG.into()))
         }

@@ -137,7 +137,7 @@ async fn read(request: &InspectRequest, events: &Events) -> Result<(Endpoint, Ma
     endpoint.contact(Side::Source).await?;
     let target = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => Target::Digest(digest.clone()),
-        (None, Some(tag)) => Target::Tag(tag.to_owned()),
+        (None, Some(tag)) => endpoint.named(tag).await?,
         (None, None) => match endpoint.only_image().await? {
             Some(image) => Target::Digest(image.digest),
             None => Target::Tag("latest".into()),

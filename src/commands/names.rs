@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::endpoint::{Endpoint, Target};
 use crate::engine::{Earlier, TagJob};
 use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::Manifest;
 use crate::reference::{Reference, repository_of, tag_of};
 use crate::select::Selection;
 
@@ -61,6 +63,26 @@ pub(super) async fn selected<'a>(
         }
     }
     Ok(selection.select_called(names, &whole))
+}
+
+/// The images of a file that have no name, and are not part of one with a name, as each can be named.
+pub(super) async fn unnamed(place: &Endpoint) -> Result<Vec<String>> {
+    let images = place.images().await?;
+    let (others, mut bare): (Vec<_>, Vec<_>) =
+        images.into_iter().partition(|image| image.name.is_some());
+    for image in others {
+        if bare.is_empty() {
+            break;
+        }
+        let index = place
+            .manifest(&Target::Digest(image.digest.clone()))
+            .await?;
+        let parts = index.iter().flat_map(Manifest::entries);
+        let parts: BTreeSet<&Digest> = parts.map(|entry| &entry.digest).collect();
+        bare.retain(|image| !parts.contains(&image.digest));
+    }
+    let names = bare.iter().map(|image| format!("{place}@{}", image.digest));
+    Ok(names.collect())
 }
 
 /// The repositories of the images that `source`, a file, says them of, by what they are called where they go.

@@ -100,7 +100,7 @@ async fn prepare(request: &VerifyRequest, events: &Events) -> Result<Job> {
             let all = names::all(asked, looked_at).await?;
             let selected = names::selected(asked, selection, &all).await?;
             if selected.is_empty() {
-                return Err(nothing_selected(looked_at, all.len()));
+                return Err(nothing_selected(looked_at, all.len(), &[]));
             }
             let held = if source.is_some() && place.is_local() {
                 place.tags().await?
@@ -138,8 +138,12 @@ async fn one_tag(
     place: &Endpoint,
     source: Option<&Endpoint>,
 ) -> Result<TagJob> {
-    let by_source = request.against.as_ref().and_then(named);
-    let target = match (named(&request.reference), by_source.clone()) {
+    let by_source = match (source, &request.against) {
+        (Some(source), Some(against)) => named(source, against).await?,
+        _ => None,
+    };
+    let target = match (named(place, &request.reference).await?, by_source.clone()) {
+        (None, Some(Target::Tag(tag))) => counterpart(place, &tag).await?,
         (Some(target), _) | (None, Some(target)) => target,
         (None, None) => only_image(place).await?,
     };
@@ -147,7 +151,7 @@ async fn one_tag(
         (None, _) => None,
         (Some(_), Some(named)) => Some(named),
         (Some(source), None) => Some(match &target {
-            Target::Tag(tag) => Target::Tag(tag.clone()),
+            Target::Tag(tag) => counterpart(source, tag).await?,
             Target::Digest(_) => only_image(source).await?,
         }),
     };
@@ -158,9 +162,21 @@ async fn one_tag(
     })
 }
 
-fn named(reference: &Reference) -> Option<Target> {
-    let digest = reference.digest().cloned().map(Target::Digest);
-    digest.or_else(|| reference.tag().map(|tag| Target::Tag(tag.to_owned())))
+/// What `reference` names at its place; `None` where it names the place alone.
+async fn named(place: &Endpoint, reference: &Reference) -> Result<Option<Target>> {
+    Ok(match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => Some(Target::Digest(digest.clone())),
+        (None, Some(tag)) => Some(place.named(tag).await?),
+        (None, None) => None,
+    })
+}
+
+/// What `place` calls the image that is `name` at the other side: a file may have its whole name.
+async fn counterpart(place: &Endpoint, name: &str) -> Result<Target> {
+    if place.is_local() && place.tags().await?.iter().any(|held| held == name) {
+        return Ok(Target::Tag(name.to_owned()));
+    }
+    place.named(tag_of(name)).await
 }
 
 /// What is meant where nothing is named.

@@ -465,21 +465,6 @@ impl Endpoint {
         })
     }
 
-    /// The one image of a place that is named by nothing but the place; `None` for a registry, where a
-    /// tag has to be named.
-    ///
-    /// # Errors
-    ///
-    /// When there is none, or several: the message lists them.
-    pub async fn only_image(&self) -> Result<Option<OnlyImage>> {
-        self.blamed(match self {
-            Self::Registry(_) => Ok(None),
-            Self::Layout(layout) => layout.only_image().map(Some),
-            Self::OciArchive(archive) => archive.only_image().await.map(Some),
-            Self::DockerArchive(archive) => archive.only_image().await.map(Some),
-        })
-    }
-
     /// Whether it is made of files of this machine, so that asking and reading cost little.
     #[must_use]
     pub fn is_local(&self) -> bool {

@@ -35,6 +35,8 @@ struct Report<'a> {
     settled: Option<SettledReport<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lacking: Vec<LeftOutReport<'a>>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    unnamed: &'a [String],
     tags: Vec<TagReport<'a>>,
     totals: TotalsReport,
 }
@@ -259,6 +261,7 @@ pub fn render(summary: &Summary) -> String {
         left: summary.left(),
         settled: settled(summary),
         lacking: summary.lacking.iter().map(LeftOutReport::new).collect(),
+        unnamed: &summary.unnamed,
         tags: summary
             .tags
             .iter()

@@ -160,6 +160,7 @@ impl State {
             | Event::Journal(_)
             | Event::Settled { .. }
             | Event::Lacking(_)
+            | Event::Unnamed(_)
             | Event::Warning(_) => return,
         }
         if let Some(bars) = &self.bars {

@@ -129,6 +129,7 @@ pub struct Tally {
     rollback: Rollback,
     lacking: Vec<LeftOut>,
     unfinished: BTreeMap<Digest, u64>,
+    unnamed: Vec<String>,
 }
 
 /// What there is to tell of a rollback run beside its tags.
@@ -182,6 +183,7 @@ impl Tally {
             | Event::TagStaged
             | Event::Warning(_) => {}
             Event::Lacking(parts) => self.lacking.clone_from(parts),
+            Event::Unnamed(images) => self.unnamed.clone_from(images),
         }
     }
 
@@ -213,6 +215,7 @@ impl Tally {
             error,
             rollback: self.rollback,
             lacking: self.lacking,
+            unnamed: self.unnamed,
             unfinished: LostCounts {
                 blobs: self.unfinished.len() as u64,
                 bytes: self.unfinished.values().sum(),
@@ -238,7 +241,8 @@ impl Tally {
             End::NotStarted(_) | End::Damaged(_) | End::Broken(_) => Outcome::Failed,
             End::NotFlipped(_) => Outcome::RolledBack,
             End::Complete | End::Flipped => match policy {
-                _ if bad == 0 => Outcome::Success,
+                _ if bad == 0 && self.unnamed.is_empty() => Outcome::Success,
+                _ if bad == 0 => Outcome::Partial,
                 Policy::Rollback => Outcome::RolledBack,
                 Policy::BestEffort if good > 0 => Outcome::Partial,
                 Policy::BestEffort => Outcome::Failed,
@@ -326,6 +330,8 @@ pub struct Summary {
     pub rollback: Rollback,
     /// What the source leaves out and the destination does not have: why the run could not start.
     pub lacking: Vec<LeftOut>,
+    /// Images that were asked for and have no name to copy them under.
+    pub unnamed: Vec<String>,
     /// What was sent for nothing.
     pub unfinished: LostCounts,
 }

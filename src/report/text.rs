@@ -271,6 +271,16 @@ fn partial(summary: &Summary, failed: usize) -> String {
         let tags = plural(summary.tags.len() as u64, "tag");
         return format!("PARTIAL: {failed} of {tags} failed");
     }
+    if !summary.unnamed.is_empty() {
+        let images = plural(summary.unnamed.len() as u64, "image");
+        let each = excerpt(
+            &clean(&crate::printable::few(&summary.unnamed)),
+            LONGEST_TEXT,
+        );
+        return format!(
+            "PARTIAL: not copied, without a name: {images} ({each}): copy each by itself, to a tag of its own"
+        );
+    }
     let there = plural(
         summary.tags.iter().filter(|tag| tag.is_shown()).count() as u64,
         "tag",

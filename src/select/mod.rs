@@ -96,6 +96,12 @@ impl Selection {
         distinct.into_iter().collect()
     }
 
+    /// Whether all is selected that nothing excludes.
+    #[must_use]
+    pub fn selects_all(&self) -> bool {
+        self.all
+    }
+
     /// Whether any pattern is one of whole names.
     #[must_use]
     pub fn has_whole_names(&self) -> bool {

@@ -93,7 +93,7 @@ pub(crate) fn tar_index(data: &[u8]) {
 pub(crate) fn oci_archive(data: &[u8]) {
     reading(&with_checksums(data), &async |path| {
         let archive = OciArchive::new(path.to_owned(), Side::Source, patience());
-        let _ = archive.only_image().await;
+        let _ = archive.images().await;
         for tag in archive.tags().await?.into_iter().take(TAGS) {
             let Some(manifest) = archive.manifest(&Target::Tag(tag)).await? else {
                 continue;
@@ -114,7 +114,7 @@ pub(crate) fn oci_archive(data: &[u8]) {
 pub(crate) fn docker_archive(data: &[u8]) {
     reading(&with_checksums(data), &async |path| {
         let archive = DockerArchive::new(path.to_owned(), Side::Source, patience());
-        let _ = archive.only_image().await;
+        let _ = archive.images().await;
         for tag in archive.tags().await?.into_iter().take(TAGS) {
             let manifest = archive.manifest(&Target::Tag(tag)).await?;
             let manifest = manifest.expect("a tag that is listed is there");

@@ -78,4 +78,5 @@ mod tags;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod unnamed;
 mod verify;

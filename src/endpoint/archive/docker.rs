@@ -94,12 +94,12 @@ impl DockerArchive {
         Ok(tags)
     }
 
-    /// The one image of the archive.
+    /// The images of the archive, once for each name.
     ///
     /// # Errors
     ///
-    /// `not-found` when there is none, or several: the message lists them.
-    pub async fn only_image(&self) -> Result<OnlyImage> {
+    /// When it cannot be read.
+    pub async fn images(&self) -> Result<Vec<OnlyImage>> {
         let opened = self.opened().await?;
         let mut images = Vec::new();
         for (place, image) in opened.list.images.iter().enumerate() {
@@ -112,7 +112,7 @@ impl DockerArchive {
                 })),
             }
         }
-        OnlyImage::among(images, self)
+        Ok(images)
     }
 
     /// What `target` points at.

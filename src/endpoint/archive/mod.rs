@@ -111,19 +111,28 @@ impl OciArchive {
         Ok(self.present().await?.index.names())
     }
 
-    /// The one image of the archive.
+    /// The name of the only image with this tag.
     ///
     /// # Errors
     ///
-    /// `not-found` when there is none, or several: the message lists them.
-    pub async fn only_image(&self) -> Result<OnlyImage> {
+    /// `not-found` when there is no archive, or several images have it.
+    pub async fn tagged(&self, tag: &str) -> Result<Option<String>> {
+        self.present().await?.index.tagged(tag, self)
+    }
+
+    /// The images of the archive.
+    ///
+    /// # Errors
+    ///
+    /// `not-found` when there is no archive.
+    pub async fn images(&self) -> Result<Vec<OnlyImage>> {
         let opened = self.present().await?;
         let read = self.belonging(opened, |entry| entry.name.is_none()).await;
         let refers = |digest: &Digest| {
             let manifest = understood(read.get(digest).cloned().unwrap_or(Ok(None)))?;
             Ok(manifest.is_some_and(|manifest| manifest.subject().is_some()))
         };
-        opened.index.only_image(self, refers)
+        opened.index.images(refers)
     }
 
     /// The manifests of the entries that `may` belong to an image.

@@ -17,7 +17,10 @@ use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::keys;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
-use crate::reference::{is_tag, repository_of};
+use crate::image::media_type;
+use crate::image::referrers::artifact_type;
+use crate::printable::few;
+use crate::reference::{is_tag, repository_of, tag_of};
 use crate::select::is_digest_tag;
 
 const INDEX: &str = "index.json";
@@ -127,13 +130,31 @@ impl IndexFile {
         names
     }
 
-    /// The one image of `place`; with several the error lists them. What belongs to an image is none: a
-    /// digest tag, and what has no name and `refers` to another.
-    pub(in crate::endpoint) fn only_image(
+    /// The name of the only entry whose whole name has the tag `tag`; with several the error lists them.
+    pub(in crate::endpoint) fn tagged(
         &self,
+        tag: &str,
         place: &dyn Display,
+    ) -> Result<Option<String>> {
+        let names = self.names().into_iter();
+        let mut names: Vec<String> = names.filter(|name| tag_of(name) == tag).collect();
+        if names.len() > 1 {
+            let names: Vec<String> = names.iter().map(|name| format!("{place}:{name}")).collect();
+            let cause = format!("{} images have this tag: {}", names.len(), few(&names));
+            let name = format!("{place}:{tag}");
+            return Err(Error::new(Kind::NotFound, "choose an image for", name)
+                .because(cause)
+                .hint("name one as it is listed"));
+        }
+        Ok(names.pop())
+    }
+
+    /// The images. What belongs to an image is none, unless there are no others: a digest tag, and what has no
+    /// name and `refers` to another.
+    pub(in crate::endpoint) fn images(
+        &self,
         refers: impl Fn(&Digest) -> Result<bool>,
-    ) -> Result<OnlyImage> {
+    ) -> Result<Vec<OnlyImage>> {
         let mut entries: Vec<_> = self.entries().collect();
         // A name tells more than none: the nameless entry of a named image is no second image.
         entries.sort_by_key(|entry| entry.name.is_none());
@@ -162,7 +183,7 @@ impl IndexFile {
                 images = own;
             }
         }
-        OnlyImage::among(images, place)
+        Ok(images)
     }
 
     /// The entry of `target` in `place`; one REF for two images is an error.
@@ -389,8 +410,14 @@ fn entry_text(
         "digest": manifest.digest.as_str(),
         "size": manifest.bytes.len(),
     });
-    if let Some(fields) = entry.as_object_mut().filter(|_| !annotations.is_empty()) {
-        fields.insert("annotations".to_owned(), annotations.into());
+    if let Some(fields) = entry.as_object_mut() {
+        let artifact = artifact_type(manifest);
+        if !artifact.is_empty() && !media_type::is_config(&artifact) {
+            fields.insert("artifactType".to_owned(), artifact.into());
+        }
+        if !annotations.is_empty() {
+            fields.insert("annotations".to_owned(), annotations.into());
+        }
     }
     serde_json::value::to_raw_value(&entry)
 }

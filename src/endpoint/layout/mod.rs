@@ -127,14 +127,24 @@ impl Layout {
             )))
     }
 
-    /// The one image of the layout.
+    /// The images of the layout.
     ///
     /// # Errors
     ///
-    /// `not-found` when there is none, `usage` when there are several: the message lists them.
-    pub fn only_image(&self) -> Result<OnlyImage> {
+    /// `not-found` when there is no layout.
+    pub fn images(&self) -> Result<Vec<OnlyImage>> {
         let index = self.index()?.ok_or_else(|| self.missing())?;
-        index.only_image(self, |digest| Ok(self.refers(digest)?.is_some()))
+        index.images(|digest| Ok(self.refers(digest)?.is_some()))
+    }
+
+    /// The name of the only image with this tag.
+    ///
+    /// # Errors
+    ///
+    /// `not-found` when there is no layout, or several images have it.
+    pub fn tagged(&self, tag: &str) -> Result<Option<String>> {
+        let index = self.index()?.ok_or_else(|| self.missing())?;
+        index.tagged(tag, self)
     }
 
     /// What `target` points at; `None` also when its manifest is not there.

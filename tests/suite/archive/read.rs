@@ -104,8 +104,10 @@ fn a_missing_file_another_format_and_a_choice_are_told() {
     let said = inspect(&Archive::at(&directory.path().join("none")).reference(""));
     assert!(said.contains("there is no such file"), "{said}");
     let said = inspect(&plain.reference(""));
-    let choice = format!("{}, {}", plain.reference("1"), plain.reference("2"));
-    assert!(said.contains(&choice), "{said}");
+    for (name, platform) in [("1", "linux/amd64, "), ("2", "linux/arm64)")] {
+        let choice = format!("{} ({platform}", plain.reference(name));
+        assert!(said.contains(&choice), "{said}");
+    }
     let said = inspect(&Archive::at(&directory.path().join("layout")).reference(""));
     assert!(
         said.contains("it is a directory") && said.contains("write oci:"),

@@ -95,7 +95,7 @@ impl Authenticator {
             } else {
                 self.answer(request, DOING, &target).await?
             };
-            match self.next(session, &response, (&url, &target))? {
+            match Self::next(session, &response, (&url, &target))? {
                 Some(next) => url = next,
                 None => {
                     return Ok(Answered {
@@ -141,7 +141,6 @@ impl Authenticator {
 
     /// Where `response` from `url` sends the question on to.
     fn next(
-        &self,
         session: &Session,
         response: &Response,
         (url, target): (&Url, &str),
