@@ -148,7 +148,8 @@ pub(crate) fn manifest(data: &[u8]) {
         let again = Manifest::parse(bytes.clone(), Some(&manifest.media_type));
         assert_eq!(again.ok().as_ref(), Some(&manifest));
         let blobs = manifest.blobs();
-        let distinct: BTreeSet<_> = blobs.iter().map(|blob| &blob.digest).collect();
+        let stated = blobs.iter().map(|blob| (&blob.digest, blob.size));
+        let distinct: BTreeSet<_> = stated.collect();
         assert_eq!(distinct.len(), blobs.len());
     }
 }
