@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use crate::support::barge::copy;
-use crate::support::image::ImageSpec;
-use crate::support::registry::FakeRegistry;
+use crate::support::content::OCI_INDEX;
+use crate::support::image::{Artifact, ImageSpec, list_of};
+use crate::support::registry::{Auth, FakeRegistry, Referrers, Settings};
 use crate::support::wire::{Answer, Fault, Request};
 
 fn lists_tags(request: &Request) -> bool {
@@ -83,4 +84,72 @@ fn a_registry_that_ignores_last_and_keeps_no_order_is_asked_twice() {
     let (from, to) = (source.reference("x"), destination.reference("y"));
     copy(&["--tags", "1"], &from, &to).exits(0);
     assert_eq!(source.count(lists_tags), 2);
+}
+
+/// Behind a proxy a registry may know neither its name nor that there is TLS.
+#[test]
+fn the_next_page_is_asked_for_at_the_registry_itself() {
+    let source = FakeRegistry::start_with(Settings {
+        auth: Auth::basic("alice", "s3cret-Pa55"),
+        referrers: Referrers::Served,
+        ..Settings::default()
+    });
+    let image = ImageSpec::new("linux", "arm64").layers(1, 1000).build();
+    let artifacts = ["bill", "proof"].map(|text| Artifact::of(&image.manifest, text, text).build());
+    for tag in ["1", "2"] {
+        image.push_to(&source, &format!("x:{tag}"));
+    }
+    for artifact in &artifacts {
+        artifact.put_into(&source, "x");
+    }
+    let inside = "http://registry.internal:5000";
+    source.on(move |request| {
+        let (first, body) = if lists_tags(request) {
+            let tag = if request.query.contains("page=2") {
+                "2"
+            } else {
+                "1"
+            };
+            (tag == "1", format!(r#"{{"name":"x","tags":["{tag}"]}}"#))
+        } else if request.is("GET", "/referrers/") {
+            let is_first = !request.query.contains("page=2");
+            let artifact = &artifacts[usize::from(!is_first)];
+            (is_first, list_of(&[artifact]).json().to_string())
+        } else {
+            return None;
+        };
+        let answer = Answer::new(200).body(OCI_INDEX, body);
+        let link = format!("<{inside}{}?page=2>; rel=\"next\"", request.path);
+        Some(Fault::Status(if first {
+            answer.header("Link", link)
+        } else {
+            answer
+        }))
+    });
+    let destination = FakeRegistry::start_with(Settings {
+        referrers: Referrers::Served,
+        ..Settings::default()
+    });
+    let options = [
+        "--all-tags",
+        "--referrers",
+        "--src-creds",
+        "alice:s3cret-Pa55",
+    ];
+    let output = copy(
+        &options,
+        &source.reference("x"),
+        &destination.reference("y"),
+    )
+    .exits(0);
+    for tag in ["1", "2"] {
+        assert_eq!(output.tag(tag)["status"], "copied");
+    }
+    assert_eq!(destination.store.tags("y"), ["1", "2"]);
+    let report = output.json();
+    let tags = report["tags"].as_array().expect("tags");
+    let came = tags
+        .iter()
+        .filter_map(|tag| tag["referrers"]["copied"].as_u64());
+    assert_eq!(came.sum::<u64>(), 2, "{report:#}");
 }

@@ -1,5 +1,8 @@
 //! The pages of a list (distribution-spec, "Listing Tags", "Listing Referrers"): each leads to the next by a `Link`
 //! (RFC 8288). A list whose end cannot be found is an error: what is behind would be lost in silence.
+//!
+//! Registries behind a proxy name themselves as they know themselves, `http://` where the proxy speaks TLS or by
+//! a host name of inside. Of a target the path and the query count, and the registry itself is asked.
 
 use std::collections::BTreeSet;
 
@@ -50,10 +53,12 @@ impl Pages {
         let next = reply.url.join(target).map_err(|why| why.to_string());
         match next.and_then(web_address) {
             Err(why) => Err(endless(call, &format!("is no address ({why})"))),
-            Ok(next) if next.origin() != call.url.origin() => {
-                Err(endless(call, "is on another host"))
+            Ok(next) => {
+                let mut page = call.url.clone();
+                page.set_path(next.path());
+                page.set_query(next.query());
+                self.ask(call, page).map(Some)
             }
-            Ok(next) => self.ask(call, next).map(Some),
         }
     }
 
