@@ -110,7 +110,7 @@ impl AuthFile {
             file: &self.path,
         };
         for server in servers(host) {
-            if let Some(credentials) = asked.get(server).await? {
+            if let Some(credentials) = asked.get(&server).await? {
                 let file = self.path.display();
                 let origin = format!(
                     "{} for {server} ({file}, {})",
@@ -150,12 +150,21 @@ impl AuthFile {
 }
 
 /// How helpers may know `host`.
-pub(super) fn servers(host: &str) -> Vec<&str> {
+pub(super) fn servers(host: &str) -> Vec<String> {
     if keys::is_hub(host) {
-        vec![keys::HUB, "docker.io"]
-    } else {
-        vec![host]
+        return vec![keys::HUB.to_owned(), "docker.io".to_owned()];
     }
+    let other = match host.strip_suffix(keys::PORT) {
+        Some(bare) => Some(bare.to_owned()),
+        None if has_port(host) => None,
+        None => Some(format!("{host}{}", keys::PORT)),
+    };
+    std::iter::once(host.to_owned()).chain(other).collect()
+}
+
+fn has_port(host: &str) -> bool {
+    let end = host.rfind(']').unwrap_or_default();
+    host[end..].contains(':')
 }
 
 /// What helps where a file of logins has something else in it.

@@ -3,6 +3,9 @@
 /// What Docker calls its hub in `auths` and to its helpers.
 pub(super) const HUB: &str = "https://index.docker.io/v1/";
 
+/// The port that HTTPS has without one.
+pub(super) const PORT: &str = ":443";
+
 /// The key among `keys` that is the most specific one for `path` at `host`: `host/ns/repo` before
 /// `host/ns` before `host`, each as it is; then the host in an older form.
 pub(super) fn best<'a>(
@@ -31,12 +34,16 @@ pub(super) fn best<'a>(
 /// Whether two names are one: hosts have no case, repositories have.
 pub(super) fn is_same(key: &str, scope: &str) -> bool {
     let length = scope.find('/').unwrap_or(scope.len());
-    match (key.split_at_checked(length), scope.split_at_checked(length)) {
-        (Some((host, path)), Some((other, rest))) => {
-            host.eq_ignore_ascii_case(other) && path == rest
-        }
-        _ => false,
-    }
+    let slash = key.find('/').unwrap_or(key.len());
+    let ((host, path), (other, rest)) = (key.split_at(slash), scope.split_at(length));
+    is_same_host(host, other) && path == rest
+}
+
+/// Whether two hosts are one origin for HTTPS.
+fn is_same_host(host: &str, other: &str) -> bool {
+    let bare = |host: &str| host.strip_suffix(PORT).unwrap_or(host).len();
+    let (host, other) = (&host[..bare(host)], &other[..bare(other)]);
+    host.eq_ignore_ascii_case(other)
 }
 
 /// Whether `key` means the whole of `host`, in whatever form.
@@ -48,7 +55,7 @@ pub(super) fn names_host(key: &str, host: &str) -> bool {
     let whole_host = bare
         .strip_prefix(name)
         .is_some_and(|path| matches!(path, "" | "/" | "/v1" | "/v1/" | "/v2" | "/v2/"));
-    whole_host && (name.eq_ignore_ascii_case(host) || is_hub(name) && is_hub(host))
+    whole_host && (is_same_host(name, host) || is_hub(name) && is_hub(host))
 }
 
 /// Whether `host` is one of the names of Docker Hub.
@@ -87,6 +94,12 @@ mod tests {
         assert_eq!(best("path.io", "x"), None);
         assert_eq!(best("none.io", "x"), None);
         assert_eq!(best("q.io:5000", "x"), None);
+        assert_eq!(best("q.io:443", "ns/repo"), Some("q.io/ns/repo"));
+        assert_eq!(best("old.io:443", "x"), Some("https://old.io"));
+        let port = ["p.io:443/ns", "[::1]:443"].into_iter();
+        assert_eq!(super::best(&port, "p.io", "ns/x"), Some("p.io:443/ns"));
+        assert_eq!(super::best(&port, "[::1]", "x"), Some("[::1]:443"));
+        assert_eq!(super::best(&port, "[::1]:5443", "x"), None);
         assert_eq!(best("Q.io", "ns/repo"), Some("q.io/ns/repo"));
         assert_eq!(best("Q.io", "NS/repo"), Some("q.io"));
         assert_eq!(best("Old.IO", "x"), Some("https://old.io"));

@@ -84,7 +84,8 @@ impl LoginFile {
                 key.host
             )));
         }
-        let server = servers(key.host).first().copied().unwrap_or(key.host);
+        let servers = servers(key.host);
+        let server = servers.first().map_or(key.host, String::as_str);
         helper.store(server, user, password).await?;
         // As Docker does: an entry without a secret says that there is a login. One with an older secret
         // would be found before the helper's.
@@ -146,8 +147,8 @@ impl LoginFile {
         let mut was_there = false;
         for server in servers(host) {
             // Helpers differ in what they say of an unknown server when it is to be erased.
-            if helper.get(server).await?.is_some() {
-                helper.erase(server).await?;
+            if helper.get(&server).await?.is_some() {
+                helper.erase(&server).await?;
                 was_there = true;
             }
         }
