@@ -13,6 +13,7 @@ mod concurrent;
 #[cfg(test)]
 mod corners;
 #[cfg(test)]
+mod denied_heads;
 mod descriptors;
 mod dry_run;
 #[cfg(test)]

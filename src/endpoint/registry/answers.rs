@@ -11,11 +11,12 @@ use super::challenge::Challenge;
 use super::credentials::concealed;
 use super::downgrade::Downgrade;
 use super::pages::Pages;
+use super::ranges::ContentRange;
 use super::request::{Call, Reply, location};
 use super::scope::Scope;
 use super::throttle::Throttle;
 use super::token::{Asked, Token};
-use super::{SHORT, blobs, connect, failure, manifests, pulls_left, referrers, session, tags};
+use super::{SHORT, connect, failure, manifests, pulls_left, referrers, session, tags};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 
@@ -93,7 +94,7 @@ impl Reading {
                 entries.map(|entry| entry.digest.clone()).collect()
             }),
             uploaded: session::bytes_of(&headers),
-            range_start: blobs::range_start(&headers),
+            range_start: ContentRange::of(&headers).map(|range| range.start),
             length: manifests::content_length(&headers),
             content_type: manifests::content_type(&headers),
             digest: manifests::digest_header(&headers),

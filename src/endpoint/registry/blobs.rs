@@ -5,17 +5,18 @@ use bytes::{Bytes, BytesMut};
 use std::sync::PoisonError;
 
 use futures_util::{StreamExt as _, stream};
-use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use reqwest::header::{HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use super::downgrade::Downgrade;
 use super::encoding::{self, Encoding};
 use super::manifests::content_length;
+use super::ranges::{ContentRange, Part};
 use super::request::{Call, location};
 use super::scope::Scope;
 use super::{Repository, body, failure};
 use crate::endpoint::BlobStream;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Side};
 use crate::image::digest::Digest;
 use crate::image::manifest::Descriptor;
 
@@ -70,14 +71,44 @@ impl Repository {
     pub async fn blob_size(&self, blob: &Descriptor) -> Result<Option<u64>> {
         let call = self.blob_call(Method::HEAD, blob, "look for blob").await?;
         let reply = self.small(call.clone()).await?;
-        if reply.is_absent(self.side) {
-            return Ok(None);
+        let is_no = matches!(reply.status.as_u16(), 400 | 401 | 403 | 404 | 405 | 501);
+        match self.side {
+            // What is not seen to be there is sent.
+            Side::Destination if is_no => return Ok(None),
+            // Some registries give by GET what they deny, or refuse to tell, by HEAD.
+            Side::Source if is_no => return self.blob_size_by_get(blob).await,
+            _ => {}
         }
         if !reply.status.is_success() {
             return Err(self.error_of(&reply, &call));
         }
         let stored = content_length(&reply.headers)
             .filter(|_| Encoding::of(&reply.headers) == Encoding::Identity);
+        Ok(stored.or(Some(blob.size)))
+    }
+
+    /// The same by its first byte.
+    async fn blob_size_by_get(&self, blob: &Descriptor) -> Result<Option<u64>> {
+        let mut call = self.blob_call(Method::GET, blob, "look for blob").await?;
+        call.headers.insert(RANGE, range(&call, "bytes=0-0")?);
+        let opened = self.backoff.run(|| async {
+            let (response, granted) = self.send(&call, None).await?;
+            match response.status() {
+                StatusCode::NOT_FOUND => Ok(None),
+                _ => self.successful(response, &call, granted).await.map(Some),
+            }
+        });
+        let Some(response) = opened.await? else {
+            return Ok(None);
+        };
+        let headers = response.headers();
+        let stored = match response.status() {
+            StatusCode::PARTIAL_CONTENT => ContentRange::of(headers).and_then(|range| range.whole),
+            // There is no first byte.
+            StatusCode::RANGE_NOT_SATISFIABLE => Some(0),
+            _ => content_length(headers),
+        };
+        let stored = stored.filter(|_| Encoding::of(headers) == Encoding::Identity);
         Ok(stored.or(Some(blob.size)))
     }
 
@@ -95,26 +126,21 @@ impl Repository {
         }
         let mut call = self.blob_call(Method::GET, blob, "read blob").await?;
         if offset > 0 {
-            let range = HeaderValue::from_str(&format!("bytes={offset}-"));
-            call.headers.insert(
-                RANGE,
-                range.map_err(|why| call.error(Kind::Protocol).because(why))?,
-            );
+            call.headers
+                .insert(RANGE, range(&call, &format!("bytes={offset}-"))?);
         }
         let mut response = self.blob_response(&call).await?;
         let mut form = Form::of(&response, blob);
-        if form != Form::Stored && response.status() == StatusCode::PARTIAL_CONTENT {
-            // The range is one of the encoded bytes, which nothing can be made of.
+        let encoded = form != Form::Stored && response.status() == StatusCode::PARTIAL_CONTENT;
+        // A range of encoded bytes is one that nothing can be made of.
+        if offset > 0 && (encoded || Part::of(&response, offset, blob.size) == Part::Unusable) {
             call.headers.remove(RANGE);
             response = self.blob_response(&call).await?;
             form = Form::of(&response, blob);
         }
         call.target = self.target_at(&call, response.url());
         let encoded = match form {
-            Form::Stored => {
-                let skip = skip(&response, &call, offset, blob.size)?;
-                return Ok(skipping(chunks(response, call), skip));
-            }
+            Form::Stored => return part(response, call, (offset, blob.size)),
             Form::Unreadable(name) => {
                 let error = call.error(Kind::Protocol);
                 let error = error.because(encoding::unreadable(&name));
@@ -241,7 +267,8 @@ impl Repository {
     /// The response, or the error that it is.
     async fn successful(&self, response: Response, call: &Call, granted: bool) -> Result<Response> {
         let status = response.status();
-        if status.is_success() {
+        let is_ranged = call.headers.contains_key(RANGE);
+        if status.is_success() || is_ranged && status == StatusCode::RANGE_NOT_SATISFIABLE {
             return Ok(response);
         }
         let (headers, url) = (response.headers().clone(), response.url().clone());
@@ -251,43 +278,32 @@ impl Repository {
     }
 }
 
-/// How many bytes of the answer come before `offset`: none where the range was honoured, all of them
-/// where it was ignored, as Quay may.
-fn skip(response: &Response, call: &Call, offset: u64, size: u64) -> Result<u64> {
-    let partial = response.status() == StatusCode::PARTIAL_CONTENT;
-    if partial && range_start(response.headers()) != Some(offset) {
-        return Err(call
-            .error(Kind::Protocol)
-            .because("the answer is not the range that was asked for"));
-    }
-    let skip = if partial { 0 } else { offset };
-    let expected = if partial {
-        size.saturating_sub(offset)
-    } else {
-        size
-    };
-    match content_length(response.headers()) {
-        Some(length) if length != expected => Err(wrong_size(call, length, expected)),
-        _ => Ok(skip),
+fn range(call: &Call, text: &str) -> Result<HeaderValue> {
+    HeaderValue::from_str(text).map_err(|why| call.error(Kind::Protocol).because(why))
+}
+
+/// The bytes of a blob of `size` from `offset` on that `response` has. Where it has not all of them, the stream ends
+/// with an error behind them, so that the rest is asked for.
+fn part(response: Response, call: Call, (offset, size): (u64, u64)) -> Result<BlobStream> {
+    match Part::of(&response, offset, size) {
+        Part::Rest { skip } => Ok(skipping(chunks(response, call), skip)),
+        Part::Some { skip, end } => {
+            let error = call.error(Kind::Unavailable);
+            let error = error.because(format!("the answer ended at byte {end} of {size}"));
+            let some = skipping(chunks(response, call), skip);
+            Ok(some.chain(stream::iter([Err(error)])).boxed())
+        }
+        Part::OtherSize(length) => Err(wrong_size(&call, length, size)),
+        Part::Unusable => {
+            let cause = "the answer is another range than was asked for, or does not say which";
+            Err(call.error(Kind::Protocol).because(cause))
+        }
     }
 }
 
 fn wrong_size(call: &Call, length: u64, expected: u64) -> Error {
     let cause = format!("its manifest says {expected} bytes, the registry has {length}");
     call.error(Kind::DigestMismatch).because(cause)
-}
-
-/// The first byte of `Content-Range: bytes 5-9/10`.
-pub(super) fn range_start(headers: &HeaderMap) -> Option<u64> {
-    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
-    text.trim()
-        .strip_prefix("bytes")?
-        .trim()
-        .split('-')
-        .next()?
-        .trim()
-        .parse()
-        .ok()
 }
 
 /// How an answer holds a blob.
@@ -306,7 +322,7 @@ impl Form {
     fn of(response: &Response, blob: &Descriptor) -> Self {
         let headers = response.headers();
         let length = match response.status() {
-            StatusCode::PARTIAL_CONTENT => range_whole(headers),
+            StatusCode::PARTIAL_CONTENT => ContentRange::of(headers).and_then(|range| range.whole),
             _ => content_length(headers),
         };
         let encoding = Encoding::of(headers);
@@ -322,12 +338,6 @@ impl Form {
             },
         }
     }
-}
-
-/// The last number of `Content-Range: bytes 5-9/10`.
-fn range_whole(headers: &HeaderMap) -> Option<u64> {
-    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
-    text.rsplit_once('/')?.1.trim().parse().ok()
 }
 
 fn chunks(response: Response, call: Call) -> BlobStream {

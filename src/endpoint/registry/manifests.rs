@@ -38,7 +38,8 @@ impl Repository {
     async fn head_as(&self, target: &Target, side: Side) -> Result<Option<Head>> {
         let call = self.manifest_call(Method::HEAD, target).await?;
         let reply = self.small(call.clone()).await?;
-        if reply.is_absent(side) {
+        // Nexus denies by HEAD what it gives by GET: what a source lacks is not there by either.
+        if reply.is_absent(side) && self.side == Side::Destination {
             return Ok(None);
         }
         if reply.status == StatusCode::OK

@@ -20,6 +20,7 @@ mod manifests;
 mod pages;
 mod pieces;
 mod proxies;
+mod ranges;
 mod referrers;
 mod registries;
 mod request;

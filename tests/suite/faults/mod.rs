@@ -8,6 +8,7 @@ mod hostile;
 mod large;
 mod matrix;
 mod pauses;
+mod ranges;
 mod repeats;
 mod resume;
 mod retries;
