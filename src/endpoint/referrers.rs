@@ -216,6 +216,11 @@ impl Endpoint {
         Ok(found)
     }
 
+    /// Whether a registry has shown that it tells by its API what refers to something.
+    pub(crate) fn has_referrers_api(&self) -> bool {
+        matches!(self, Self::Registry(repository) if repository.has_referrers_api())
+    }
+
     /// What tells what refers to `subject` here, for people.
     #[must_use]
     pub fn names_referrers(&self, subject: &Digest) -> String {

@@ -197,6 +197,8 @@ struct Shared {
     warned: OnceLock<()>,
     /// Whether it was said that another run is at such lists.
     waited: OnceLock<()>,
+    /// Whether it was said that a list describes artifacts as they are not.
+    misdescribed: OnceLock<()>,
     /// Tags that belong to images and are shown with theirs.
     companions: Mutex<Companions>,
     /// Roots that are staged: whether the destination lacked them before.
@@ -278,6 +280,7 @@ impl Shared {
             journals: Arc::default(),
             warned: OnceLock::new(),
             waited: OnceLock::new(),
+            misdescribed: OnceLock::new(),
             companions: Mutex::default(),
             lacked: Once::default(),
             last_writes: Mutex::default(),

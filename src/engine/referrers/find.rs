@@ -16,7 +16,6 @@ use crate::plan::Choice;
 const WHAT_IS_GONE: &str = "have it put back at the source, or struck from the list there; narrow with --referrers=TYPE, or leave out what is gone with --missing-referrers skip";
 const WHAT_IS_GONE_FROM_A_LIST: &str = "have it put back at the source, or struck from the list there; or leave out what is gone with --missing-referrers skip";
 const WHAT_IS_HARMED: &str = "have it put back at the source as it was, or removed there with what names it; or narrow with --referrers=TYPE; --missing-referrers skip leaves out manifests that are gone, and no others";
-const WHAT_IS_MISDESCRIBED: &str = "what has to be mended is the list at the source, by whoever writes it, and not the artifact; or narrow with --referrers=TYPE";
 
 /// What an entry of a list of referrers turned out to be.
 pub(in super::super) enum Artifact {
@@ -44,10 +43,7 @@ impl Tag {
             }
             Err(error) => return Err(self.harmed(subject, entry, error)),
         };
-        let size = artifact.bytes.len() as u64;
-        if size != entry.size {
-            return Err(self.misdescribed(subject, entry, size));
-        }
+        self.mind_misdescribed(subject, entry, &artifact);
         if artifact.subject().map(|named| &named.digest) != Some(subject) {
             let warning = format!(
                 "{}@{} is listed among what refers to {subject}, but does not name it; it is left out",
@@ -112,15 +108,25 @@ impl Tag {
         kinds.contains(&error.kind()) && error.side() == Some(Side::Source)
     }
 
-    /// The error of a list that says another size of an artifact than it has.
-    fn misdescribed(&self, subject: &Digest, entry: &Descriptor, size: u64) -> Error {
-        let said = format!(
-            "the list says {} bytes of it, and it has {size}",
-            entry.size
-        );
-        let why = Error::new(Kind::InvalidManifest, "read", &entry.digest).because(said);
-        let error = self.shared.source.referrer_error(subject, entry, &why);
-        error.hint(WHAT_IS_MISDESCRIBED)
+    /// Tells once of a list that says another size or type of an artifact than it has: it is intact by digest, and
+    /// listed as it is. Harbor's API gives the size of an artifact with all its parts.
+    fn mind_misdescribed(&self, subject: &Digest, entry: &Descriptor, artifact: &Manifest) {
+        let size = artifact.bytes.len() as u64;
+        let (said, is) = if entry.size != size {
+            (format!("{} bytes", entry.size), format!("{size}"))
+        } else if !entry.media_type.is_empty() && entry.media_type != artifact.media_type {
+            (entry.media_type.clone(), artifact.media_type.clone())
+        } else {
+            return;
+        };
+        if self.shared.misdescribed.set(()).is_ok() {
+            let list = self.shared.source.names_referrers(subject);
+            let warning = format!(
+                "{list} says {said} of {}, which has {is}; such artifacts are whole, and are listed as they are",
+                entry.digest
+            );
+            self.shared.events.send(Event::Warning(warning));
+        }
     }
 
     /// Fails the tag for a name that leads to nothing, or tells of it; what was altered always fails it.

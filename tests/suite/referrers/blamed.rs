@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use tempfile::tempdir;
 
 use super::{SBOM, single, with};
-use crate::support::barge::{Output, copy};
+use crate::support::barge::{Output, copy, run};
 use crate::support::content::{Manifest, OCI_INDEX, sha256};
 use crate::support::image::{Artifact, Bundle, Layout, list_of, list_tag, push};
 use crate::support::registry::{FakeRegistry, Referrers};
 use crate::support::signing::Signer;
-use crate::support::wire::{Fault, Request};
+use crate::support::wire::{Answer, Fault, Request};
 
 pub(super) const MEND: [&str; 3] = ["--referrers", "--recheck", "blobs"];
 
@@ -80,19 +80,36 @@ fn what_is_altered_is_told_of_its_image_and_list() {
     }
 }
 
+/// Harbor's API gives the size of an artifact with all its parts.
 #[test]
-fn a_list_that_is_wrong_is_to_blame_for_it() {
-    let source = signed();
-    let tag = list_tag(&source.image);
-    let mut list = list_of(&[&source.sbom]).json();
-    list["manifests"][0]["size"] = json!(5);
-    let list = Manifest::new(OCI_INDEX, list.to_string());
-    source.registry.store.put_manifest("x", &tag, list);
-    let error = source.fails(&["--referrers"]);
-    assert_eq!(error["kind"], "invalid-manifest");
-    let digest = source.sbom.root.digest();
-    assert_says(&error, "message", &[&digest, &tag, "5 bytes"]);
-    assert_says(&error, "hint", &["mended is the list"]);
+fn an_artifact_that_its_list_describes_wrongly_is_taken_as_it_is() {
+    for referrers in [Referrers::Absent, Referrers::Served] {
+        let source = signed();
+        let digest = source.sbom.root.digest();
+        let mut list = list_of(&[&source.sbom]).json();
+        list["manifests"][0]["size"] = json!(5);
+        let answer = Answer::new(200).body(OCI_INDEX, list.to_string());
+        let list = Manifest::new(OCI_INDEX, list.to_string());
+        let tag = list_tag(&source.image);
+        source.registry.store.put_manifest("x", &tag, list);
+        if matches!(referrers, Referrers::Served) {
+            let path = format!("/referrers/{}", source.image);
+            source.registry.on(move |request| {
+                let asked = request.is("GET", &path);
+                asked.then(|| Fault::Status(answer.clone()))
+            });
+        }
+        let to = with(Referrers::Absent);
+        let output = source.copied(&["--referrers"], &to.reference("y")).exits(0);
+        assert_eq!(output.stderr.matches("5 bytes").count(), 1, "{output:#?}");
+        let stored = to.store.manifest("y", &tag).expect("a list").json();
+        let size = source.sbom.root.bytes.len();
+        assert_eq!(stored["manifests"][0]["size"], size);
+        assert_eq!(stored["manifests"][0]["digest"], digest);
+        if matches!(referrers, Referrers::Served) {
+            run(&["verify", "--referrers", &source.registry.reference("x:1")]).exits(0);
+        }
+    }
 }
 
 #[test]
