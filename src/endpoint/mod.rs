@@ -42,7 +42,7 @@ use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
+use crate::image::manifest::{self, Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::options::Depth;
 use crate::reference::Reference;
 
@@ -549,6 +549,10 @@ impl Received {
         };
         for expected in asked.iter().chain(&self.digest) {
             if !expected.matches(&self.bytes) {
+                if manifest::is_schema1(&self.bytes, self.content_type.as_deref()) {
+                    let error = Error::new(Kind::Unsupported, "read manifest", name);
+                    return Err(error.because(manifest::SCHEMA1));
+                }
                 let came = Digest::of(&self.bytes);
                 let cause =
                     format!("expected {expected}, but the bytes that came have the digest {came}");

@@ -274,10 +274,24 @@ impl Body {
     }
 }
 
+/// Why schema 1 is refused.
+pub(crate) const SCHEMA1: &str =
+    "Docker's schema 1 is not supported; pull the image with a current Docker and push it again";
+
 fn schema1_refusal() -> Refusal {
-    unsupported(
-        "Docker's schema 1 is not supported; pull the image with a current Docker and push it again",
-    )
+    unsupported(SCHEMA1)
+}
+
+/// Whether these are Docker's schema 1, by the header or by their version. Their digest is that of another text
+/// than the one that comes: of the signed part.
+pub(crate) fn is_schema1(bytes: &[u8], content_type: Option<&str>) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Version {
+        schema_version: u64,
+    }
+    content_type.is_some_and(|header| media_type::is_schema1(without_parameters(header)))
+        || serde_json::from_slice(bytes).is_ok_and(|version: Version| version.schema_version == 1)
 }
 
 /// The media type of a `Content-Type` header, without `; charset=…`.

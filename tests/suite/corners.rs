@@ -9,7 +9,7 @@ use crate::support::barge::{barge, copy, run};
 use crate::support::content::{OCI_INDEX, sha256};
 use crate::support::image::{Attestations, Bundle, MultiArch, write_layout};
 use crate::support::registry::{Auth, Bearer, FakeRegistry, Settings};
-use crate::support::wire::Fault;
+use crate::support::wire::{Answer, Fault};
 
 fn image() -> MultiArch {
     MultiArch::standard(&["amd64", "arm64"], Attestations::With, 7)
@@ -170,5 +170,38 @@ fn help_fits_eighty_columns() {
             .filter(|line| line.chars().count() > 80)
             .collect();
         assert!(wide.is_empty(), "{verb}: {wide:#?}");
+    }
+}
+
+/// Its digest is that of the part that is signed, so what comes never has it.
+#[test]
+fn schema_1_is_called_unsupported_and_not_damaged() {
+    let body = r#"{"schemaVersion":1,"name":"x","tag":"1","fsLayers":[],"history":[],"signatures":[{"protected":"e30"}]}"#;
+    let signed = sha256(b"the part that is signed");
+    for media_type in [
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        "application/json; charset=utf-8",
+    ] {
+        let (source, destination) = (FakeRegistry::start(), FakeRegistry::start());
+        image().push_to(&source, "x:other");
+        let answer = Answer::new(200)
+            .body(media_type, body)
+            .header("Docker-Content-Digest", signed.clone());
+        source.on(move |request| {
+            let is_it = request.reads() && request.is_manifest();
+            is_it.then(|| Fault::Status(answer.clone()))
+        });
+        let by_digest = source.reference(&format!("x@{signed}"));
+        for from in [source.reference("x:1"), by_digest] {
+            let output = copy(&[], &from, &destination.reference("y:1")).exits(1);
+            let error = output.json()["tags"][0]["error"].clone();
+            assert_eq!(error["kind"], "unsupported", "{error:#}");
+            assert!(
+                error["message"].to_string().contains("schema 1"),
+                "{error:#}"
+            );
+            let said = run(&["inspect", &from]).exits(1).stderr;
+            assert!(said.contains("schema 1"), "{said}");
+        }
     }
 }
