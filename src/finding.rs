@@ -179,6 +179,8 @@ pub struct Finding {
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Nondistributable layers, which nobody pushes: they are not looked for.
+    pub foreign: u64,
     /// What refers to the tag's images and was looked at; `None` where nobody asked for that.
     pub referrers: Option<u64>,
     /// How long it took.
@@ -204,6 +206,7 @@ impl Finding {
             left_out: Vec::new(),
             manifests: 0,
             blobs: 0,
+            foreign: 0,
             bytes: 0,
             referrers: None,
             elapsed: Duration::ZERO,

@@ -80,6 +80,15 @@ pub enum Digests {
     Preserve,
 }
 
+/// What becomes of nondistributable layers, which their `urls` have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignLayers {
+    /// They stay where they are.
+    Left,
+    /// They are copied like any other, where the source has them.
+    Included,
+}
+
 /// What becomes of an index that is signed, where platforms are to be left out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignedIndex {

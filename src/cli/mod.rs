@@ -238,6 +238,9 @@ pub struct TransferArgs {
     /// Fail a tag whose digest would not be the source's
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub preserve_digests: bool,
+    /// Copy nondistributable layers like any other, where the source has them
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub include_foreign_layers: bool,
     /// Only say what would be copied
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub dry_run: bool,

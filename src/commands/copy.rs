@@ -258,6 +258,7 @@ async fn start(
             referrers: request.referrers.types.clone(),
             missing_referrers: request.referrers.missing,
             signed_index: request.referrers.signed_index,
+            foreign: request.foreign,
             jobs: request.jobs,
             run: request.run,
             state: request.state.clone(),

@@ -8,7 +8,7 @@ use crate::endpoint::Target;
 use crate::endpoint::advice::damaged_there;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::options::Recheck;
+use crate::options::{ForeignLayers, Recheck};
 use crate::plan::Choice;
 
 /// The manifests that the destination holds, with all their content.
@@ -72,6 +72,14 @@ impl Tag {
         }
         let Some(manifest) = destination.manifest(target).await.map_err(damaged_there)? else {
             return Ok(false);
+        };
+        let manifest = match self.shared.settings.foreign {
+            ForeignLayers::Left => manifest,
+            ForeignLayers::Included => {
+                let foreign = manifest.foreign_layers().map(|layer| layer.digest.clone());
+                let foreign = foreign.collect();
+                manifest.with_layers(&foreign)
+            }
         };
         for blob in manifest.blobs() {
             let depth = self.shared.settings.recheck.depth();

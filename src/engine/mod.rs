@@ -44,7 +44,9 @@ use crate::image::digest::Digest;
 use crate::image::manifest::Stated;
 use crate::image::platform::{Platform, Wanted};
 use crate::image::referrers::Types;
-use crate::options::{Digests, MissingArch, MissingReferrers, Mode, Recheck, Run, SignedIndex};
+use crate::options::{
+    Digests, ForeignLayers, MissingArch, MissingReferrers, Mode, Recheck, Run, SignedIndex,
+};
 use crate::state::StateDirectory;
 
 /// Tags that are worked on at once.
@@ -97,6 +99,8 @@ pub struct Settings {
     pub missing_referrers: MissingReferrers,
     /// What becomes of an index that is signed.
     pub signed_index: SignedIndex,
+    /// What becomes of nondistributable layers.
+    pub foreign: ForeignLayers,
     /// Blob transfers at once.
     pub jobs: usize,
     /// Whether anything is written.

@@ -12,7 +12,7 @@ use crate::image::filter::{self, Known, Need};
 use crate::image::manifest::{Content, Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::image::media_type;
 use crate::image::platform::Platform;
-use crate::options::{Mode, Recheck};
+use crate::options::{ForeignLayers, Mode, Recheck};
 use crate::plan::{self, Choice};
 use crate::printable::few;
 
@@ -114,6 +114,19 @@ impl Tag {
         read.await?.ok_or_else(|| self.absent())
     }
 
+    /// `manifest` of the source, with its nondistributable layers where they are to come and the source has them.
+    async fn with_foreign_layers(&self, manifest: Manifest) -> Result<Manifest> {
+        if self.shared.settings.foreign == ForeignLayers::Left {
+            return Ok(manifest);
+        }
+        let layers = manifest.foreign_layers().map(async |layer| {
+            let held = self.shared.source.has_blob(layer).await?;
+            Ok::<_, Error>(held.then(|| layer.digest.clone()))
+        });
+        let held: BTreeSet<Digest> = try_all(layers).await?.into_iter().flatten().collect();
+        Ok(manifest.with_layers(&held))
+    }
+
     /// Reads a root once there is room for it, which the tag keeps to its end.
     async fn read_root(&self, place: &Endpoint, target: &Target) -> Result<Option<Manifest>> {
         let mut room = self.shared.roots.largest().await;
@@ -123,7 +136,10 @@ impl Tag {
         if !self.shared.source.is_arriving() {
             self.keep_room(room);
         }
-        Ok(manifest)
+        match manifest {
+            Some(root) => self.with_foreign_layers(root).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     fn absent(&self) -> Error {
@@ -312,14 +328,15 @@ impl Tag {
         let read = self.shared.manifests.read(&entry.digest, async {
             self.count_pull();
             let found = self.shared.source.manifest(&target).await?;
-            found.ok_or_else(|| {
+            let found = found.ok_or_else(|| {
                 Error::new(
                     Kind::NotFound,
                     "read manifest",
                     format!("{}@{target}", self.shared.source),
                 )
                 .because("the index lists it, but the source does not hold it")
-            })
+            })?;
+            self.with_foreign_layers(found).await
         });
         read.await
     }

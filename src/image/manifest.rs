@@ -139,13 +139,47 @@ impl Manifest {
             .collect()
     }
 
+    /// The layers that are not pushed, since they are fetched from elsewhere.
+    pub fn foreign_layers(&self) -> impl Iterator<Item = &Descriptor> {
+        self.layers().iter().filter(|layer| layer.is_foreign())
+    }
+
+    /// The nondistributable layers that are pushed all the same.
+    pub(crate) fn pushed_layers(&self) -> impl Iterator<Item = &Digest> {
+        let pushed = |layer: &&Descriptor| {
+            media_type::is_nondistributable(&layer.media_type) && !layer.is_foreign()
+        };
+        self.layers()
+            .iter()
+            .filter(pushed)
+            .map(|layer| &layer.digest)
+    }
+
+    fn layers(&self) -> &[Descriptor] {
+        match &*self.content {
+            Content::Image { layers, .. } => layers,
+            Content::Index { .. } => &[],
+        }
+    }
+
+    /// The same manifest, of which these nondistributable layers are pushed like any other.
+    #[must_use]
+    pub fn with_layers(mut self, pushed: &BTreeSet<Digest>) -> Self {
+        if let Content::Image { layers, .. } = Arc::make_mut(&mut self.content) {
+            for layer in layers
+                .iter_mut()
+                .filter(|layer| pushed.contains(&layer.digest))
+            {
+                layer.urls.clear();
+            }
+        }
+        self
+    }
+
     /// How many layers are not pushed, since they are fetched from elsewhere.
     #[must_use]
     pub fn foreign(&self) -> usize {
-        match &*self.content {
-            Content::Image { layers, .. } => layers.iter().filter(|l| l.is_foreign()).count(),
-            Content::Index { .. } => 0,
-        }
+        self.foreign_layers().count()
     }
 }
 

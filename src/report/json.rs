@@ -212,7 +212,7 @@ impl<'a> LeftTypeReport<'a> {
     clippy::trivially_copy_pass_by_ref,
     reason = "the face that serde asks for"
 )]
-fn is_zero(count: &u64) -> bool {
+pub(super) fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
-use super::json::{ErrorReport, LeftOutReport, rounded};
+use super::json::{ErrorReport, LeftOutReport, is_zero, rounded};
 use super::summary::{Outcome, Signal};
 use super::text::{self, aligned, line, or_dash, short, short_name, traffic};
 use crate::error::{Error, Kind};
@@ -150,6 +150,8 @@ struct TagReport<'a> {
     manifests: u64,
     blobs: u64,
     bytes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    nondistributable: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     referrers: Option<u64>,
     seconds: f64,
@@ -246,6 +248,7 @@ fn tag(finding: &Finding) -> TagReport<'_> {
         manifests: finding.manifests,
         blobs: finding.blobs,
         bytes: finding.bytes,
+        nondistributable: finding.foreign,
         referrers: finding.referrers,
         seconds: rounded(finding.elapsed),
         error: finding.error.as_ref().map(ErrorReport::new),
@@ -322,6 +325,13 @@ fn notes(told: &mut String, finding: &Finding) {
         line(
             told,
             &format!("note: {tag} has {}", plural(count, "referrer")),
+        );
+    }
+    if finding.foreign > 0 {
+        let layers = plural(finding.foreign, "nondistributable layer");
+        line(
+            told,
+            &format!("note: {tag}: {layers} not looked for: others have them"),
         );
     }
     for (names, words) in [

@@ -19,7 +19,7 @@ use crate::endpoint::Overwrite;
 use crate::error::{Error, Result};
 use crate::image::digest::Digest;
 use crate::image::platform::{PlatformSelector, Wanted};
-use crate::options::{Digests, MissingArch, Mode, Policy, Recheck, Run};
+use crate::options::{Digests, ForeignLayers, MissingArch, Mode, Policy, Recheck, Run};
 use crate::reference::{Reference, Role, is_standard_input};
 use crate::select::{Patterns, Selection};
 use crate::state::StateDirectory;
@@ -74,6 +74,8 @@ pub struct CopyRequest {
     pub overwrite: Overwrite,
     /// Whether digests may change.
     pub digests: Digests,
+    /// What becomes of nondistributable layers.
+    pub foreign: ForeignLayers,
     /// The inventory of what is left out of an archive.
     pub have: Option<PathBuf>,
     /// Blob transfers at once.
@@ -183,6 +185,11 @@ impl CopyRequest {
                 Overwrite::Never
             },
             digests,
+            foreign: if arguments.transfer.include_foreign_layers {
+                ForeignLayers::Included
+            } else {
+                ForeignLayers::Left
+            },
             have,
             jobs,
             run: if arguments.transfer.dry_run {

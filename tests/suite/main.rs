@@ -25,6 +25,7 @@ mod faults;
 #[cfg(test)]
 mod filter;
 #[cfg(test)]
+mod foreign_layers;
 mod forms;
 #[cfg(test)]
 mod have;

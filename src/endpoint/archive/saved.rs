@@ -97,7 +97,7 @@ pub fn config(manifest: &Manifest) -> Result<&Descriptor> {
         0 => Ok(config),
         count => {
             let cause = format!("layers of it that are not distributed with it: {count}");
-            Err(refused(cause).hint("copy to oci-archive:PATH, which names where they are"))
+            Err(refused(cause).hint("copy to oci-archive:PATH, which names where they are, or with --include-foreign-layers, where the source has them"))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Manifests that wait until an archive is written, which is planned as a whole before: what the plan needs of
 //! each, and where its bytes are. They are in memory while they are few, and then in a file without a name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +27,8 @@ pub struct Shelved {
     pub(crate) blobs: Vec<Descriptor>,
     /// How many layers are not pushed.
     pub(crate) foreign: u64,
+    /// The nondistributable layers that are among the blobs all the same.
+    pushed: BTreeSet<Digest>,
     /// The manifest that it refers to.
     pub(crate) subject: Option<Digest>,
     bytes: Kept,
@@ -104,6 +106,7 @@ impl Shelved {
             size: manifest.bytes.len() as u64,
             blobs: blobs.map(Descriptor::plain).collect(),
             foreign: manifest.foreign() as u64,
+            pushed: manifest.pushed_layers().cloned().collect(),
             subject: manifest.subject().map(|subject| subject.digest.clone()),
             bytes,
         }
@@ -135,7 +138,8 @@ impl Shelved {
     ///
     /// As [`Self::bytes`].
     pub(crate) fn read(&self) -> Result<Manifest> {
-        Manifest::parse(self.bytes()?, Some(&self.media_type))
+        let manifest = Manifest::parse(self.bytes()?, Some(&self.media_type))?;
+        Ok(manifest.with_layers(&self.pushed))
     }
 }
 

@@ -120,6 +120,7 @@ fn call(asked: &str) -> Option<Call> {
         body: Bytes::new(),
         downgrade: Downgrade::Refuse,
         longest: (SHORT, Kind::Protocol),
+        has_urls: false,
         doing: "read",
         target: "an answer".to_owned(),
     })

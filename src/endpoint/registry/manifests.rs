@@ -12,6 +12,7 @@ use crate::event::Side;
 use crate::image::digest::Digest;
 use crate::image::manifest::{self, MAX_MANIFEST_BYTES, Manifest};
 use crate::image::referrers::is_itself;
+use crate::printable::few;
 
 /// How often a tag that was written is looked at again before it counts as not written.
 const MORE_LOOKS: u32 = 5;
@@ -187,6 +188,7 @@ impl Repository {
         let mut call = self
             .write_call(Method::PUT, &path(target), "write manifest")
             .await?;
+        call.has_urls = manifest.foreign() > 0;
         call.target = self.named(target);
         let media_type = HeaderValue::from_str(&manifest.media_type)
             .map_err(|why| call.error(Kind::InvalidManifest).because(why))?;
@@ -197,7 +199,13 @@ impl Repository {
 
     fn stored(&self, call: &Call, reply: &Reply, manifest: &Manifest) -> Result<()> {
         if !reply.status.is_success() {
-            return Err(self.error_of(reply, call));
+            let error = self.error_of(reply, call);
+            let may_be_urls = matches!(reply.status.as_u16(), 400 | 500);
+            return Err(if call.has_urls && may_be_urls {
+                urls_refused(&error, call, manifest)
+            } else {
+                error
+            });
         }
         stored_as_sent(call, reply, &manifest.digest)
     }
@@ -254,6 +262,22 @@ fn unstored(kind: Kind, target: &str, (found, written): (Option<&Digest>, &Manif
 }
 
 /// A registry that converts a manifest on its way in has not stored what the digest names.
+/// The error of a registry that takes no manifest with nondistributable layers.
+fn urls_refused(error: &Error, call: &Call, manifest: &Manifest) -> Error {
+    let layers: Vec<&str> = manifest
+        .foreign_layers()
+        .map(|layer| layer.digest.as_str())
+        .collect();
+    let cause = format!(
+        "{}; distribution answers so where it does not allow the `urls` of nondistributable layers: {}",
+        error.cause(),
+        few(&layers)
+    );
+    call.error(Kind::Unsupported).because(cause).hint(
+        "have it allow them (distribution: validation.manifests.urls.allow), or copy platforms without such layers, as --arch linux/amd64",
+    )
+}
+
 fn stored_as_sent(call: &Call, reply: &Reply, sent: &Digest) -> Result<()> {
     match digest_header(&reply.headers) {
         Some(stored) if stored.algorithm() == sent.algorithm() && stored != *sent => {

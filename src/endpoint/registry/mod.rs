@@ -257,6 +257,7 @@ impl Repository {
             body: Bytes::new(),
             downgrade: Downgrade::Refuse,
             longest: (SHORT, Kind::Protocol),
+            has_urls: false,
             doing,
             target,
         })

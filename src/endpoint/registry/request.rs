@@ -35,6 +35,8 @@ pub(crate) struct Call {
     pub(crate) downgrade: Downgrade,
     /// How many bytes of the answer are read at most, and what a longer one is.
     pub(crate) longest: (usize, Kind),
+    /// Whether 500 is an answer: distribution refuses a manifest so whose layers have `urls` that it does not allow.
+    pub(crate) has_urls: bool,
     /// What it is for, as errors say it: `read manifest`.
     pub(crate) doing: &'static str,
     /// To what: a reference.
@@ -130,7 +132,8 @@ impl Repository {
             return Ok(reply);
         }
         let refusal = failure::refused(status, &reply.headers, &reply.body);
-        if refusal.kind.retryable() {
+        let is_answer = call.has_urls && status == StatusCode::INTERNAL_SERVER_ERROR;
+        if refusal.kind.retryable() && !is_answer {
             let error = refusal.error(call.doing, &target);
             // A gateway has sent the request on, and gave up waiting (RFC 9110 section 15.6.5).
             let waited = status == StatusCode::GATEWAY_TIMEOUT;

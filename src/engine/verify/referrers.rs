@@ -211,6 +211,7 @@ impl Looked {
     fn add(&mut self, other: Self) {
         self.blobs += other.blobs;
         self.bytes = self.bytes.saturating_add(other.bytes);
+        self.foreign += other.foreign;
         self.lacks.extend(other.lacks);
     }
 }

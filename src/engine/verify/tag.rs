@@ -115,6 +115,7 @@ pub(super) struct Tag<'a> {
 pub(super) struct Looked {
     pub(super) blobs: u64,
     pub(super) bytes: u64,
+    pub(super) foreign: u64,
     pub(super) lacks: Vec<Lack>,
 }
 
@@ -238,6 +239,7 @@ impl Tag<'_> {
         self.finding.blobs += looked.blobs;
         self.finding.bytes = self.finding.bytes.saturating_add(looked.bytes);
         self.finding.lacks.extend(looked.lacks);
+        self.finding.foreign += looked.foreign;
     }
 
     async fn look_at_children(&mut self, filtered: &Filtered, known: &Known) -> Result<()> {
@@ -452,7 +454,10 @@ pub(super) async fn look_at_blobs(
         }))
     });
     let lacks: Vec<Option<Lack>> = try_all(looked).await?;
-    let mut all = Looked::default();
+    let mut all = Looked {
+        foreign: image.foreign() as u64,
+        ..Looked::default()
+    };
     for (blob, lack) in blobs.iter().zip(lacks) {
         if lack.is_none() {
             all.blobs += 1;
