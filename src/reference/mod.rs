@@ -277,6 +277,7 @@ fn registry(text: &str, role: Role, transport: Transport) -> Parsed<RegistryRefe
     } else {
         path.to_owned()
     };
+    name::check_length(&repository)?;
     Ok(RegistryReference {
         host,
         repository,

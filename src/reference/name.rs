@@ -140,6 +140,17 @@ fn check_labels(name: &str) -> Parsed<()> {
     }
 }
 
+/// Checks the length of a repository's path.
+pub(super) fn check_length(path: &str) -> Parsed<()> {
+    if path.len() > LONGEST {
+        return Err(format!(
+            "the repository has {} characters; {LONGEST} are the most",
+            path.len()
+        ));
+    }
+    Ok(())
+}
+
 /// Checks the path of a repository.
 pub(super) fn check_repository(path: &str) -> Parsed<()> {
     if path.is_empty() {
@@ -148,12 +159,7 @@ pub(super) fn check_repository(path: &str) -> Parsed<()> {
     if path.chars().any(char::is_uppercase) {
         return Err(format!("repository `{path}` must be lower case"));
     }
-    if path.len() > LONGEST {
-        return Err(format!(
-            "the repository has {} characters; {LONGEST} are the most",
-            path.len()
-        ));
-    }
+    check_length(path)?;
     match path.split('/').find(|component| !is_component(component)) {
         None => Ok(()),
         Some("") => Err(format!("repository `{path}` has an empty component")),

@@ -2,7 +2,7 @@
 //! tests run those that are kept in `corpus`.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 
@@ -21,7 +21,9 @@ use barge::image::platform::{Platform, Wanted};
 use barge::reference::{Reference, Role};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use serde::de::IgnoredAny;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// A target: its name, and what it does with an input.
 pub(crate) type Named = (&'static str, fn(&[u8]));
@@ -57,7 +59,12 @@ pub(crate) fn tar_index(data: &[u8]) {
         let mut ends = BTreeSet::new();
         let mut archive = tar::Archive::new(&bytes[..]);
         for entry in archive.entries().expect("a tar file") {
-            let entry = entry.expect("a member that was accepted");
+            let entry = match entry {
+                Ok(entry) => entry,
+                // A link that says to have more bytes than any file: only this one would pass over them.
+                Err(why) if why.to_string() == "size overflow" => continue 'forms,
+                Err(why) => panic!("a member that was accepted: {why}"),
+            };
             let kind = entry.header().entry_type();
             if kind.is_pax_global_extensions() {
                 continue;
@@ -144,7 +151,7 @@ pub(crate) fn manifest(data: &[u8]) {
         };
         assert_eq!(manifest.bytes, bytes);
         assert_eq!(manifest.digest, Digest::of(data));
-        assert!(serde_json::from_slice::<Value>(data).is_ok_and(|value| value.is_object()));
+        assert!(serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(data).is_ok());
         let again = Manifest::parse(bytes.clone(), Some(&manifest.media_type));
         assert_eq!(again.ok().as_ref(), Some(&manifest));
         let blobs = manifest.blobs();
@@ -210,7 +217,8 @@ pub(crate) fn index_filter(data: &[u8]) {
 fn settles(index: &Manifest, filtered: &Filtered, (wanted, known): (&Wanted, &Known)) {
     let parsed = Manifest::parse(filtered.root.bytes.clone(), Some(&index.media_type));
     assert_eq!(parsed.ok().as_ref(), Some(&filtered.root));
-    assert_eq!(others(index), others(&filtered.root));
+    let others = [&index.bytes, &filtered.root.bytes].map(others);
+    assert_eq!(others[0], others[1]);
     let mut known = known.clone();
     for nested in &filtered.nested {
         known
@@ -222,11 +230,15 @@ fn settles(index: &Manifest, filtered: &Filtered, (wanted, known): (&Wanted, &Kn
     assert!(again.omitted.is_empty() && !again.is_rewritten());
 }
 
-/// The fields of an index but for its entries.
-fn others(index: &Manifest) -> Value {
-    let mut value: Value = serde_json::from_slice(&index.bytes).expect("it was parsed");
-    value["manifests"].take();
-    value
+/// The fields of an index but for its entries, each as it was written: text may be in it that is no Unicode.
+fn others(index: &Bytes) -> BTreeMap<String, String> {
+    let mut fields: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_slice(index).expect("it was parsed");
+    fields.remove("manifests");
+    let fields = fields.into_iter();
+    fields
+        .map(|(key, value)| (key, value.get().to_owned()))
+        .collect()
 }
 
 /// The first of these documents, and what it may nest.
