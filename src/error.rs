@@ -139,7 +139,7 @@ impl Kind {
             ),
             Self::RequiredArch => Some("`barge inspect` lists the platforms that the source has"),
             Self::SparseRejected => Some(
-                "let the registry take sparse indexes (Quay: FEATURE_SPARSE_INDEX: true and SPARSE_INDEX_REQUIRED_ARCHS; distribution 3: validation.manifests.indexes.platforms: none, or list), or use --mode filtered-index",
+                "let the registry take sparse indexes (Quay: FEATURE_SPARSE_INDEX: true, and before March 2026 SPARSE_INDEX_REQUIRED_ARCHS; distribution 3: validation.manifests.indexes.platforms: none, or list), or use --mode filtered-index",
             ),
             Self::Unsupported | Self::Protocol => None,
             Self::Conflict => Some("look at the destination, then run again"),
@@ -220,6 +220,13 @@ impl Error {
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
         self.0.cause = cut(cause.to_string(), LONGEST_CAUSE);
         self
+    }
+
+    /// The same error whose cause is followed by a remark.
+    #[must_use]
+    pub fn remarking(self, remark: &str) -> Self {
+        let cause = format!("{} ({remark})", self.0.cause);
+        self.because(cause)
     }
 
     /// The same error with a hint of its own, in place of its kind's.

@@ -1,6 +1,6 @@
 //! One tag: what it is, what is to become of it, and its outcome.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::event::{Event, Status, TagOutcome};
 use crate::image::digest::Digest;
 use crate::options::{Digests, Run};
 use crate::plan::{self, Choice, Verdict};
-use crate::printable::plural;
+use crate::printable::{few, plural};
 use crate::reference::is_tag;
 use crate::select::is_digest_tag;
 
@@ -67,6 +67,7 @@ pub(super) async fn one_tag(
         lists: Mutex::default(),
         merged: None,
         relied: Relied::new(),
+        platforms: BTreeMap::new(),
         shared,
         job,
         place,
@@ -135,6 +136,8 @@ pub(super) struct Tag {
     pub(super) merged: Option<String>,
     /// The tags that belong to its images, once they are right.
     pub(super) relied: Relied,
+    /// The platforms of what its index lists.
+    pub(super) platforms: BTreeMap<Digest, String>,
 }
 
 impl Tag {
@@ -144,7 +147,7 @@ impl Tag {
             Ok(status) => self.outcome.status = status,
             Err(error) => {
                 self.outcome.digest = None;
-                self.outcome.error = Some(error);
+                self.outcome.error = Some(self.naming_platforms(error));
             }
         }
         (self.outcome.blobs, self.outcome.bytes) = self.tally().counts();
@@ -155,6 +158,22 @@ impl Tag {
             outcome: self.outcome,
             staged: self.staged,
             relied: self.relied,
+        }
+    }
+
+    /// The same error with the platforms of the images that it names by their digests.
+    fn naming_platforms(&self, error: Error) -> Error {
+        let said = error.to_string();
+        let named = self.platforms.iter().filter(|(digest, platform)| {
+            said.contains(digest.as_str()) && !said.contains(platform.as_str())
+        });
+        let named: Vec<String> = named
+            .map(|(digest, platform)| format!("{digest} is {platform}"))
+            .collect();
+        if named.is_empty() {
+            error
+        } else {
+            error.remarking(&few(&named))
         }
     }
 
@@ -367,6 +386,10 @@ impl Tag {
             .omitted_platforms
             .clone_from(&filtered.omitted_platforms);
         self.outcome.missing_platforms.clone_from(&filtered.missing);
+        let images = choice.listed().filter(|entry| !entry.is_attestation());
+        self.platforms = images
+            .filter_map(|entry| Some((entry.digest.clone(), entry.platform.as_ref()?.to_string())))
+            .collect();
     }
 
     pub(super) fn source_name(&self) -> String {

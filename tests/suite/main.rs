@@ -48,6 +48,7 @@ mod proxies;
 #[cfg(test)]
 mod pulls;
 #[cfg(test)]
+mod quay;
 mod readme;
 #[cfg(test)]
 mod recheck;

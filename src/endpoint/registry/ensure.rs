@@ -47,6 +47,7 @@ impl Repository {
             && supply.mountable.is_empty()
             && !supply.source.is_arriving();
         if mounts && let Some(proof) = self.proof(blob).await {
+            self.check_uploads()?;
             return self.prove(blob, supply, proof).await;
         }
         if mounts && self.singles.take_unasked(blob) {

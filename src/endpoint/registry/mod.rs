@@ -36,7 +36,7 @@ mod upload;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -101,6 +101,8 @@ pub struct Repository {
     session: OnceCell<Result<Session>>,
     throttle: Throttle,
     pieces: Pieces,
+    /// Why the registry takes no upload of this login.
+    refused_uploads: OnceLock<Error>,
     /// The registry refused a sparse index in this run.
     refused_sparse: AtomicBool,
     /// What the last `RateLimit-Remaining` said; negative: nothing yet.
@@ -158,6 +160,7 @@ impl Repository {
             session: OnceCell::new(),
             throttle: Throttle::new(options.requests),
             pieces: Pieces::new(&place.host),
+            refused_uploads: OnceLock::new(),
             refused_sparse: AtomicBool::new(false),
             pulls_left: AtomicI64::new(-1),
             unmountable: Mutex::default(),

@@ -198,7 +198,7 @@ impl Repository {
         self.auth.authorize(session, scope).await
     }
 
-    fn is_own(&self, url: &Url) -> bool {
+    pub(crate) fn is_own(&self, url: &Url) -> bool {
         self.base()
             .is_some_and(|base| base.origin() == url.origin())
     }
@@ -263,10 +263,22 @@ impl Repository {
         }
     }
 
+    /// What helps where the registry has uploads go to `url`, at another host.
+    pub(crate) fn own_name(&self, url: &Url) -> String {
+        let host = failure::authority(url);
+        format!(
+            "the registry has uploads sent to {host}: if that is the name it gives itself (Quay: SERVER_HOSTNAME), write {host}/{} instead; else whoever runs the registry has to let {host} take them",
+            self.name
+        )
+    }
+
     /// The error that `refusal` of `call` by `url` is, whoever asked.
     pub(crate) fn refused_at(&self, url: &Url, refusal: Refusal, call: &Call) -> Error {
         let denied = matches!(refusal.kind, Kind::Unauthorized | Kind::Denied);
         let error = refusal.error(call.doing, &self.target_at(call, url));
+        if denied && !self.is_own(url) && call.method != Method::GET {
+            return error.hint(self.own_name(url));
+        }
         if denied && !self.is_own(url) {
             return error.hint(format!(
                 "it is {}, and not the registry, that refuses this, and no other login changes that; ask whoever runs the registry",

@@ -41,6 +41,7 @@ impl Session {
 impl Repository {
     /// Opens an upload of `blob`.
     pub(super) async fn open_session(&self, blob: &Descriptor) -> Result<Session> {
+        self.check_uploads()?;
         let mut call = self
             .write_call(Method::POST, "blobs/uploads/", "start the upload of blob")
             .await?;
@@ -49,8 +50,13 @@ impl Repository {
         if reply.status != StatusCode::ACCEPTED {
             let error = self.error_of(&reply, &call);
             // The right to upload is the repository's, not the tag's.
-            let denied = matches!(error.kind(), Kind::Denied | Kind::Unauthorized);
-            return Err(if denied { error.hitting_all() } else { error });
+            return Err(match error.kind() {
+                Kind::Denied | Kind::Unauthorized => {
+                    let error = error.hitting_all();
+                    self.refused_uploads.get_or_init(|| error).clone()
+                }
+                _ => error,
+            });
         }
         let least = reply.headers.get("oci-chunk-min-length");
         let least = least.and_then(|text| text.to_str().ok()?.trim().parse().ok());
@@ -61,6 +67,13 @@ impl Repository {
         let mut session = Session::new(url);
         session.piece = least.unwrap_or(0);
         Ok(session)
+    }
+
+    /// Fails where an upload was refused to this login: every other one would be.
+    pub(super) fn check_uploads(&self) -> Result<()> {
+        self.refused_uploads
+            .get()
+            .map_or(Ok(()), |error| Err(error.clone()))
     }
 
     /// Whether a broken upload can go on where it broke off; asked where that is cheaper than sending

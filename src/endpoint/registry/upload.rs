@@ -219,7 +219,11 @@ impl Repository {
     async fn put(&self, call: &Call, body: Body) -> std::result::Result<Option<Url>, Broken> {
         let sent = self.send(call, Some(body)).await;
         let (response, _) = sent.map_err(|error| Broken {
-            error,
+            error: if self.is_own(&call.url) {
+                error
+            } else {
+                error.hint(self.own_name(&call.url))
+            },
             why: Why::Unanswered(0),
         })?;
         let (status, headers) = (response.status(), response.headers().clone());
