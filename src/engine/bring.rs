@@ -1,7 +1,7 @@
 //! Bringing images: all of a tag's are read at once, the blobs of each move as soon as it is known, and
 //! it is put right behind the last of them. A dry run only asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tokio::task::JoinSet;
@@ -13,7 +13,7 @@ use crate::bounded::{late, try_all};
 use crate::endpoint::archive::Held as Claim;
 use crate::endpoint::turns::Rank;
 use crate::endpoint::{Arrival, Asking, Supply, Target};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Side};
 use crate::event::{BlobCounts, LeftOutCounts};
 use crate::image::digest::Digest;
 use crate::image::filter::Filtered;
@@ -72,15 +72,104 @@ impl Tally {
     }
 }
 
+/// What bringing a tag's images came to.
+pub(super) struct Brought {
+    pub(super) changed: Changed,
+    /// Manifests that have to be put behind the indexes that they refer to.
+    pub(super) followers: Vec<Follower>,
+}
+
+/// A manifest whose blobs have come, and that refers to another one of its tree: some registries refuse it until that
+/// is there. BuildKit writes attestations so since 0.32.
+pub(super) struct Follower {
+    pub(super) entry: Descriptor,
+    pub(super) subject: Digest,
+}
+
+/// `Ok` for what the destination has refused for good: that is none of the others' fault.
+fn unless_refused<T>(result: Result<T>) -> Result<Result<T>> {
+    match result {
+        Err(error)
+            if error.side() == Some(Side::Destination)
+                && !error.kind().retryable()
+                && !error.hits_all() =>
+        {
+            Ok(Err(error))
+        }
+        other => other.map(Ok),
+    }
+}
+
 impl Tag {
-    /// Brings the blobs of the root, and the images below it that are not `held`. The first failure ends
-    /// the others of this tag.
-    pub(super) async fn bring(&self, choice: &Choice, held: &Held) -> Result<Changed> {
+    /// Brings the blobs of the root, and the images below it that are not `held`. What the destination refuses ends
+    /// none of the others; any other failure ends all of this tag.
+    pub(super) async fn bring(&self, choice: &Choice, held: &Held) -> Result<Brought> {
         let Filtered { root, kept, .. } = &choice.filtered;
         let wanted = kept.iter().filter(|entry| !held.contains(&entry.digest));
-        let images = try_all(wanted.map(|entry| late(|| self.bring_image(entry, choice))));
-        let (own, images) = tokio::try_join!(self.bring_blobs(root, root), images)?;
-        Ok(images.into_iter().fold(own, Changed::max))
+        let tree = self.tree(choice, held);
+        let images = wanted.map(|entry| {
+            let bring = late(|| self.bring_image(entry, (choice, &tree)));
+            async { unless_refused(bring.await) }
+        });
+        let (own, images) = tokio::try_join!(self.bring_blobs(root, root), try_all(images))?;
+        let mut brought = Brought {
+            changed: own,
+            followers: Vec::new(),
+        };
+        for image in images {
+            let (changed, follower) = image?;
+            brought.changed = brought.changed.max(changed);
+            brought.followers.extend(follower);
+        }
+        self.put_followers(choice, &mut brought.followers).await?;
+        Ok(brought)
+    }
+
+    /// What comes with the tag, or is there, and may be the subject of something else that comes. A place that
+    /// checks nothing takes all in any order.
+    fn tree(&self, choice: &Choice, held: &Held) -> BTreeSet<Digest> {
+        let is_ordered = self.shared.destination.caps().checks_content;
+        if !is_ordered || self.shared.settings.run == Run::Dry {
+            return BTreeSet::new();
+        }
+        let Filtered { nested, kept, .. } = &choice.filtered;
+        let kept = kept.iter().map(|entry| &entry.digest);
+        let kept = kept.filter(|digest| !held.contains(digest));
+        let nested = nested.iter().map(|index| &index.digest);
+        kept.chain(nested).cloned().collect()
+    }
+
+    /// Puts those of `followers` whose subjects have come, and what follows them; the others follow an index.
+    async fn put_followers(&self, choice: &Choice, followers: &mut Vec<Follower>) -> Result<()> {
+        let nested = choice.filtered.nested.iter();
+        let nested: BTreeSet<&Digest> = nested.map(|index| &index.digest).collect();
+        loop {
+            let waiting = followers
+                .iter()
+                .map(|follower| follower.entry.digest.clone());
+            let waiting: BTreeSet<Digest> = waiting.collect();
+            let (ready, rest): (Vec<_>, Vec<_>) = followers.drain(..).partition(|follower| {
+                !waiting.contains(&follower.subject) && !nested.contains(&follower.subject)
+            });
+            *followers = rest;
+            if ready.is_empty() {
+                return Ok(());
+            }
+            let put = ready.iter().map(|follower| {
+                let put = late(|| self.put_follower(choice, follower));
+                async { unless_refused(put.await) }
+            });
+            for put in try_all(put).await? {
+                put?;
+            }
+        }
+    }
+
+    /// Puts a manifest whose subject has come.
+    pub(super) async fn put_follower(&self, choice: &Choice, follower: &Follower) -> Result<()> {
+        let _room = self.shared.children.of(follower.entry.size).await;
+        let image = self.image(&follower.entry, choice).await?;
+        self.put(&image).await
     }
 
     /// What has to come from a source that passes by: claims on the blobs of the root, and of the images below
@@ -110,7 +199,11 @@ impl Tag {
     }
 
     /// One image below the root: read, its blobs moved, put by its digest.
-    async fn bring_image(&self, entry: &Descriptor, choice: &Choice) -> Result<Changed> {
+    async fn bring_image(
+        &self,
+        entry: &Descriptor,
+        (choice, tree): (&Choice, &BTreeSet<Digest>),
+    ) -> Result<(Changed, Option<Follower>)> {
         let root = &choice.filtered.root;
         // What holds a pipe up may be a blob that another image waits for.
         let _room = if self.shared.source.is_arriving() {
@@ -124,10 +217,18 @@ impl Tag {
             && self.is_right(&root.digest)
             && self.stands(&image.digest).await?
         {
-            return Ok(Changed::Nothing);
+            return Ok((Changed::Nothing, None));
+        }
+        let subject = image.subject().map(|subject| &subject.digest);
+        if let Some(subject) = subject.filter(|subject| tree.contains(subject)) {
+            let follower = Follower {
+                entry: entry.clone(),
+                subject: subject.clone(),
+            };
+            return Ok((Changed::Something, Some(follower)));
         }
         self.put(&image).await?;
-        Ok(Changed::Something)
+        Ok((Changed::Something, None))
     }
 
     /// Whether the destination's tag points at `root`. It is looked into then, and most likely nothing

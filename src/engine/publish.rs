@@ -1,6 +1,9 @@
 //! Making it visible: nested indexes by digest, then the root under its tag, or by digest where tags
 //! are shown later.
 
+use std::collections::BTreeSet;
+
+use super::bring::{Brought, Follower};
 use super::{Changed, Showing, Tag};
 use crate::bounded::try_all;
 use crate::endpoint::Target;
@@ -15,21 +18,19 @@ use crate::printable::few;
 impl Tag {
     /// Puts the indexes of `choice`, whose images are there, and what refers to all of them; `brought` is what
     /// the images took. The tag comes last: nobody sees an image without its signatures.
-    pub(super) async fn publish(&mut self, choice: &Choice, brought: Changed) -> Result<Changed> {
+    pub(super) async fn publish(&mut self, choice: &Choice, brought: Brought) -> Result<Changed> {
         if let Some(list) = self.merged.clone() {
             return self.publish_list(choice, (list, brought)).await;
         }
-        if brought == Changed::Nothing && self.was_complete(choice).await? {
+        if brought.changed == Changed::Nothing && self.was_complete(choice).await? {
             return self.attach(choice.subjects()).await;
         }
         if self.shared.settings.run == Run::Dry {
             self.attach(choice.subjects()).await?;
             return Ok(Changed::Something);
         }
-        for index in &choice.filtered.nested {
-            if let Err(error) = self.put(index).await {
-                return Err(self.explain(choice, error).await);
-            }
+        if let Err(error) = self.put_nested(choice, brought.followers).await {
+            return Err(self.explain(choice, error).await);
         }
         if let Err(error) = self.put_root(choice).await {
             return Err(self.explain(choice, error).await);
@@ -62,6 +63,42 @@ impl Tag {
             }
             seen => seen,
         }
+    }
+
+    /// Puts the indexes below the root, each behind all that it lists, and the `followers`, each behind its subject.
+    pub(super) async fn put_nested(
+        &self,
+        choice: &Choice,
+        mut followers: Vec<Follower>,
+    ) -> Result<()> {
+        let mut nested: Vec<&Manifest> = choice.filtered.nested.iter().collect();
+        let indexes = nested.iter().map(|index| index.digest.clone());
+        let mut waiting: BTreeSet<Digest> = indexes.collect();
+        waiting.extend(
+            followers
+                .iter()
+                .map(|follower| follower.entry.digest.clone()),
+        );
+        while !waiting.is_empty() {
+            let is_ready = |index: &&Manifest| {
+                let mut entries = index.entries().iter().chain(index.subject());
+                !entries.any(|entry| waiting.contains(&entry.digest))
+            };
+            let follows = |follower: &Follower| !waiting.contains(&follower.subject);
+            if let Some(place) = followers.iter().position(follows) {
+                let follower = followers.swap_remove(place);
+                self.put_follower(choice, &follower).await?;
+                waiting.remove(&follower.entry.digest);
+            } else if let Some(place) = nested.iter().position(is_ready) {
+                let index = nested.remove(place);
+                self.put(index).await?;
+                waiting.remove(&index.digest);
+            } else {
+                // No digest can be in what it is the digest of.
+                return Err(Error::internal("put what is below", self.source_name()));
+            }
+        }
+        Ok(())
     }
 
     /// Puts the root by its digest, where its tag is to wait for something.

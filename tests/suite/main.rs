@@ -73,6 +73,7 @@ mod sparse_source;
 #[cfg(all(test, unix))]
 mod special_files;
 #[cfg(test)]
+mod subjects;
 mod support;
 #[cfg(all(test, target_os = "linux"))]
 mod system_files;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::super::bring::Brought;
 use super::super::check::Held;
 use super::super::{Changed, Showing, Tag};
 use crate::bounded::{late, try_all};
@@ -114,7 +115,7 @@ impl Tag {
     pub(in super::super) async fn publish_list(
         &mut self,
         choice: &Choice,
-        (tag, brought): (String, Changed),
+        (tag, brought): (String, Brought),
     ) -> Result<Changed> {
         let shared = Arc::clone(&self.shared);
         let added = Additions::all_of(&choice.filtered.root);
@@ -125,14 +126,12 @@ impl Tag {
         let lacking = self
             .absent_among(nested.map(|index| index.digest.clone()))
             .await?;
-        let mut changed = brought;
+        let mut changed = brought.changed;
         if grown.is_some() || !lacking.is_empty() {
             changed = Changed::Something;
         }
         if shared.settings.run == Run::Real && changed == Changed::Something {
-            for index in &choice.filtered.nested {
-                self.put(index).await?;
-            }
+            self.put_nested(choice, brought.followers).await?;
             self.want_listed(&tag, added).await;
             self.lists().insert(tag.clone());
         }

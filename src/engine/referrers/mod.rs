@@ -295,10 +295,29 @@ impl Tag {
     async fn bring_content(&self, artifact: &Manifest, below: &[Manifest]) -> Result<()> {
         let all = std::iter::once(artifact).chain(below);
         try_all(all.map(|manifest| late(|| self.bring_blobs(manifest, manifest)))).await?;
-        // What is listed comes behind what lists it.
-        for manifest in below.iter().rev() {
+        // What is listed comes behind what lists it, and what refers to another one of these has to wait for that.
+        for manifest in subjects_first(below) {
             self.put(manifest).await?;
         }
         Ok(())
     }
+}
+
+/// Manifests, each behind the one that lists it, in the order in which they can be put: behind all that each lists,
+/// and behind its subject.
+fn subjects_first(below: &[Manifest]) -> Vec<&Manifest> {
+    let mut waiting: Vec<&Manifest> = below.iter().rev().collect();
+    let mut digests: BTreeSet<&Digest> = waiting.iter().map(|manifest| &manifest.digest).collect();
+    let mut ordered = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let is_ready = |manifest: &&Manifest| {
+            let mut before = manifest.entries().iter().chain(manifest.subject());
+            !before.any(|entry| digests.contains(&entry.digest))
+        };
+        // No digest can be in what it is the digest of.
+        let next = waiting.remove(waiting.iter().position(is_ready).unwrap_or_default());
+        digests.remove(&next.digest);
+        ordered.push(next);
+    }
+    ordered
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::settings::{Deletes, Dialect, Referrers, Untagged};
+use super::settings::{Deletes, Dialect, Referrers, Subjects, Untagged};
 use super::store::{Repository, World};
 use super::{Call, sparse};
 use crate::support::content::{Manifest, OCI_INDEX, sha256};
@@ -83,6 +83,11 @@ pub(super) fn write(
     let found = world.repositories.get(repository).unwrap_or(&empty);
     if let Some(refusal) = sparse::refuse(settings, found, (reference, &json)) {
         return refusal;
+    }
+    let subject = json["subject"]["digest"].as_str();
+    let lacks_subject = subject.is_some_and(|subject| !found.manifests.contains_key(subject));
+    if lacks_subject && settings.subjects == Subjects::Needed {
+        return Answer::error(400, "MANIFEST_INVALID", &json!("the subject is not there"));
     }
     let (untagged, referrers) = (settings.untagged, settings.referrers);
     let found = world.repositories.entry(repository.to_owned()).or_default();

@@ -22,8 +22,8 @@ use super::wire::{Answer, BoxBody, BoxError, Handler, Received, Server, paramete
 pub(crate) use auth::TokenRequest;
 pub(crate) use settings::{
     Anonymous, Auth, Bearer, Blobs, Deletes, Dialect, EmptyList, LifetimeTold, MountAuth, Mounts,
-    NewRepositories, Paging, Referrers, Settings, Sparse, SparseHeader, TokenField, Ungranted,
-    Untagged, Uploads,
+    NewRepositories, Paging, Referrers, Settings, Sparse, SparseHeader, Subjects, TokenField,
+    Ungranted, Untagged, Uploads,
 };
 pub(crate) use store::Store;
 

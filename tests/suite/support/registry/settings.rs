@@ -20,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) blobs: Blobs,
     pub(crate) untagged: Untagged,
     pub(crate) referrers: Referrers,
+    pub(crate) subjects: Subjects,
     /// How many GETs of manifests are still allowed, as Docker Hub counts them.
     pub(crate) pulls: Option<u64>,
 }
@@ -300,6 +301,16 @@ pub(crate) enum Untagged {
     Kept,
     /// It is gone at once, unless an index names it (zot).
     Dropped,
+}
+
+/// What becomes of a manifest whose subject is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Subjects {
+    /// It is stored, as the specification says.
+    #[default]
+    Expected,
+    /// It is refused.
+    Needed,
 }
 
 /// Whether there is a referrers API.
