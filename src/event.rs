@@ -219,6 +219,8 @@ pub struct TagOutcome {
     pub omitted_platforms: Vec<String>,
     /// The platforms asked for that the source lacks.
     pub missing_platforms: Vec<String>,
+    /// Attestations that the source lists and does not hold, and that a new index does without.
+    pub lost_attestations: Vec<Digest>,
     /// How its blobs came.
     pub blobs: BlobCounts,
     /// What refers to its images; `None` where nobody asked for that.
@@ -251,6 +253,7 @@ impl TagOutcome {
             platforms: Vec::new(),
             omitted_platforms: Vec::new(),
             missing_platforms: Vec::new(),
+            lost_attestations: Vec::new(),
             blobs: BlobCounts::default(),
             referrers: None,
             left_behind: LeftBehind::default(),

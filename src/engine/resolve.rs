@@ -1,14 +1,15 @@
 //! Reading what a tag is: its manifests at the source, and what the filter makes of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::check::Held;
 use super::{Earlier, Shared, Tag};
 use crate::bounded::{all, late, try_all};
 use crate::endpoint::advice::damaged_there;
 use crate::endpoint::{Arrival, Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::image::filter::{self, Known, Need};
+use crate::image::filter::{self, Filtered, Known, Need};
 use crate::image::manifest::{Content, Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::image::media_type;
 use crate::image::platform::Platform;
@@ -149,8 +150,12 @@ impl Tag {
 
     /// Reads what the filter needs to know, round by round, and filters.
     async fn choose_index(&self, root: &Manifest) -> Result<Choice> {
+        self.choose_knowing(root, Known::default()).await
+    }
+
+    /// The same, where some is known already.
+    async fn choose_knowing(&self, root: &Manifest, mut known: Known) -> Result<Choice> {
         let settings = &self.shared.settings;
-        let mut known = Known::default();
         loop {
             let mut needs =
                 filter::needs(root, &known).map_err(|error| self.about_source(&error))?;
@@ -200,6 +205,74 @@ impl Tag {
             }
         }
         Ok(choice)
+    }
+
+    /// The attestations of `choice` that the source lists and does not hold, where a new index can do without them:
+    /// those of images saved from a store that pulled one platform.
+    pub(super) async fn lost_attestations(
+        &self,
+        choice: &Choice,
+        held: &Held,
+    ) -> Result<BTreeSet<Digest>> {
+        if self.shared.settings.mode != Mode::FilteredIndex {
+            return Ok(BTreeSet::new());
+        }
+        let kept = choice.filtered.kept.iter();
+        let asked = kept.filter(|entry| entry.is_attestation() && !held.contains(&entry.digest));
+        let lost = asked.map(|entry| {
+            late(async move || {
+                let _room = if self.shared.source.is_arriving() {
+                    None
+                } else {
+                    Some(self.shared.children.of(entry.size).await)
+                };
+                match self.child(entry).await {
+                    Err(error) if error.kind() == Kind::NotFound => Some(entry.digest.clone()),
+                    // Any other failure is met again where it matters.
+                    Ok(_) | Err(_) => None,
+                }
+            })
+        });
+        Ok(all(lost).await.into_iter().flatten().collect())
+    }
+
+    /// `choice` without these attestations.
+    pub(super) async fn choose_without(
+        &self,
+        choice: Choice,
+        gone: BTreeSet<Digest>,
+    ) -> Result<Choice> {
+        let nested = choice.filtered.nested.iter();
+        let known = Known {
+            manifests: nested
+                .map(|index| (index.digest.clone(), index.clone()))
+                .collect(),
+            gone,
+            ..Known::default()
+        };
+        let again = self
+            .choose_knowing(&choice.filtered.root, known)
+            .await?
+            .filtered;
+        let before = choice.filtered;
+        let of_source: BTreeSet<&Digest> = before.replaced.values().collect();
+        let mut replaced: BTreeMap<Digest, Digest> = again.replaced.clone();
+        replaced.retain(|old, _| !of_source.contains(old));
+        for (source, first) in &before.replaced {
+            let last = again.replaced.get(first).unwrap_or(first);
+            replaced.insert(source.clone(), last.clone());
+        }
+        Ok(Choice {
+            source: choice.source,
+            filtered: Filtered {
+                omitted: before.omitted.into_iter().chain(again.omitted).collect(),
+                omitted_platforms: before.omitted_platforms,
+                missing: before.missing,
+                missing_required: before.missing_required,
+                replaced,
+                ..again
+            },
+        })
     }
 
     /// What becomes of `list`, which stands for the source's root with the digest `source`.
@@ -365,12 +438,16 @@ impl Tag {
         });
         let wanted: BTreeSet<&Digest> = wanted.iter().map(|entry| &entry.digest).collect();
         let (mut held, mut lost) = (Vec::new(), Vec::new());
+        let mut only_attestations = true;
         for (entry, head) in all(asked).await {
             match head {
                 Ok(Some(_)) if !entry.is_attestation() && !entry.is_index() => {
                     held.push(label(entry));
                 }
-                Ok(None) if wanted.contains(&entry.digest) => lost.push(label(entry)),
+                Ok(None) if wanted.contains(&entry.digest) => {
+                    only_attestations &= entry.is_attestation();
+                    lost.push(label(entry));
+                }
                 _ => {}
             }
         }
@@ -384,9 +461,18 @@ impl Tag {
             "the source is sparse: its index lists {}, but the source does not hold {them}; it holds {held}",
             few(&lost)
         );
+        let hint = match self.shared.settings.mode {
+            Mode::All => "`barge inspect` shows what is present; --arch picks among that",
+            Mode::SparseIndex if only_attestations => {
+                "--mode filtered-index makes an index without what is lost"
+            }
+            Mode::FilteredIndex | Mode::SparseIndex => {
+                "name with --arch platforms that are held; `barge inspect` shows them"
+            }
+        };
         Error::new(Kind::NotFound, "read the children of", self.source_name())
             .because(cause)
-            .hint("`barge inspect` shows what is present; --arch picks among that")
+            .hint(hint)
     }
 
     pub(super) fn count_pull(&self) {

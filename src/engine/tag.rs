@@ -223,6 +223,21 @@ impl Tag {
             }
             check::Check::Lacking(held) => held,
         };
+        let lost = self.lost_attestations(&choice, &held).await?;
+        let held = if lost.is_empty() {
+            held
+        } else {
+            self.outcome.lost_attestations = lost.iter().cloned().collect();
+            choice = self.choose_without(choice, lost).await?;
+            self.note(&choice);
+            if self.shared.settings.digests == Digests::Preserve {
+                plan::check_digest(&choice, &self.source_name())?;
+            }
+            match self.check(&choice).await? {
+                check::Check::Current => return self.attach_to_current(choice.subjects()).await,
+                check::Check::Lacking(held) => held,
+            }
+        };
         self.allow(Use::Write)?;
         if let Endpoint::Layout(layout) = &self.shared.destination {
             layout.check_owner(&choice.filtered.root.digest, &self.job.destination)?;

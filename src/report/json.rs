@@ -150,6 +150,8 @@ struct TagReport<'a> {
     platforms: &'a [String],
     omitted_platforms: &'a [String],
     missing_platforms: &'a [String],
+    #[serde(skip_serializing_if = "is_zero")]
+    lost_attestations: u64,
     blobs: BlobsReport,
     #[serde(skip_serializing_if = "Option::is_none")]
     referrers: Option<ReferrersReport>,
@@ -296,6 +298,7 @@ fn tag(outcome: &TagOutcome, dry: bool) -> TagReport<'_> {
         platforms: &outcome.platforms,
         omitted_platforms: &outcome.omitted_platforms,
         missing_platforms: &outcome.missing_platforms,
+        lost_attestations: outcome.lost_attestations.len() as u64,
         blobs: BlobsReport {
             copied,
             mounted,

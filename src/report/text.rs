@@ -203,6 +203,18 @@ fn notes(text: &mut String, tags: &[TagOutcome]) {
                 &format!("note: {} has no {}", brief(&tag.tag), clean(&missing)),
             );
         }
+        if !tag.lost_attestations.is_empty() {
+            let name = brief(&tag.tag);
+            let lost: Vec<&str> = tag.lost_attestations.iter().map(Digest::as_str).collect();
+            let count = plural(lost.len() as u64, "attestation");
+            let lost = excerpt(&crate::printable::few(&lost), LONGEST_TEXT);
+            line(
+                text,
+                &format!(
+                    "note: {name}: left out, since the source does not hold it: {count} ({lost})"
+                ),
+            );
+        }
         if tag.is_merged() && matches!(tag.status, Status::Copied | Status::WouldCopy) {
             let name = brief(tag.destination_name());
             line(text, &format!("note: {name}: the list was merged"));

@@ -22,7 +22,6 @@ use barge::reference::{Reference, Role};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// A target: its name, and what it does with an input.

@@ -9,7 +9,7 @@ mod rewrite;
 mod survey;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::choice::Choice;
 use self::rewrite::rewrite;
@@ -33,6 +33,8 @@ pub struct Known {
     pub manifests: BTreeMap<Digest, Manifest>,
     /// The platforms, by config, of entries that are written without one; `None` for an artifact.
     pub platforms: BTreeMap<Digest, Option<Platform>>,
+    /// Attestations that are listed and cannot be had: what is about an image that is kept is left out all the same.
+    pub gone: BTreeSet<Digest>,
 }
 
 /// What must be read before an index can be filtered.

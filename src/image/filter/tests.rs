@@ -63,6 +63,7 @@ pub(super) fn known<'a>(nested: impl IntoIterator<Item = &'a Manifest>) -> Known
     Known {
         manifests: nested.into_iter().map(by_digest).collect(),
         platforms: BTreeMap::new(),
+        gone: BTreeSet::new(),
     }
 }
 

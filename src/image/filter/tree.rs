@@ -133,7 +133,8 @@ impl<'a> Tree<'a> {
         if entry.is_index() {
             Role::Index
         } else if entry.is_attestation() {
-            Role::Attestation(entry.attests())
+            let is_gone = self.known.gone.contains(&entry.digest);
+            Role::Attestation(entry.attests().filter(|_| !is_gone))
         } else {
             let by_config = || self.known.platforms.get(&entry.digest)?.as_ref();
             Role::Image(entry.platform.as_ref().or_else(by_config))
