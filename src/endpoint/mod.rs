@@ -409,6 +409,19 @@ impl Endpoint {
         })
     }
 
+    /// Sends `blob` here, also where it is said to be here.
+    ///
+    /// # Errors
+    ///
+    /// As [`Endpoint::ensure_blob`].
+    pub(crate) async fn send_blob(&self, blob: &Descriptor, supply: Supply<'_>) -> Result<()> {
+        self.blamed(match self {
+            Self::Registry(repository) => repository.send_again(blob, supply).await,
+            Self::Layout(layout) => layout.ensure_blob(blob, supply).await.map(|_| ()),
+            Self::OciArchive(_) | Self::DockerArchive(_) => Err(archive::written_whole(self)),
+        })
+    }
+
     /// Stores `manifest` by its digest, byte for byte.
     ///
     /// # Errors

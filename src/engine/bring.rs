@@ -289,21 +289,12 @@ async fn one_blob(
     tag: usize,
     asking: Asking,
 ) -> Result<Done<Arrival>> {
-    let rank = Rank::new(tag, blob.size);
     let work = async {
         match shared.settings.run {
-            Run::Dry => foresee(shared, blob, rank).await,
+            Run::Dry => foresee(shared, blob, Rank::new(tag, blob.size)).await,
             Run::Real => {
                 let mountable = shared.mountable(&blob.digest);
-                let supply = Supply {
-                    source: &shared.source,
-                    mountable: &mountable,
-                    rank,
-                    moving: &shared.moving,
-                    ahead: &shared.ahead,
-                    asking,
-                    depth: shared.settings.recheck.depth(),
-                };
+                let supply = supply(shared, blob, (tag, &mountable, asking));
                 shared.destination.ensure_blob(blob, supply).await
             }
         }
@@ -311,6 +302,23 @@ async fn one_blob(
     let arrival = shared.blobs.run(&blob.stated(), work).await?;
     shared.source.taken(&blob.digest);
     Ok(arrival)
+}
+
+/// From where `blob` may come for the tag with this place.
+pub(super) fn supply<'a>(
+    shared: &'a Shared,
+    blob: &Descriptor,
+    (tag, mountable, asking): (usize, &'a [String], Asking),
+) -> Supply<'a> {
+    Supply {
+        source: &shared.source,
+        mountable,
+        rank: Rank::new(tag, blob.size),
+        moving: &shared.moving,
+        ahead: &shared.ahead,
+        asking,
+        depth: shared.settings.recheck.depth(),
+    }
 }
 
 /// What a run would do with `blob`.

@@ -7,6 +7,7 @@ mod bring;
 mod check;
 pub mod difference;
 mod export;
+mod insist;
 pub mod inventory;
 mod line;
 mod lists;

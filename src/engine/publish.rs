@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::BoxFuture;
+
 use super::bring::{Brought, Follower};
 use super::{Changed, Showing, Tag};
 use crate::bounded::try_all;
@@ -40,8 +42,10 @@ impl Tag {
             let root = &choice.filtered.root;
             let destination = &self.shared.destination;
             let ready = || self.shared.note_last_write(&self.job.name);
-            let publish = destination.publish_after(root, &self.job.destination, ready);
-            if let Err(error) = publish.await {
+            let target = &self.job.destination;
+            let publish =
+                || -> BoxFuture<'_, _> { Box::pin(destination.publish_after(root, target, ready)) };
+            if let Err(error) = self.insist(root, publish).await {
                 return Err(self.explain(choice, error).await);
             }
             self.confirm(root, &self.job.destination).await?;

@@ -11,6 +11,7 @@ mod auth;
 #[cfg(test)]
 mod concurrent;
 #[cfg(test)]
+mod contradicted;
 mod corners;
 #[cfg(test)]
 mod denied_heads;

@@ -79,6 +79,12 @@ impl Repository {
         self.send_blob(blob, opened, supply.source).await
     }
 
+    /// Sends `blob`, whatever was said of it.
+    pub(crate) async fn send_again(&self, blob: &Descriptor, supply: Supply<'_>) -> Result<()> {
+        let _moving = supply.turn_to_move().await;
+        self.upload(blob, None, supply.source).await
+    }
+
     /// Sends `blob`, into the upload that is open already if one is.
     async fn send_blob(
         &self,

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
+
 use super::rollback::Use;
 use super::{Shared, Showing, Tag};
 use crate::bounded::try_all;
@@ -62,9 +64,11 @@ impl Tag {
     pub(super) async fn store(&self, manifest: &Manifest) -> Result<()> {
         let destination = &self.shared.destination;
         let Some(subject) = manifest.subject() else {
-            return destination.put_manifest(manifest).await;
+            let put = || -> BoxFuture<'_, _> { Box::pin(destination.put_manifest(manifest)) };
+            return self.insist(manifest, put).await;
         };
-        if destination.put_referrer(manifest).await? == Listing::Wanted {
+        let put = || -> BoxFuture<'_, _> { Box::pin(destination.put_referrer(manifest)) };
+        if self.insist(manifest, put).await? == Listing::Wanted {
             let added = Additions::of([manifest]);
             self.want_listed(&list_tag(&subject.digest), added).await;
         }

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::find::Artifact;
+use futures_util::future::BoxFuture;
+
 use super::once::Done;
 use super::rollback::Use;
 use super::{Changed, Relied, Showing, Tag};
@@ -228,7 +230,9 @@ impl Tag {
             if self.shared.showing == Showing::Later {
                 self.lacked(&artifact.digest).await?;
             }
-            let listing = self.shared.destination.put_referrer(&artifact).await?;
+            let destination = &self.shared.destination;
+            let put = || -> BoxFuture<'_, _> { Box::pin(destination.put_referrer(&artifact)) };
+            let listing = self.insist(&artifact, put).await?;
             unlisted = (listing == Listing::Wanted).then_some(artifact);
         }
         let referrer = referrer(&below, Changed::Something);
