@@ -45,6 +45,8 @@ pub enum Part {
     Config,
     /// A layer of an image.
     Layer,
+    /// A blob that an index lists.
+    Blob,
     /// What refers to an image.
     Referrer,
     /// The list of that, where it is one.
@@ -61,6 +63,7 @@ impl Part {
             Self::Attestation => "attestation",
             Self::Config => "config",
             Self::Layer => "layer",
+            Self::Blob => "blob",
             Self::Referrer => "referrer",
             Self::ReferrersList => "referrers-list",
         }

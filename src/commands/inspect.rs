@@ -33,6 +33,9 @@ struct Inspected {
     media_type: String,
     platforms: Vec<Held>,
     attestations: usize,
+    /// Blobs that an index lists, as those of caches do.
+    #[serde(skip_serializing_if = "is_none")]
+    blobs: usize,
     /// What an archive leaves out of it by design.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_out: Option<LeftOutCounts>,
@@ -48,6 +51,14 @@ struct Inspected {
     is_index: bool,
     #[serde(skip)]
     lost_attestations: usize,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the face that serde asks for"
+)]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// One image of it.
@@ -170,6 +181,7 @@ async fn inspect(
         media_type: root.media_type.clone(),
         platforms: Vec::new(),
         attestations: 0,
+        blobs: 0,
         left_out: endpoint
             .difference()
             .await?
@@ -246,6 +258,7 @@ impl Inspected {
             }
             let mut nested = Vec::new();
             for index in &indexes {
+                self.blobs += index.blobs().len();
                 let asked = index
                     .entries()
                     .iter()
@@ -455,6 +468,9 @@ fn add_entries(text: &mut String, inspected: &Inspected) -> std::fmt::Result {
         (0, _) => {}
         (count, 0) => writeln!(text, "attestations: {count}")?,
         (count, lost) => writeln!(text, "attestations: {count}, {lost} of them missing")?,
+    }
+    if inspected.blobs > 0 {
+        writeln!(text, "blobs:        {}", inspected.blobs)?;
     }
     let width = inspected
         .platforms

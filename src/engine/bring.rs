@@ -111,9 +111,12 @@ impl Tag {
             let bring = late(|| self.bring_image(entry, (choice, &tree)));
             async { unless_refused(bring.await) }
         });
-        let (own, images) = tokio::try_join!(self.bring_blobs(root, root), try_all(images))?;
+        // Those that the indexes list themselves.
+        let indexes = [root].into_iter().chain(&choice.filtered.nested);
+        let blobs = try_all(indexes.map(|index| late(|| self.bring_blobs(index, root))));
+        let (own, images) = tokio::try_join!(blobs, try_all(images))?;
         let mut brought = Brought {
-            changed: own,
+            changed: own.into_iter().max().unwrap_or(Changed::Nothing),
             followers: Vec::new(),
         };
         for image in images {
@@ -175,14 +178,17 @@ impl Tag {
     /// What has to come from a source that passes by: claims on the blobs of the root, and of the images below
     /// it that are not `held`.
     pub(super) async fn claim(&self, choice: &Choice, held: &Held) -> Result<Vec<Claim>> {
-        let Filtered { root, kept, .. } = &choice.filtered;
+        let Filtered {
+            root, nested, kept, ..
+        } = &choice.filtered;
         let source = &self.shared.source;
         if !source.is_arriving() {
             return Ok(Vec::new());
         }
         let wanted = kept.iter().filter(|entry| !held.contains(&entry.digest));
         let images = try_all(wanted.map(|entry| late(|| self.image(entry, choice)))).await?;
-        let blobs = images.iter().chain([root]).flat_map(plan::largest_first);
+        let indexes = nested.iter().chain([root]);
+        let blobs = images.iter().chain(indexes).flat_map(plan::largest_first);
         Ok(blobs
             .filter_map(|blob| source.claim(&blob.digest))
             .collect())

@@ -59,7 +59,7 @@ fn lacking<'m>(manifest: &'m Manifest, refusal: &Error) -> Vec<&'m Descriptor> {
 fn contradiction(lacking: &[&Descriptor], refusal: &Error, again: &Error) -> Error {
     let blobs: Vec<&str> = lacking.iter().map(|blob| blob.digest.as_str()).collect();
     let cause = format!(
-        "the registry contradicts itself: it said that it has {}, refused the manifest for lack of that ({}), took it, and refused the manifest again ({})",
+        "the registry contradicts itself: it took, or said that it has, {}, refused the manifest for lack of that ({}), took it once more, and refused the manifest again ({})",
         few(&blobs),
         refusal.cause(),
         again.cause()

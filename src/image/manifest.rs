@@ -62,6 +62,8 @@ pub enum Content {
     Index {
         /// The manifests, in order.
         entries: Vec<Descriptor>,
+        /// The blobs that are listed among them, each with its place in the list.
+        blobs: Vec<(usize, Descriptor)>,
         /// The manifest that this one refers to.
         subject: Option<Descriptor>,
     },
@@ -108,7 +110,20 @@ impl Manifest {
         matches!(*self.content, Content::Index { .. })
     }
 
-    /// The entries of an index; none for an image.
+    /// All that an index lists, in order, and which of it is a blob.
+    pub(crate) fn listed(&self) -> Vec<(&Descriptor, bool)> {
+        let Content::Index { entries, blobs, .. } = &*self.content else {
+            return Vec::new();
+        };
+        let mut listed: Vec<(&Descriptor, bool)> =
+            entries.iter().map(|entry| (entry, false)).collect();
+        for (place, blob) in blobs {
+            listed.insert((*place).min(listed.len()), (blob, true));
+        }
+        listed
+    }
+
+    /// The manifests that an index lists; none for an image.
     #[must_use]
     pub fn entries(&self) -> &[Descriptor] {
         match &*self.content {
@@ -125,16 +140,18 @@ impl Manifest {
         }
     }
 
-    /// The blobs of an image: config, then layers, each once, without those that are not pushed. One that is
+    /// The blobs of an image: config, then layers, and those that an index lists, each once, without those that are not pushed. One that is
     /// listed in two sizes is there in both: each descriptor is checked.
     #[must_use]
     pub fn blobs(&self) -> Vec<&Descriptor> {
-        let Content::Image { config, layers, .. } = &*self.content else {
-            return Vec::new();
+        let (config, others): (_, Vec<&Descriptor>) = match &*self.content {
+            Content::Image { config, layers, .. } => (Some(config), layers.iter().collect()),
+            Content::Index { blobs, .. } => (None, blobs.iter().map(|(_, blob)| blob).collect()),
         };
         let mut seen = BTreeSet::new();
-        std::iter::once(config)
-            .chain(layers)
+        config
+            .into_iter()
+            .chain(others)
             .filter(|blob| !blob.is_foreign() && seen.insert((&blob.digest, blob.size)))
             .collect()
     }
@@ -294,8 +311,13 @@ impl Body {
             if !self.manifests.is_there() {
                 return Err(missing("manifests"));
             }
+            let listed = self.manifests.value().unwrap_or_default().into_iter();
+            let (entries, blobs): (Vec<_>, Vec<_>) = listed
+                .enumerate()
+                .partition(|(_, entry)| media_type::is_manifest(&entry.media_type));
             return Ok(Content::Index {
-                entries: self.manifests.value().unwrap_or_default(),
+                entries: entries.into_iter().map(|(_, entry)| entry).collect(),
+                blobs,
                 subject: self.subject,
             });
         }

@@ -28,6 +28,13 @@ pub fn is_index(media_type: &str) -> bool {
     matches!(media_type, OCI_INDEX | DOCKER_LIST)
 }
 
+/// Whether this is a manifest of any kind, also of one that barge does not know. Whatever else an index lists is a
+/// blob: layers of caches, checkpoints.
+#[must_use]
+pub fn is_manifest(media_type: &str) -> bool {
+    media_type.is_empty() || is_index(media_type) || media_type.contains("manifest")
+}
+
 /// Whether this is an image manifest that barge can copy.
 #[must_use]
 pub fn is_image(media_type: &str) -> bool {

@@ -85,7 +85,8 @@ impl Verification {
     fn lacked(&self, counts: impl Fn(Kind) -> bool) -> Amount {
         let lacks = self.findings.iter().flat_map(|finding| &finding.lacks);
         let blobs = lacks.filter(|lack| {
-            matches!(lack.part, Part::Config | Part::Layer) && counts(lack.error.kind())
+            matches!(lack.part, Part::Config | Part::Layer | Part::Blob)
+                && counts(lack.error.kind())
         });
         Amount::of(blobs.filter_map(|lack| Some((lack.digest.as_ref()?, lack.size))))
     }

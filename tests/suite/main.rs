@@ -33,6 +33,7 @@ mod have;
 #[cfg(test)]
 mod hopeless;
 #[cfg(test)]
+mod index_blobs;
 mod inspect;
 #[cfg(test)]
 mod layout;

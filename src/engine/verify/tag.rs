@@ -182,6 +182,10 @@ impl Tag<'_> {
             .into_iter()
             .map(|(entry, error)| lack(&entry, error))
             .collect();
+        for index in [root].into_iter().chain(&filtered.nested) {
+            let looked = self.look_at_blobs(index, None).await?;
+            self.add(looked);
+        }
         self.look_at_children(&filtered, &known).await?;
         let passed_over = passed_over.iter().map(|(entry, _)| entry);
         let omitted: Vec<&Descriptor> = passed_over.chain(&filtered.omitted).collect();
@@ -440,7 +444,9 @@ pub(super) async fn look_at_blobs(
     let looked = blobs.iter().map(async |blob| {
         let found = part(late(|| place.blob(blob)).await)?;
         Ok::<_, Error>(found.err().map(|error| Lack {
-            part: if config == Some(&blob.digest) {
+            part: if image.is_index() {
+                Part::Blob
+            } else if config == Some(&blob.digest) {
                 Part::Config
             } else {
                 Part::Layer

@@ -69,7 +69,8 @@ impl<'a> Choice<'a> {
         }
     }
 
-    fn keeps_image(&self, platform: Option<&Platform>) -> bool {
+    /// Whether an image, or a blob, of this platform is kept.
+    pub(super) fn keeps_image(&self, platform: Option<&Platform>) -> bool {
         match self {
             Self::Everything => true,
             Self::Only { wanted, .. } => platform.is_some_and(|found| wanted.matches(found)),

@@ -54,10 +54,15 @@ struct Rewriter<'a> {
 impl Rewriter<'_> {
     /// The index after what is in it was rewritten; the same bytes where nothing changes.
     fn rewrite(&self, index: &Manifest) -> Result<Manifest> {
-        let entries = index.entries().iter();
+        let entries = index.listed().into_iter();
         let edits: Vec<_> = entries
-            .map(|entry| {
-                if !self.choice.keeps(self.tree, entry) {
+            .map(|(entry, is_blob)| {
+                let keeps = if is_blob {
+                    self.choice.keeps_image(entry.platform.as_ref())
+                } else {
+                    self.choice.keeps(self.tree, entry)
+                };
+                if !keeps {
                     return Edit::Drop;
                 }
                 let changed = self.changed.get(&entry.digest);

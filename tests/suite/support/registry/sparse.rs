@@ -39,7 +39,9 @@ pub(super) fn refuse(
     }
     let is_child = |entry: &&Value| requires(&settings.sparse, entry);
     let children = children.iter().filter(is_child).filter_map(digest);
-    let children = children.filter(|digest| !repository.manifests.contains_key(*digest));
+    let children = children.filter(|digest| {
+        !repository.manifests.contains_key(*digest) && !repository.blobs.contains_key(*digest)
+    });
     let layers = manifest["layers"].as_array().unwrap_or(&empty).iter();
     let pushed = layers
         .filter(|layer| layer["urls"].is_null())
