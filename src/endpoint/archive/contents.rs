@@ -178,6 +178,8 @@ impl Contents {
 struct Extension {
     /// Whether there was any header of the kind.
     is_there: bool,
+    /// Whether there was one of pax. Of two, Go's reader believes the last alone.
+    pax: Option<()>,
     name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
@@ -249,6 +251,7 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Walk<R> {
         match kind {
             EntryType::XHeader => {
                 let records = self.extension(header)?;
+                once(&mut known.pax, (), "extended header")?;
                 known.take(&records)?;
             }
             EntryType::XGlobalHeader => {
