@@ -343,7 +343,8 @@ async fn foresee(shared: &Shared, blob: &Descriptor, rank: Rank) -> Result<Arriv
         return Ok(Arrival::Mounted);
     }
     // A registry is believed; a file is looked for at no cost.
-    if shared.source.is_local() && !shared.source.has_blob(blob).await? {
+    let is_sure = !shared.source.is_local() || blob.data.is_some();
+    if !is_sure && !shared.source.has_blob(blob).await? {
         return Err(Error::new(
             Kind::NotFound,
             "find blob",

@@ -6,6 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -38,6 +41,8 @@ pub struct Descriptor {
     pub urls: Vec<String>,
     /// The type of the artifact that the content is.
     pub artifact_type: Option<String>,
+    /// The content itself, where it stands beside its digest and is what that says (image-spec, "Embedded Content").
+    pub data: Option<Bytes>,
 }
 
 /// What a descriptor states of its content. Whatever is remembered of blobs is remembered by both, so that a
@@ -62,6 +67,7 @@ impl Descriptor {
             annotations: BTreeMap::new(),
             urls: Vec::new(),
             artifact_type: None,
+            data: None,
         }
     }
 
@@ -75,6 +81,7 @@ impl Descriptor {
             annotations: BTreeMap::new(),
             urls: Vec::new(),
             artifact_type: None,
+            data: self.data.clone(),
         }
     }
 
@@ -128,10 +135,14 @@ struct Written {
     annotations: Option<Annotations>,
     urls: Option<Vec<String>>,
     artifact_type: Option<String>,
+    data: Option<String>,
 }
 
 impl From<Written> for Descriptor {
     fn from(written: Written) -> Self {
+        let data = written.data.and_then(|data| STANDARD.decode(data).ok());
+        let data =
+            data.filter(|data| data.len() as u64 == written.size && written.digest.matches(data));
         Self {
             media_type: written.media_type.unwrap_or_default(),
             digest: written.digest,
@@ -140,6 +151,7 @@ impl From<Written> for Descriptor {
             annotations: written.annotations.unwrap_or_default().0,
             urls: written.urls.unwrap_or_default(),
             artifact_type: written.artifact_type,
+            data: data.map(Bytes::from),
         }
     }
 }

@@ -125,6 +125,7 @@ impl LeftOut {
             annotations: BTreeMap::new(),
             urls: Vec::new(),
             artifact_type: None,
+            data: None,
         }
     }
 }

@@ -34,6 +34,7 @@ mod have;
 mod hopeless;
 #[cfg(test)]
 mod index_blobs;
+mod inline_data;
 mod inspect;
 #[cfg(test)]
 mod layout;
