@@ -111,7 +111,7 @@ _barge() {
             return 0
             ;;
         barge__subcmd__copy)
-            opts="-a -j -o -v -q -h --platform --arch --mode --all --require-arch --missing-arch --require-signature --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --policy --state-dir --jobs --recheck --preserve-digests --include-foreign-layers --dry-run --have --force --referrers --missing-referrers --src-creds --src-creds-file --src-no-creds --src-registry-token --src-authfile --src-cert-dir --src-tls-verify --dest-creds --dest-creds-file --dest-no-creds --dest-registry-token --dest-authfile --dest-cert-dir --dest-tls-verify --retry-times --stall-timeout --output --verbose --quiet --report --digestfile --progress --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
+            opts="-a -j -o -v -q -h --platform --arch --mode --all --require-arch --missing-arch --require-signature --include-foreign-layers --tags --exclude-tags --all-tags --tag-glob --exclude-tag-glob --include-digest-tags --policy --state-dir --jobs --recheck --preserve-digests --dry-run --have --force --referrers --missing-referrers --src-creds --src-creds-file --src-no-creds --src-registry-token --src-authfile --src-cert-dir --src-tls-verify --dest-creds --dest-creds-file --dest-no-creds --dest-registry-token --dest-authfile --dest-cert-dir --dest-tls-verify --retry-times --stall-timeout --output --verbose --quiet --report --digestfile --progress --creds --creds-file --no-creds --registry-token --authfile --cert-dir --tls-verify --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

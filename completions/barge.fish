@@ -192,10 +192,10 @@ complete -c barge -n "__fish_barge_using_subcommand copy" -l tls-verify -d 'Veri
 false\t''"
 complete -c barge -n "__fish_barge_using_subcommand copy" -s a -l all -d 'The same as --mode all'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l require-signature -d 'Fail rather than leave platforms out of an index that is signed'
+complete -c barge -n "__fish_barge_using_subcommand copy" -l include-foreign-layers -d 'Copy nondistributable layers like any other, where the source has them'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l all-tags -d 'Every tag'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l include-digest-tags -d 'Do not leave out digest tags (sha256-…, with .sig, .att, .sbom)'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l preserve-digests -d 'Fail a tag whose digest would not be the source\'s'
-complete -c barge -n "__fish_barge_using_subcommand copy" -l include-foreign-layers -d 'Copy nondistributable layers like any other, where the source has them'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l dry-run -d 'Only say what would be copied'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l force -d 'Replace another repository\'s image of the same REF (layouts, OCI archives); write a compressed OCI archive plain; replace the whole file (docker-archive)'
 complete -c barge -n "__fish_barge_using_subcommand copy" -l src-no-creds -d 'Ask the source as nobody'

@@ -187,6 +187,9 @@ pub struct PlatformArgs {
     /// Fail rather than leave platforms out of an index that is signed
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub require_signature: bool,
+    /// Copy nondistributable layers like any other, where the source has them
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub include_foreign_layers: bool,
 }
 
 /// Which tags are copied or listed.
@@ -238,9 +241,6 @@ pub struct TransferArgs {
     /// Fail a tag whose digest would not be the source's
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub preserve_digests: bool,
-    /// Copy nondistributable layers like any other, where the source has them
-    #[arg(long, value_parser = BoolishValueParser::new())]
-    pub include_foreign_layers: bool,
     /// Only say what would be copied
     #[arg(long, value_parser = BoolishValueParser::new())]
     pub dry_run: bool,

@@ -52,7 +52,7 @@ fn lacking<'m>(manifest: &'m Manifest, refusal: &Error) -> Vec<&'m Descriptor> {
         );
     let named = |blob: &&Descriptor| refusal.cause().contains(blob.digest.as_str());
     let mut blobs = plan::largest_first(manifest);
-    blobs.retain(|blob| is_refusal && named(&blob));
+    blobs.retain(|blob| is_refusal && named(blob));
     blobs
 }
 

@@ -138,7 +138,7 @@ impl Tag {
             self.keep_room(room);
         }
         match manifest {
-            Some(root) => self.with_foreign_layers(root).await.map(Some),
+            Some(found) => self.with_foreign_layers(found).await.map(Some),
             None => Ok(None),
         }
     }

@@ -164,6 +164,7 @@ impl CopyRequest {
         saving::check_have(have.as_deref(), &destination)?;
         check_standard_input(&arguments.access, (&source, have.as_deref()))?;
         let access = sides(arguments.access);
+        let foreign = saving::foreign(&arguments.platforms);
         let network = &arguments.network;
         let jobs = usize::from(arguments.transfer.jobs);
         Ok(Self {
@@ -185,11 +186,7 @@ impl CopyRequest {
                 Overwrite::Never
             },
             digests,
-            foreign: if arguments.transfer.include_foreign_layers {
-                ForeignLayers::Included
-            } else {
-                ForeignLayers::Left
-            },
+            foreign,
             have,
             jobs,
             run: if arguments.transfer.dry_run {

@@ -6,11 +6,11 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::referrers;
-use crate::cli::{CopyArgs, TransferArgs};
+use crate::cli::{CopyArgs, PlatformArgs, TransferArgs};
 use crate::error::{Error, Result};
 use crate::image::platform::Wanted;
 use crate::image::referrers::Types;
-use crate::options::{Digests, Mode};
+use crate::options::{Digests, ForeignLayers, Mode};
 use crate::reference::{Reference, RegistryReference, STANDARD};
 
 /// Takes out of `arguments` what variables say and `destination` can never hold; a sentence for each.
@@ -61,6 +61,15 @@ pub(super) fn check_have(have: Option<&Path>, destination: &Reference) -> Result
         ));
     }
     Ok(())
+}
+
+/// What becomes of nondistributable layers.
+pub(super) fn foreign(arguments: &PlatformArgs) -> ForeignLayers {
+    if arguments.include_foreign_layers {
+        ForeignLayers::Included
+    } else {
+        ForeignLayers::Left
+    }
 }
 
 /// Whether digests may change.

@@ -102,7 +102,6 @@ fn the_next_page_is_asked_for_at_the_registry_itself() {
     for artifact in &artifacts {
         artifact.put_into(&source, "x");
     }
-    let inside = "http://registry.internal:5000";
     source.on(move |request| {
         let (first, body) = if lists_tags(request) {
             let tag = if request.query.contains("page=2") {
@@ -118,13 +117,7 @@ fn the_next_page_is_asked_for_at_the_registry_itself() {
         } else {
             return None;
         };
-        let answer = Answer::new(200).body(OCI_INDEX, body);
-        let link = format!("<{inside}{}?page=2>; rel=\"next\"", request.path);
-        Some(Fault::Status(if first {
-            answer.header("Link", link)
-        } else {
-            answer
-        }))
+        Some(Fault::Status(page(request, body, first)))
     });
     let destination = FakeRegistry::start_with(Settings {
         referrers: Referrers::Served,
@@ -152,4 +145,15 @@ fn the_next_page_is_asked_for_at_the_registry_itself() {
         .iter()
         .filter_map(|tag| tag["referrers"]["copied"].as_u64());
     assert_eq!(came.sum::<u64>(), 2, "{report:#}");
+}
+
+/// A page, and where it is the first a link to the second at a name of inside.
+fn page(request: &Request, body: String, is_first: bool) -> Answer {
+    let answer = Answer::new(200).body(OCI_INDEX, body);
+    let next = format!("http://registry.internal:5000{}?page=2", request.path);
+    if is_first {
+        answer.header("Link", format!("<{next}>; rel=\"next\""))
+    } else {
+        answer
+    }
 }
