@@ -30,7 +30,7 @@ where
     Box::pin(run(work.into_iter().collect()))
 }
 
-/// Begins something when it is its turn. What waits in a long list takes little memory so.
+/// Creates the future when it is first polled, so that queued work stays small.
 pub(crate) async fn late<F: Future>(begin: impl FnOnce() -> F) -> F::Output {
     Box::pin(begin()).await
 }

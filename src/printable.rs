@@ -37,7 +37,7 @@ pub fn plural(count: u64, noun: &str) -> String {
     }
 }
 
-/// So many names are told.
+/// Names that are listed before `and N more`.
 pub(crate) const FEW: usize = 10;
 
 /// The first ten of `names`, and how many more there are: an error names no more, however many a registry sent.

@@ -14,7 +14,7 @@ const PREFIX: &str = ".barge-";
 const SUFFIX: &str = ".partial";
 /// How much of the final name is in a temporary one.
 const LONGEST_NAME: usize = 100;
-/// How long a partial file stays that nobody writes. Where locks do not reach, as between some hosts that share a
+/// Age after which an abandoned partial file is removed. Where locks do not reach, as between some hosts that share a
 /// disk, its writer has done something to it since.
 const STALE: Duration = Duration::from_hours(1);
 
@@ -93,9 +93,13 @@ pub(crate) fn keep_mode(file: &File, before: &Metadata) -> io::Result<()> {
     let mut permissions = before.permissions();
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt as _;
-        // The owner may be another one now: never a program that runs as its owner.
-        permissions.set_mode(permissions.mode() & 0o777);
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+        // The owner may be another one now: never a program that runs as its owner, and what the group may is for
+        // the group that it was.
+        let has_group = file.metadata()?.gid() == before.gid()
+            || fchown(file, None, Some(before.gid())).is_ok();
+        let mask = if has_group { 0o777 } else { 0o707 };
+        permissions.set_mode(permissions.mode() & mask);
     }
     file.set_permissions(permissions)
 }

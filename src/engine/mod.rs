@@ -22,6 +22,7 @@ pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -208,6 +209,8 @@ struct Shared {
     companions: Mutex<Companions>,
     /// Roots that are staged: whether the destination lacked them before.
     lacked: Once<bool>,
+    /// The wish to end early, for waits behind a tag's last write.
+    stop: Stop,
     /// The tags of the run whose last write, the one that shows them, has begun.
     last_writes: Mutex<BTreeSet<String>>,
     /// Whether it was said that those are waited for after a signal.
@@ -232,6 +235,7 @@ impl Shared {
         let listener = (self.showing, self.events.clone());
         Self {
             journals: Arc::clone(&self.journals),
+            stop: self.stop.clone(),
             ..Self::new(places, self.settings.clone(), listener, tags)
         }
     }
@@ -288,6 +292,7 @@ impl Shared {
             misdescribed: OnceLock::new(),
             companions: Mutex::default(),
             lacked: Once::default(),
+            stop: Stop::default(),
             last_writes: Mutex::default(),
             finishing: OnceLock::new(),
             transfers: TaskTracker::new(),
@@ -322,7 +327,10 @@ pub enum Ended {
 ///
 /// Every tag gets its [`Event::TagEnded`]; nothing of the run is left behind when this returns.
 pub async fn run(mut job: Job, stop: &Stop) -> Ended {
-    let shared = Arc::new(Shared::of(&mut job));
+    let shared = Arc::new(Shared {
+        stop: stop.clone(),
+        ..Shared::of(&mut job)
+    });
     let Job {
         tags,
         policy,
@@ -432,19 +440,15 @@ async fn work(
     }
     shared.transfers.close();
     shared.transfers.wait().await;
-    for end in not_ended(begun, line, cancelled) {
+    for end in not_ended(begun, line, shared) {
         on_end(end);
     }
 }
 
 /// The tags that were cut off, and those that were never begun.
-fn not_ended(
-    begun: Vec<Begun>,
-    line: Line,
-    cancelled: &CancellationToken,
-) -> impl Iterator<Item = TagEnd> {
+fn not_ended(begun: Vec<Begun>, line: Line, shared: &Shared) -> impl Iterator<Item = TagEnd> {
     let cut_off = begun.into_iter().map(|Begun { job: tag, .. }| {
-        let why = unfinished(&tag, cancelled);
+        let why = unfinished(&tag, shared);
         (tag, Status::Failed, Some(why))
     });
     let untried = line.rest().map(|tag| (tag, Status::NotAttempted, None));
@@ -472,20 +476,29 @@ async fn until_stopped(
     if !shared.is_in_last_write(&name) {
         return None;
     }
+    // The answer is on its way, or a pause before another try is: that is given up after a while.
     if shared.finishing.set(()).is_ok() {
-        let text = "interrupted: waiting for the answer to writes of tags that have been sent; a second signal ends that";
+        let text = "interrupted: waiting up to 10 s for the answer to writes of tags that have been sent; a second signal ends that";
         shared.events.send(Event::Warning(text.to_owned()));
     }
-    Some(work.await)
+    tokio::time::timeout(LAST_WRITE, work).await.ok()
 }
 
+/// How long the answer to a tag's last write is waited for after a signal.
+const LAST_WRITE: Duration = Duration::from_secs(10);
+
 /// Why a tag that was begun did not end.
-fn unfinished(tag: &TagJob, cancelled: &CancellationToken) -> Error {
-    if cancelled.is_cancelled() {
-        Error::new(Kind::Interrupted, "copy", &tag.name).because("a signal ended the run")
-    } else {
-        Error::internal("copy", &tag.name)
+fn unfinished(tag: &TagJob, shared: &Shared) -> Error {
+    let error = || Error::new(Kind::Interrupted, "copy", &tag.name);
+    if !shared.stop.soon.is_cancelled() {
+        return Error::internal("copy", &tag.name);
     }
+    if shared.is_in_last_write(&tag.name) {
+        return error()
+            .because("a signal ended the run while the tag was written: it may have been")
+            .in_doubt();
+    }
+    error().because("a signal ended the run")
 }
 
 fn named(tag: &TagJob, status: Status, error: Option<Error>) -> TagOutcome {

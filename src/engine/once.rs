@@ -107,7 +107,7 @@ impl<T: Clone, K: Clone + Eq + Hash> Once<T, K> {
         found
     }
 
-    /// Has the work be done again where it is asked for again; those who wait for it now are not disturbed.
+    /// Forgets a result, so that the next caller does the work again; those who wait for it now are not disturbed.
     pub(crate) fn forget(&self, key: &K) {
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         cells.remove(key);

@@ -211,33 +211,17 @@ impl Tag {
         if matches!(self.shared.destination, Endpoint::DockerArchive(_)) {
             plan::keep_one_image(&mut choice, &self.source_name())?;
         }
-        let whole = matches!(self.shared.destination, Endpoint::OciArchive(_));
-        let held = match self.check(&choice).await? {
-            // What refers to it may be missing in an archive, which is written whole.
-            check::Check::Current if whole && self.shared.settings.referrers.is_some() => {
-                check::Held::new()
-            }
-            check::Check::Current => {
-                self.mind_the_limit(0);
-                return self.attach_to_current(choice.subjects()).await;
-            }
-            check::Check::Lacking(held) => held,
+        let Some(mut held) = self.missing_parts(&choice).await? else {
+            return self.attach_to_current(choice.subjects()).await;
         };
         let lost = self.lost_attestations(&choice, &held).await?;
-        let held = if lost.is_empty() {
-            held
-        } else {
-            self.outcome.lost_attestations = lost.iter().cloned().collect();
-            choice = self.choose_without(choice, lost).await?;
-            self.note(&choice);
-            if self.shared.settings.digests == Digests::Preserve {
-                plan::check_digest(&choice, &self.source_name())?;
-            }
-            match self.check(&choice).await? {
-                check::Check::Current => return self.attach_to_current(choice.subjects()).await,
-                check::Check::Lacking(held) => held,
-            }
-        };
+        if !lost.is_empty() {
+            choice = self.do_without(choice, lost).await?;
+            let Some(others) = self.missing_parts(&choice).await? else {
+                return self.attach_to_current(choice.subjects()).await;
+            };
+            held = others;
+        }
         self.allow(Use::Write)?;
         if let Endpoint::Layout(layout) = &self.shared.destination {
             layout.check_owner(&choice.filtered.root.digest, &self.job.destination)?;
@@ -256,6 +240,33 @@ impl Tag {
             _claims: claims,
             _deciding: deciding.filter(|_| finds_more),
         })))
+    }
+
+    /// What of `choice` the destination holds; `None` where the tag has all of it.
+    async fn missing_parts(&self, choice: &Choice) -> Result<Option<check::Held>> {
+        let whole = matches!(self.shared.destination, Endpoint::OciArchive(_));
+        match self.check(choice).await? {
+            // What refers to it may be missing in an archive, which is written whole.
+            check::Check::Current if whole && self.shared.settings.referrers.is_some() => {
+                Ok(Some(check::Held::new()))
+            }
+            check::Check::Current => {
+                self.mind_the_limit(0);
+                Ok(None)
+            }
+            check::Check::Lacking(held) => Ok(Some(held)),
+        }
+    }
+
+    /// `choice` without attestations that the source has lost.
+    async fn do_without(&mut self, choice: Choice, lost: BTreeSet<Digest>) -> Result<Choice> {
+        self.outcome.lost_attestations = lost.iter().cloned().collect();
+        let choice = self.choose_without(choice, lost).await?;
+        self.note(&choice);
+        if self.shared.settings.digests == Digests::Preserve {
+            plan::check_digest(&choice, &self.source_name())?;
+        }
+        Ok(choice)
     }
 
     /// Brings and shows it.

@@ -26,11 +26,11 @@ fn source() -> FakeRegistry {
 
 /// Debian's registry answers 500 to the manifest.
 #[test]
-fn a_registry_that_refuses_them_is_asked_once_and_named_with_its_setting() {
+fn a_registry_that_refuses_them_is_named_with_its_setting() {
     let (source, destination) = (source(), DockerRegistry::start());
     let output = copy(&[], &source.reference("x:1"), &destination.reference("y:1")).exits(1);
     let report = output.json();
-    assert_eq!(report["totals"]["retries"], 0);
+    assert_eq!(report["totals"]["retries"], 1, "500 may pass");
     let error = &report["tags"][0]["error"];
     assert_eq!(error["kind"], "unsupported", "{error:#}");
     assert!(

@@ -390,3 +390,17 @@ fn says_how_much_of_unfinished_blobs_is_lost() {
     let kept = "MB of 2 blobs that did not come whole; whole blobs are reused by the next run";
     assert!(line.ends_with(kept), "{line}");
 }
+
+#[test]
+fn the_wait_for_the_write_of_a_tag_ends_by_itself() {
+    let destination = FakeRegistry::start();
+    let running = in_last_write(&destination);
+    running.signal("TERM");
+    let output = running.wait().exits(143);
+    let error = output.tag("1")["error"].clone();
+    assert_eq!(error["kind"], "interrupted");
+    assert!(
+        error["message"].to_string().contains("it may have been"),
+        "{error:#}"
+    );
+}

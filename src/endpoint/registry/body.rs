@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 /// How much more room than it needs an answer may keep.
 const SPARE: usize = 16 << 10;
 
-/// What is put up with.
+/// Limits for reading a response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Bytes at most, and what a longer body is.

@@ -200,7 +200,11 @@ impl Repository {
     fn stored(&self, call: &Call, reply: &Reply, manifest: &Manifest) -> Result<()> {
         if !reply.status.is_success() {
             let error = self.error_of(reply, call);
-            let may_be_urls = matches!(reply.status.as_u16(), 400 | 500);
+            let may_be_urls = match reply.status.as_u16() {
+                500 => true,
+                400 => error.cause().to_lowercase().contains(" url"),
+                _ => false,
+            };
             return Err(if call.has_urls && may_be_urls {
                 urls_refused(&error, call, manifest)
             } else {
@@ -261,7 +265,6 @@ fn unstored(kind: Kind, target: &str, (found, written): (Option<&Digest>, &Manif
     )
 }
 
-/// A registry that converts a manifest on its way in has not stored what the digest names.
 /// The error of a registry that takes no manifest with nondistributable layers.
 fn urls_refused(error: &Error, call: &Call, manifest: &Manifest) -> Error {
     let layers: Vec<&str> = manifest
@@ -278,6 +281,7 @@ fn urls_refused(error: &Error, call: &Call, manifest: &Manifest) -> Error {
     )
 }
 
+/// A registry that converts a manifest on its way in has not stored what the digest names.
 fn stored_as_sent(call: &Call, reply: &Reply, sent: &Digest) -> Result<()> {
     match digest_header(&reply.headers) {
         Some(stored) if stored.algorithm() == sent.algorithm() && stored != *sent => {

@@ -35,7 +35,7 @@ pub(crate) struct Call {
     pub(crate) downgrade: Downgrade,
     /// How many bytes of the answer are read at most, and what a longer one is.
     pub(crate) longest: (usize, Kind),
-    /// Whether 500 is an answer: distribution refuses a manifest so whose layers have `urls` that it does not allow.
+    /// Whether 500, said twice, is an answer: distribution refuses a manifest so whose layers have `urls` that it does not allow.
     pub(crate) has_urls: bool,
     /// What it is for, as errors say it: `read manifest`.
     pub(crate) doing: &'static str,
@@ -99,7 +99,7 @@ impl Repository {
         let (call, mut tries) = (&call, 0_u64);
         let answered = self.backoff.run(|| {
             tries += 1;
-            self.attempt(call)
+            self.attempt_as(call, tries > 1)
         });
         let mut reply = answered.await?;
         reply.repeated = tries > 1;
@@ -108,6 +108,10 @@ impl Repository {
 
     /// One try of [`Repository::small`].
     pub(crate) async fn attempt(&self, call: &Call) -> Result<Reply> {
+        self.attempt_as(call, false).await
+    }
+
+    async fn attempt_as(&self, call: &Call, is_repeat: bool) -> Result<Reply> {
         let (response, granted) = self.send(call, None).await?;
         let (status, headers, url) = (
             response.status(),
@@ -132,7 +136,7 @@ impl Repository {
             return Ok(reply);
         }
         let refusal = failure::refused(status, &reply.headers, &reply.body);
-        let is_answer = call.has_urls && status == StatusCode::INTERNAL_SERVER_ERROR;
+        let is_answer = call.has_urls && is_repeat && status == StatusCode::INTERNAL_SERVER_ERROR;
         if refusal.kind.retryable() && !is_answer {
             let error = refusal.error(call.doing, &target);
             // A gateway has sent the request on, and gave up waiting (RFC 9110 section 15.6.5).
@@ -244,7 +248,10 @@ impl Repository {
 
     pub(crate) fn stalled(&self, call: &Call, target: &str) -> Error {
         Error::new(Kind::Unavailable, call.doing, target)
-            .because(format!("no answer within {} s", self.stall.as_secs()))
+            .because(format!(
+                "no answer within {} s",
+                self.patience(&call.method).as_secs()
+            ))
             .in_doubt()
     }
 

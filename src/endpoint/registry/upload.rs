@@ -222,7 +222,7 @@ impl Repository {
             error: if self.is_own(&call.url) {
                 error
             } else {
-                error.hint(self.own_name(&call.url))
+                error.or_hint(&self.own_name(&call.url))
             },
             why: Why::Unanswered(0),
         })?;

@@ -107,12 +107,12 @@ pub(super) async fn run(
         Endpoint::OciArchive(archive) => {
             let mut export = Export::of((shared, archive.as_ref()), ready, failed);
             let written = export.write(cancelled).await;
-            export.ends(written, cancelled)
+            export.ends(written)
         }
         Endpoint::DockerArchive(archive) => {
             let mut export = Export::of((shared, archive.as_ref()), ready, failed);
             let written = export.write(cancelled).await;
-            export.ends(written, cancelled)
+            export.ends(written)
         }
         Endpoint::Registry(_) | Endpoint::Layout(_) => Vec::new(),
     }
@@ -204,10 +204,10 @@ impl<'a, A> Export<'a, A> {
         self.failed.iter().filter(|failed| failed.is_none()).count()
     }
 
-    fn fail_all(&mut self, error: &Error, cancelled: &CancellationToken) {
+    fn fail_all(&mut self, error: &Error) {
         for (ready, failed) in self.ready.iter().zip(&mut self.failed) {
             failed.get_or_insert_with(|| match error.kind() {
-                Kind::Interrupted => unfinished(&ready.tag.job, cancelled),
+                Kind::Interrupted => unfinished(&ready.tag.job, self.shared),
                 _ => error.clone(),
             });
         }
@@ -228,9 +228,9 @@ impl<'a, A> Export<'a, A> {
     }
 
     /// What became of each tag once the archive is `written`; an error is every tag's.
-    fn ends(mut self, written: Result<()>, cancelled: &CancellationToken) -> Vec<TagEnd> {
+    fn ends(mut self, written: Result<()>) -> Vec<TagEnd> {
         if let Err(error) = written {
-            self.fail_all(&error, cancelled);
+            self.fail_all(&error);
         }
         let abandoned = self.abandoned();
         let is_off = self.is_off();

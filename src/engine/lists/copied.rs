@@ -134,6 +134,8 @@ impl Tag {
             self.put_nested(choice, brought.followers).await?;
             self.want_listed(&tag, added).await;
             self.lists().insert(tag.clone());
+            // It is written with what is attached.
+            shared.note_last_write(&self.job.name);
         }
         let attached = self.attach(choice.subjects()).await?;
         let foreseen = grown.map(|list| list.digest);

@@ -280,7 +280,10 @@ impl Tag {
         if self.shared.settings.run == Run::Real {
             match self.shared.showing {
                 Showing::AtOnce => {
-                    destination.put_digest_tagged(tag, manifest).await?;
+                    let put = || -> BoxFuture<'_, _> {
+                        Box::pin(destination.put_digest_tagged(tag, manifest))
+                    };
+                    self.insist(manifest, put).await?;
                     let target = Target::Tag(tag.to_owned());
                     self.confirm(manifest, &target).await?;
                 }

@@ -193,11 +193,9 @@ impl Tag {
     pub(in super::super) async fn overtake(&self, tags: BTreeSet<String>) {
         let shared = &self.shared;
         if shared.showing == Showing::AtOnce && shared.settings.run == Run::Real {
-            // A signal drops this with its tag.
-            let never = Stop::default();
             let removal = shared
                 .journals
-                .remove_in_turn(&tags, (&shared.events, &never));
+                .remove_in_turn(&tags, (&shared.events, &shared.stop));
             removal.await;
         }
     }

@@ -12,7 +12,7 @@ use super::super::Stop;
 use super::AT_ONCE;
 use crate::endpoint::Target;
 use crate::endpoint::registry::Repository;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::image::referrers::Additions;
@@ -81,6 +81,8 @@ pub(super) struct Flip {
     pub(super) failed: Vec<(String, Error)>,
     /// The tags of which an old PUT may still be carried out.
     pub(super) doubts: Doubts,
+    /// Why tags could not be looked at that moved.
+    pub(super) unseen: Vec<Error>,
     interrupted: bool,
 }
 
@@ -104,6 +106,7 @@ pub(super) async fn flip(
     let (belonging, others): (Vec<_>, Vec<_>) =
         moving.iter().partition(|moving| is_digest_tag(&moving.tag));
     let mut flip = Flip {
+        unseen: Vec::new(),
         elapsed: Duration::ZERO,
         failed: Vec::new(),
         doubts: Doubts::new(),
@@ -165,8 +168,14 @@ impl Flip {
         let looks = looks.buffer_unordered(AT_ONCE).collect::<Vec<_>>();
         let looks = stop.soon.run_until_cancelled(looks).await;
         for (tag, look) in looks.into_iter().flatten() {
-            self.failed
-                .extend(look.err().map(|error| (tag.clone(), error)));
+            match look {
+                Err(error) if error.kind() == Kind::Conflict => {
+                    self.failed.push((tag.clone(), error));
+                }
+                // The writes stand as the registry answered them.
+                Err(error) => self.unseen.push(error),
+                Ok(()) => {}
+            }
         }
     }
 }

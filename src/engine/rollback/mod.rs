@@ -277,6 +277,10 @@ impl Rollback<'_> {
         let work = flip::flip(repository, &moving, recheck, self.stop);
         let flip = saying_so(self.stop, &self.shared.events, work).await;
         self.shared.events.send(Event::Flipped(flip.elapsed));
+        for error in &flip.unseen {
+            let warning = format!("written, but not seen afterwards: {error}");
+            self.shared.events.send(Event::Warning(warning));
+        }
         if flip.is_complete() {
             // As long as its own journal is there, a run that is killed is undone as a whole.
             self.overtake();

@@ -7,7 +7,6 @@ mod failures;
 mod hostile;
 mod large;
 mod matrix;
-mod pauses;
 mod ranges;
 mod repeats;
 mod resume;

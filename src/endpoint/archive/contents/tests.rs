@@ -261,7 +261,7 @@ fn a_hundred_thousand_members_are_read_and_too_many_are_not() {
     assert!(fault.to_string().contains("more than 200000 members"));
 
     let many = (0..17).fold(Archive::default(), |archive, _| {
-        archive.pax(EntryType::XHeader, &[("mtime", "1")])
+        archive.pax(EntryType::XGlobalHeader, &[("mtime", "1")])
     });
     let refusal = many.file("x", b"").read().expect_err("too many of them");
     assert!(
