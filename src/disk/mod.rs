@@ -20,7 +20,7 @@ pub(crate) use self::partial::{
     write_whole,
 };
 pub(crate) use self::read::{
-    LONGEST_SETTINGS, open, read, read_input, read_named, read_settings, read_within,
+    LONGEST_SETTINGS, open, read, read_file, read_input, read_named, read_settings,
 };
 
 /// The directory that `path` is in.

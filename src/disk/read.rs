@@ -11,7 +11,7 @@ pub(crate) const LONGEST_SETTINGS: u64 = 16 << 20;
 
 /// All of a regular file; `FileTooLarge` if it has more than `longest` bytes.
 pub(crate) fn read(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
-    read_within(open(path)?, longest)
+    read_file(open(path)?, longest)
 }
 
 /// All of a file of settings. It may be a device: `/dev/null` stands for no settings.
@@ -93,6 +93,19 @@ impl Kind {
     }
 }
 
+/// All of an open file, unless it is longer: then nothing of it is read.
+pub(crate) fn read_file(file: File, longest: u64) -> io::Result<Vec<u8>> {
+    if file.metadata()?.len() > longest {
+        return Err(too_long(longest));
+    }
+    read_within(file, longest)
+}
+
+fn too_long(longest: u64) -> io::Error {
+    let why = format!("it has more than {longest} bytes");
+    io::Error::new(ErrorKind::FileTooLarge, why)
+}
+
 /// All that comes from `source`; `FileTooLarge` if that is more than `longest` bytes.
 pub(crate) fn read_within(source: impl Read, longest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -100,8 +113,7 @@ pub(crate) fn read_within(source: impl Read, longest: u64) -> io::Result<Vec<u8>
         .take(longest.saturating_add(1))
         .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > longest {
-        let why = format!("it has more than {longest} bytes");
-        return Err(io::Error::new(ErrorKind::FileTooLarge, why));
+        return Err(too_long(longest));
     }
     Ok(bytes)
 }

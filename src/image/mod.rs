@@ -9,6 +9,7 @@ pub mod filter;
 pub(crate) mod keys;
 pub mod manifest;
 pub mod media_type;
+pub(crate) mod order;
 pub mod platform;
 pub mod referrers;
 mod selector;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
+use crate::image::order::{Node, rounds};
 use crate::reference::is_tag;
 
 /// The form that this barge writes, and the only one that it reads.
@@ -202,7 +203,11 @@ impl Journal {
     pub fn children(&self, root: &Manifest) -> Result<Vec<Manifest>> {
         let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
         self.below(root, &mut seen, &mut found)?;
-        Ok(found)
+        let nodes: Vec<Node> = found.iter().map(Node::of).collect();
+        let order = rounds(&nodes).into_iter().flatten();
+        Ok(order
+            .filter_map(|number| found.get(number).cloned())
+            .collect())
     }
 
     /// Depth is bounded by what was kept: bytes cannot name their own digest.

@@ -276,9 +276,7 @@ pub fn read(path: &Path) -> Option<Stored> {
     let failed = |kind| Error::new(kind, "read journal", path.display());
     let unread = |error: io::Error| failed(Kind::LocalIo).because(error);
     let bytes = match disk::open(path) {
-        Ok(file) => {
-            own(&file, path).and_then(|()| disk::read_within(file, LONGEST).map_err(unread))
-        }
+        Ok(file) => own(&file, path).and_then(|()| disk::read_file(file, LONGEST).map_err(unread)),
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => Err(unread(error)),
     };

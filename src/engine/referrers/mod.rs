@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::event::ReferrerCounts;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
+use crate::image::order::{Node, rounds};
 use crate::image::referrers::{Additions, Types, Walk, list_tag};
 use crate::options::{Recheck, Run};
 
@@ -310,21 +311,9 @@ impl Tag {
     }
 }
 
-/// Manifests, each behind the one that lists it, in the order in which they can be put: behind all that each lists,
-/// and behind its subject.
+/// Manifests in the order in which they can be put: each behind all that it lists, and behind its subject.
 fn subjects_first(below: &[Manifest]) -> Vec<&Manifest> {
-    let mut waiting: Vec<&Manifest> = below.iter().rev().collect();
-    let mut digests: BTreeSet<&Digest> = waiting.iter().map(|manifest| &manifest.digest).collect();
-    let mut ordered = Vec::with_capacity(waiting.len());
-    while !waiting.is_empty() {
-        let is_ready = |manifest: &&Manifest| {
-            let mut before = manifest.entries().iter().chain(manifest.subject());
-            !before.any(|entry| digests.contains(&entry.digest))
-        };
-        // No digest can be in what it is the digest of.
-        let next = waiting.remove(waiting.iter().position(is_ready).unwrap_or_default());
-        digests.remove(&next.digest);
-        ordered.push(next);
-    }
-    ordered
+    let nodes: Vec<Node> = below.iter().map(Node::of).collect();
+    let order = rounds(&nodes).into_iter().flatten();
+    order.filter_map(|number| below.get(number)).collect()
 }

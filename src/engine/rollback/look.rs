@@ -63,15 +63,16 @@ async fn unchanged(repository: &Repository, tag: &str, expected: Option<&Digest>
     if is_absent || found.as_ref() == expected {
         return Ok(());
     }
+    Err(moved(&format!("{repository}:{tag}"), found.as_ref()))
+}
+
+/// The error of a tag, `name`, that another writer has changed during this run.
+pub(super) fn moved(name: &str, found: Option<&Digest>) -> Error {
     let cause = match found {
         Some(found) => format!("another writer has made it point at {found} during this run"),
         None => "another writer has deleted it during this run".to_owned(),
     };
-    Err(
-        Error::new(Kind::Conflict, "move", format!("{repository}:{tag}"))
-            .because(cause)
-            .hint(
-                "it is left as it is now, and so are all other tags; run again to start from that",
-            ),
-    )
+    Error::new(Kind::Conflict, "move", name)
+        .because(cause)
+        .hint("it is left as it is now, and so are all other tags; run again to start from that")
 }

@@ -25,9 +25,9 @@ pub use self::stage::Staged;
 pub use self::undo::{UndoJob, undo};
 use super::{Ended, Shared, Stop, TagEnd, TagJob, work};
 use crate::bounded::AT_ONCE;
-use crate::endpoint::Endpoint;
 use crate::endpoint::layout::{Arrivals, Layout};
 use crate::endpoint::registry::Repository;
+use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Status, Undone};
 use crate::journal::Journal;
@@ -226,30 +226,58 @@ impl Rollback<'_> {
     }
 
     async fn flip_layout(&mut self, layout: &Layout) -> Result<Ended> {
-        let staged = |end: &mut TagEnd| {
-            let staged = end.staged.take()?;
-            end.outcome.previous_digest = staged.before;
-            Some((staged.root, end.job.destination.clone()))
-        };
-        let images: Vec<_> = self.ends.iter_mut().filter_map(staged).collect();
         let companions = self.shared.staged_companions().clone();
-        if images.is_empty() && companions.is_empty() {
+        if self.ends.iter().all(|end| end.staged.is_none()) && companions.is_empty() {
             return Ok(Ended::Tags);
         }
-        let arrivals = Arrivals {
-            images,
-            ..companions.arrivals()
-        };
         // The wait can be given up, what is written afterwards cannot.
         let Some(lock) = self.stop.soon.run_until_cancelled(layout.lock()).await else {
             self.roll_back();
             return Ok(Ended::Tags);
         };
         let lock = lock?;
+        if !self.are_unchanged(layout)? {
+            self.roll_back();
+            return Ok(Ended::Tags);
+        }
+        let staged = |end: &mut TagEnd| {
+            let staged = end.staged.take()?;
+            end.outcome.previous_digest = staged.before;
+            Some((staged.root, end.job.destination.clone()))
+        };
+        let arrivals = Arrivals {
+            images: self.ends.iter_mut().filter_map(staged).collect(),
+            ..companions.arrivals()
+        };
         let started = Instant::now();
         layout.enter_locked(lock, arrivals).await?;
         self.shared.events.send(Event::Flipped(started.elapsed()));
         Ok(Ended::Flipped)
+    }
+
+    /// Whether the tags of `layout`, whose lock is held, are what they were when this run began to stage them.
+    fn are_unchanged(&mut self, layout: &Layout) -> Result<bool> {
+        let mut changed = Vec::new();
+        for end in &self.ends {
+            let (Some(staged), Target::Tag(tag)) = (&end.staged, &end.job.destination) else {
+                continue;
+            };
+            // What is damaged has to be written again.
+            let found = match layout.head(&end.job.destination) {
+                Err(error) if error.kind() == Kind::DigestMismatch => continue,
+                found => found?.map(|head| head.digest),
+            };
+            let is_right = found.as_ref() == Some(&staged.root.digest);
+            if found != staged.before && !is_right {
+                let error = look::moved(&format!("{layout}:{tag}"), found.as_ref());
+                changed.push((tag.clone(), error));
+            }
+        }
+        let is_same = changed.is_empty();
+        for (tag, error) in changed {
+            self.fail(&tag, error);
+        }
+        Ok(is_same)
     }
 
     async fn flip_registry(

@@ -7,13 +7,14 @@ use futures_util::{StreamExt as _, stream};
 
 use super::super::once::Once;
 use super::flip::Moving;
-use super::{AT_ONCE, Rollback};
+use super::{AT_ONCE, Rollback, look};
 use crate::bounded::{late, try_all};
 use crate::endpoint::Target;
 use crate::endpoint::registry::Repository;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
+use crate::image::referrers::is_itself;
 use crate::state::Lock;
 
 /// What was there.
@@ -49,6 +50,11 @@ impl Rollback<'_> {
             match read {
                 Ok(found) => {
                     let root = found.first().map(|root| root.digest.clone());
+                    if !self.was_there(&tag, root.as_ref()) {
+                        let name = format!("{repository}:{tag}");
+                        self.fail(&tag, look::moved(&name, root.as_ref()));
+                        continue;
+                    }
                     recorded.tags.insert(tag, root);
                     manifests.extend(found.into_iter().map(|each| (each.digest.clone(), each)));
                 }
@@ -57,6 +63,20 @@ impl Rollback<'_> {
         }
         recorded.manifests = manifests.into_values().collect();
         self.is_good().then_some(recorded)
+    }
+}
+
+impl Rollback<'_> {
+    /// Whether `tag` points at what it did when this run began to stage it.
+    fn was_there(&self, tag: &str, found: Option<&Digest>) -> bool {
+        let mut ends = self.ends.iter();
+        let end = ends.find(|end| end.tag().as_deref() == Some(tag));
+        let staged = end.and_then(|end| end.staged.as_ref());
+        staged.is_none_or(|staged| {
+            let before = staged.before.as_ref();
+            // GitLab's registry takes the tag of a list for the digest.
+            before == found || before.is_none() && found.is_some_and(|found| is_itself(tag, found))
+        })
     }
 }
 

@@ -40,7 +40,7 @@ impl Tag {
         let target = Target::Digest(digest.clone());
         let lacked = self.shared.lacked.run(digest, async {
             let Endpoint::Registry(repository) = destination else {
-                return Ok(destination.head(&target).await?.is_none());
+                return Ok(self.head_of_sound(&target).await?.is_none());
             };
             match repository.head_for_certain(&target).await {
                 Ok(head) => Ok(head.is_none()),

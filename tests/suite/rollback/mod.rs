@@ -11,6 +11,7 @@ mod kill;
 mod looks;
 mod many;
 mod matrix;
+mod meanwhile;
 mod names;
 mod others;
 mod real;
