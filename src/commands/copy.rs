@@ -353,7 +353,7 @@ async fn only_image(
 /// Files that cannot be written later are found out about before anything is copied. What an earlier run left in
 /// the digest file is never taken for what this one did.
 fn begin_files(request: &CopyRequest) -> Result<()> {
-    if let (Some(path), Run::Real) = (&request.digestfile, request.run) {
+    if let Some(path) = &request.digestfile {
         files::empty(path)?;
     }
     for path in [&request.report, &request.digestfile].into_iter().flatten() {

@@ -58,7 +58,9 @@ impl Rewriter<'_> {
         let edits: Vec<_> = entries
             .map(|(entry, is_blob)| {
                 let keeps = if is_blob {
-                    self.choice.keeps_image(entry.platform.as_ref())
+                    // One without a platform may belong to all.
+                    let platform = entry.platform.as_ref();
+                    platform.is_none() || self.choice.keeps_image(platform)
                 } else {
                     self.choice.keeps(self.tree, entry)
                 };

@@ -185,9 +185,10 @@ fn an_archive_may_be_larger_than_the_disk() {
         let options = [&["--all-tags"], options].concat();
         let command = pipe.copy(&options, &inside.reference("y"));
         let (running, mut writer) = pipe.spawn_on_disk(command, "16m");
-        writer.write_all(&bytes).expect("it is read");
+        let written = writer.write_all(&bytes);
         drop(writer);
         let report = running.wait().exits(0).json();
+        written.expect("it is read");
         assert_eq!(report["totals"]["copied"], images.len());
         for (tag, image) in &images {
             let manifest = inside.client().manifest("y", tag);
