@@ -406,10 +406,6 @@ mod tests {
         );
         assert_eq!(advice(None), "add --tls-verify=false");
         let twice = error.at(Some(Side::Source)).at(Some(Side::Destination));
-        assert_eq!(
-            twice.side(),
-            Some(Side::Source),
-            "whoever met it first knows"
-        );
+        assert_eq!(twice.side(), Some(Side::Source), "the first side is kept");
     }
 }

@@ -80,7 +80,7 @@ pub enum Digests {
     Preserve,
 }
 
-/// What becomes of nondistributable layers, which their `urls` have.
+/// Whether nondistributable layers are copied, which their `urls` have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForeignLayers {
     /// They stay where they are.

@@ -43,7 +43,7 @@ pub(crate) fn distrust(_: &Metadata) -> Option<Distrust> {
     None
 }
 
-/// Root may write anything anyway. In a sticky directory nobody replaces or removes the files of others.
+/// Root can write anything. In a sticky directory, users cannot replace or remove each other's files.
 #[cfg(unix)]
 fn judge((owner, mode): (u32, u32), is_directory: bool, user: u32) -> Option<Distrust> {
     const STICKY: u32 = 0o1000;

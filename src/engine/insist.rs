@@ -66,6 +66,6 @@ fn contradiction(lacking: &[&Descriptor], refusal: &Error, again: &Error) -> Err
     );
     Error::new(again.kind(), "write manifest", refusal.target())
         .because(cause)
-        .hint("have whoever runs the registry look into its storage, or a cache in front of it")
+        .hint("ask the registry's operator to check its storage, or a cache in front of it")
         .at(Some(Side::Destination))
 }

@@ -101,7 +101,7 @@ pub struct Settings {
     pub missing_referrers: MissingReferrers,
     /// What becomes of an index that is signed.
     pub signed_index: SignedIndex,
-    /// What becomes of nondistributable layers.
+    /// Whether nondistributable layers are copied.
     pub foreign: ForeignLayers,
     /// Blob transfers at once.
     pub jobs: usize,

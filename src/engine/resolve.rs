@@ -454,7 +454,7 @@ impl Tag {
         if lost.is_empty() {
             return Error::new(Kind::NotFound, "read the children of", self.source_name())
                 .because("some that its index lists are there by HEAD, and not by GET")
-                .hint("have whoever runs the registry look into its storage");
+                .hint("ask the registry's operator to check its storage");
         }
         let held = if held.is_empty() {
             "no image of it".to_owned()

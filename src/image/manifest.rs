@@ -123,6 +123,11 @@ impl Manifest {
         listed
     }
 
+    /// All that an index lists, in order: a list of referrers has manifests alone, whatever it says of their types.
+    pub(crate) fn all_entries(&self) -> impl Iterator<Item = &Descriptor> {
+        self.listed().into_iter().map(|(entry, _)| entry)
+    }
+
     /// The manifests that an index lists; none for an image.
     #[must_use]
     pub fn entries(&self) -> &[Descriptor] {

@@ -74,7 +74,7 @@ pub struct CopyRequest {
     pub overwrite: Overwrite,
     /// Whether digests may change.
     pub digests: Digests,
-    /// What becomes of nondistributable layers.
+    /// Whether nondistributable layers are copied.
     pub foreign: ForeignLayers,
     /// The inventory of what is left out of an archive.
     pub have: Option<PathBuf>,

@@ -63,7 +63,7 @@ pub(super) fn check_have(have: Option<&Path>, destination: &Reference) -> Result
     Ok(())
 }
 
-/// What becomes of nondistributable layers.
+/// Whether nondistributable layers are copied.
 pub(super) fn foreign(arguments: &PlatformArgs) -> ForeignLayers {
     if arguments.include_foreign_layers {
         ForeignLayers::Included

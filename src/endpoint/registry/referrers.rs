@@ -110,7 +110,7 @@ impl Repository {
                 _ if !reply.status.is_success() => return Err(self.error_of(&reply, &call)),
                 _ => {}
             }
-            found.extend_from_slice(listed_by(&reply, &call)?.entries());
+            found.extend(listed_by(&reply, &call)?.all_entries().cloned());
             if found.len() > MOST {
                 let cause = format!("there are more than {MOST}");
                 return Err(call.error(Kind::InvalidManifest).because(cause));
@@ -130,7 +130,9 @@ impl Repository {
             None => {}
             Some(Err(lost)) => listed.lost.push(lost),
             Some(Ok(list)) if is_itself(&tag, &list.digest) => {}
-            Some(Ok(list)) if list.is_index() => listed.entries = list.entries().to_vec(),
+            Some(Ok(list)) if list.is_index() => {
+                listed.entries = list.all_entries().cloned().collect()
+            }
             // What is to be added to it at the destination fails, and tells.
             Some(Ok(_)) if self.side == Side::Destination => {}
             Some(Ok(_)) => {

@@ -274,7 +274,7 @@ impl Repository {
     pub(crate) fn own_name(&self, url: &Url) -> String {
         let host = failure::authority(url);
         format!(
-            "the registry has uploads sent to {host}: if that is the name it gives itself (Quay: SERVER_HOSTNAME), write {host}/{} instead; else whoever runs the registry has to let {host} take them",
+            "the registry sends uploads to {host}: if that is the name it gives itself (Quay: SERVER_HOSTNAME), write {host}/{} instead; otherwise ask the registry's operator to let {host} accept uploads",
             self.name
         )
     }

@@ -435,7 +435,7 @@ impl Refused {
     }
 }
 
-const TRUST_ANYONE: &str = "--SIDE-tls-verify=false trusts anyone";
+const TRUST_ANYONE: &str = "--SIDE-tls-verify=false accepts any certificate";
 
 fn authority_hint(peer: &Peer) -> String {
     let host = &peer.host;

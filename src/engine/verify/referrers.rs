@@ -242,7 +242,7 @@ fn misnamed(
     let cause = if !names(artifact, subject) {
         format!("it lists {digest}, which does not refer to that")
     } else if place.endpoint.has_referrers_api() {
-        // No list, that somebody could mend: Harbor's API gives the size of an artifact with all its parts.
+        // An API's answer cannot be fixed: Harbor's gives the size of an artifact with all its parts.
         return None;
     } else if entry.size != size {
         format!("it says {} bytes of {digest}, which has {size}", entry.size)

@@ -54,7 +54,7 @@ impl Additions {
         }
         // What was parsed as an index has entries.
         let raw = serde_json::from_slice(&list.bytes).map(|raw: Raw| raw.manifests);
-        let digests = list.entries().iter().map(|entry| entry.digest.clone());
+        let digests = list.all_entries().map(|entry| entry.digest.clone());
         Self {
             listed: digests.zip(raw.unwrap_or_default()).collect(),
             list: Some(Box::new(list.clone())),
@@ -107,8 +107,8 @@ pub fn merge(list: Option<&Manifest>, added: &Additions) -> Result<Option<Manife
             return Err(failed("its tag holds an image, not a list".to_owned())
                 .hint("move that image to another tag: this one is where a registry without the referrers API keeps its list of them"));
         }
-        Some(list) => list.entries(),
-        None => &[],
+        Some(list) => list.all_entries().collect(),
+        None => Vec::new(),
     };
     let known: BTreeSet<&Digest> = listed.iter().map(|entry| &entry.digest).collect();
     let new = added.listed.iter();
@@ -117,7 +117,7 @@ pub fn merge(list: Option<&Manifest>, added: &Additions) -> Result<Option<Manife
         return Ok(None);
     }
     if let Some(copied) = &added.list {
-        let listed: BTreeSet<&Digest> = copied.entries().iter().map(|each| &each.digest).collect();
+        let listed: BTreeSet<&Digest> = copied.all_entries().map(|each| &each.digest).collect();
         if known.is_subset(&listed) && added.digests().all(|digest| listed.contains(digest)) {
             return Ok(added.list.as_deref().cloned());
         }
