@@ -75,7 +75,7 @@ impl Tally {
 /// What bringing a tag's images came to.
 pub(super) struct Brought {
     pub(super) changed: Changed,
-    /// Manifests that have to be put behind the indexes that they refer to.
+    /// Manifests that have to be put behind their subjects.
     pub(super) followers: Vec<Follower>,
 }
 
@@ -87,7 +87,7 @@ pub(super) struct Follower {
 }
 
 /// `Ok` for what the destination has refused for good: that is none of the others' fault.
-fn unless_refused<T>(result: Result<T>) -> Result<Result<T>> {
+pub(super) fn unless_refused<T>(result: Result<T>) -> Result<Result<T>> {
     match result {
         Err(error)
             if error.side() == Some(Side::Destination)
@@ -124,7 +124,6 @@ impl Tag {
             brought.changed = brought.changed.max(changed);
             brought.followers.extend(follower);
         }
-        self.put_followers(choice, &mut brought.followers).await?;
         Ok(brought)
     }
 
@@ -140,32 +139,6 @@ impl Tag {
         let kept = kept.filter(|digest| !held.contains(digest));
         let nested = nested.iter().map(|index| &index.digest);
         kept.chain(nested).cloned().collect()
-    }
-
-    /// Puts those of `followers` whose subjects have come, and what follows them; the others follow an index.
-    async fn put_followers(&self, choice: &Choice, followers: &mut Vec<Follower>) -> Result<()> {
-        let nested = choice.filtered.nested.iter();
-        let nested: BTreeSet<&Digest> = nested.map(|index| &index.digest).collect();
-        loop {
-            let waiting = followers
-                .iter()
-                .map(|follower| follower.entry.digest.clone());
-            let waiting: BTreeSet<Digest> = waiting.collect();
-            let (ready, rest): (Vec<_>, Vec<_>) = followers.drain(..).partition(|follower| {
-                !waiting.contains(&follower.subject) && !nested.contains(&follower.subject)
-            });
-            *followers = rest;
-            if ready.is_empty() {
-                return Ok(());
-            }
-            let put = ready.iter().map(|follower| {
-                let put = late(|| self.put_follower(choice, follower));
-                async { unless_refused(put.await) }
-            });
-            for put in try_all(put).await? {
-                put?;
-            }
-        }
     }
 
     /// Puts a manifest whose subject has come.

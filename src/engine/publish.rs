@@ -1,18 +1,17 @@
 //! Making it visible: nested indexes by digest, then the root under its tag, or by digest where tags
 //! are shown later.
 
-use std::collections::BTreeSet;
-
 use futures_util::future::BoxFuture;
 
-use super::bring::{Brought, Follower};
+use super::bring::{Brought, Follower, unless_refused};
 use super::{Changed, Showing, Tag};
-use crate::bounded::try_all;
+use crate::bounded::{late, try_all};
 use crate::endpoint::Target;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
+use crate::image::order::{Node, rounds};
 use crate::options::{Recheck, Run};
 use crate::plan::Choice;
 use crate::printable::few;
@@ -69,37 +68,33 @@ impl Tag {
         }
     }
 
-    /// Puts the indexes below the root, each behind all that it lists, and the `followers`, each behind its subject.
-    pub(super) async fn put_nested(
-        &self,
-        choice: &Choice,
-        mut followers: Vec<Follower>,
-    ) -> Result<()> {
-        let mut nested: Vec<&Manifest> = choice.filtered.nested.iter().collect();
-        let indexes = nested.iter().map(|index| index.digest.clone());
-        let mut waiting: BTreeSet<Digest> = indexes.collect();
-        waiting.extend(
-            followers
-                .iter()
-                .map(|follower| follower.entry.digest.clone()),
-        );
-        while !waiting.is_empty() {
-            let is_ready = |index: &&Manifest| {
-                let mut entries = index.entries().iter().chain(index.subject());
-                !entries.any(|entry| waiting.contains(&entry.digest))
-            };
-            let follows = |follower: &Follower| !waiting.contains(&follower.subject);
-            if let Some(place) = followers.iter().position(follows) {
-                let follower = followers.swap_remove(place);
-                self.put_follower(choice, &follower).await?;
-                waiting.remove(&follower.entry.digest);
-            } else if let Some(place) = nested.iter().position(is_ready) {
-                let index = nested.remove(place);
-                self.put(index).await?;
-                waiting.remove(&index.digest);
-            } else {
-                // No digest can be in what it is the digest of.
-                return Err(Error::internal("put what is below", self.source_name()));
+    /// Puts the indexes below the root and the `followers`, each behind all that it names. One that is refused ends
+    /// none of those that do not wait for it.
+    pub(super) async fn put_nested(&self, choice: &Choice, followers: Vec<Follower>) -> Result<()> {
+        let nested = &choice.filtered.nested;
+        let nodes: Vec<Node> = nested
+            .iter()
+            .map(Node::of)
+            .chain(followers.iter().map(|follower| Node {
+                digest: follower.entry.digest.clone(),
+                names: vec![follower.subject.clone()],
+            }))
+            .collect();
+        for round in rounds(&nodes) {
+            let put = round.into_iter().map(|number| {
+                let follower = number.checked_sub(nested.len());
+                let follower = follower.and_then(|number| followers.get(number));
+                let index = nested.get(number);
+                late(async move || {
+                    unless_refused(match (index, follower) {
+                        (Some(index), _) => self.put(index).await,
+                        (None, Some(follower)) => self.put_follower(choice, follower).await,
+                        (None, None) => Ok(()),
+                    })
+                })
+            });
+            for put in try_all(put).await? {
+                put?;
             }
         }
         Ok(())

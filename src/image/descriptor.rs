@@ -59,10 +59,19 @@ impl Descriptor {
     /// What refers to `manifest`, and says no more of it than has to be said.
     #[must_use]
     pub fn of(manifest: &Manifest) -> Self {
+        Self::bare(
+            &manifest.media_type,
+            &manifest.digest,
+            manifest.bytes.len() as u64,
+        )
+    }
+
+    /// A media type, a digest and a size, and nothing else.
+    pub(crate) fn bare(media_type: &str, digest: &Digest, size: u64) -> Self {
         Self {
-            media_type: manifest.media_type.clone(),
-            digest: manifest.digest.clone(),
-            size: manifest.bytes.len() as u64,
+            media_type: media_type.to_owned(),
+            digest: digest.clone(),
+            size,
             platform: None,
             annotations: BTreeMap::new(),
             urls: Vec::new(),
@@ -74,14 +83,8 @@ impl Descriptor {
     /// The same without what only an index or a reader of the blob needs.
     pub(crate) fn plain(&self) -> Self {
         Self {
-            media_type: self.media_type.clone(),
-            digest: self.digest.clone(),
-            size: self.size,
-            platform: None,
-            annotations: BTreeMap::new(),
-            urls: Vec::new(),
-            artifact_type: None,
             data: self.data.clone(),
+            ..Self::bare(&self.media_type, &self.digest, self.size)
         }
     }
 

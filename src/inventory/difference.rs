@@ -117,16 +117,7 @@ impl LeftOut {
     /// A descriptor by which it can be asked for.
     #[must_use]
     pub fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            media_type: String::new(),
-            digest: self.digest.clone(),
-            size: self.size,
-            platform: None,
-            annotations: BTreeMap::new(),
-            urls: Vec::new(),
-            artifact_type: None,
-            data: None,
-        }
+        Descriptor::bare("", &self.digest, self.size)
     }
 }
 

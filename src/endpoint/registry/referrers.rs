@@ -131,7 +131,7 @@ impl Repository {
             Some(Err(lost)) => listed.lost.push(lost),
             Some(Ok(list)) if is_itself(&tag, &list.digest) => {}
             Some(Ok(list)) if list.is_index() => {
-                listed.entries = list.all_entries().cloned().collect()
+                listed.entries = list.all_entries().cloned().collect();
             }
             // What is to be added to it at the destination fails, and tells.
             Some(Ok(_)) if self.side == Side::Destination => {}
