@@ -206,16 +206,16 @@ fn a_blob_that_a_mount_found_costs_one_look_at_its_size() {
     let (source, destination) = (source(0), FakeRegistry::start());
     let (from, to) = (source.reference("x"), destination.reference("y"));
     let shared = image("a").layers[0].digest();
-    let heads = |registry: &FakeRegistry, digest: &str| {
-        registry.count(|request| request.is("HEAD", &format!("/blobs/{digest}")))
-    };
+    let heads =
+        |blob: &str| destination.count(|request| request.is("HEAD", &format!("/blobs/{blob}")));
     copy(&["--tag-glob", "a"], &from, &to).exits(0);
     destination.clear_log();
-    // What was there before is asked for once a run, and what is sent is not.
+    // What was there before is asked for once a run, and what is sent is not, but for the one that finds out first
+    // what a mount tells.
     copy(&["--tag-glob", "b,c"], &from, &to).exits(0);
-    assert_eq!(heads(&destination, &shared), 1);
-    let sent = image("b").layers[1].digest();
-    assert_eq!(heads(&destination, &sent), 0);
+    assert_eq!(heads(&shared), 1);
+    let sent = ["b", "c"].map(|tag| image(tag).layers[1].digest());
+    assert!(sent.iter().map(|blob| heads(blob)).sum::<usize>() <= 1);
 }
 
 #[test]
