@@ -22,6 +22,7 @@ use crate::image::{digest::Digest, media_type};
 use crate::inventory::difference::{Difference, LeftOut};
 use crate::printable::{self, LONGEST_TEXT, brief, clean, excerpt, plural};
 use crate::reference::Reference;
+use crate::report::json::is_zero;
 use crate::report::progress::Style;
 use crate::request::{InspectRequest, Subjects};
 
@@ -34,8 +35,8 @@ struct Inspected {
     platforms: Vec<Held>,
     attestations: usize,
     /// Blobs that an index lists, as those of caches do.
-    #[serde(skip_serializing_if = "is_none")]
-    blobs: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    blobs: u64,
     /// What an archive leaves out of it by design.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_out: Option<LeftOutCounts>,
@@ -51,14 +52,6 @@ struct Inspected {
     is_index: bool,
     #[serde(skip)]
     lost_attestations: usize,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the face that serde asks for"
-)]
-fn is_none(count: &usize) -> bool {
-    *count == 0
 }
 
 /// One image of it.
@@ -258,7 +251,7 @@ impl Inspected {
             }
             let mut nested = Vec::new();
             for index in &indexes {
-                self.blobs += index.blobs().len();
+                self.blobs += index.blobs().len() as u64;
                 let asked = index
                     .entries()
                     .iter()

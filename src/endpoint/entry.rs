@@ -73,15 +73,11 @@ impl Endpoint {
     ///
     /// When the place cannot be read, or several images have the tag.
     pub async fn named(&self, name: &str) -> Result<Target> {
-        let whole = match self {
-            Self::Registry(_) | Self::DockerArchive(_) => None,
-            Self::Layout(layout) if layout.tags()?.iter().any(|tag| tag == name) => None,
-            Self::OciArchive(archive) if archive.tags().await?.iter().any(|tag| tag == name) => {
-                None
-            }
-            Self::Layout(layout) => layout.tagged(name)?,
-            Self::OciArchive(archive) => archive.tagged(name).await?,
-        };
+        let whole = self.blamed(match self {
+            Self::Registry(_) | Self::DockerArchive(_) => Ok(None),
+            Self::Layout(layout) => layout.tagged(name),
+            Self::OciArchive(archive) => archive.tagged(name).await,
+        })?;
         Ok(Target::Tag(whole.unwrap_or_else(|| name.to_owned())))
     }
 

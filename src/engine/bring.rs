@@ -184,12 +184,7 @@ impl Tag {
         (choice, tree): (&Choice, &BTreeSet<Digest>),
     ) -> Result<(Changed, Option<Follower>)> {
         let root = &choice.filtered.root;
-        // What holds a pipe up may be a blob that another image waits for.
-        let _room = if self.shared.source.is_arriving() {
-            None
-        } else {
-            Some(self.shared.children.of(entry.size).await)
-        };
+        let _room = self.child_room(entry).await;
         let image = self.image(entry, choice).await?;
         let moved = self.bring_blobs(&image, root).await?;
         if moved == Changed::Nothing

@@ -221,11 +221,7 @@ impl Tag {
         let asked = kept.filter(|entry| entry.is_attestation() && !held.contains(&entry.digest));
         let lost = asked.map(|entry| {
             late(async move || {
-                let _room = if self.shared.source.is_arriving() {
-                    None
-                } else {
-                    Some(self.shared.children.of(entry.size).await)
-                };
+                let _room = self.child_room(entry).await;
                 match self.child(entry).await {
                     Err(error) if error.kind() == Kind::NotFound => Some(entry.digest.clone()),
                     // Any other failure is met again where it matters.

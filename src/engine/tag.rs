@@ -15,6 +15,7 @@ use crate::endpoint::{Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Status, TagOutcome};
 use crate::image::digest::Digest;
+use crate::image::manifest::Descriptor;
 use crate::options::{Digests, Run};
 use crate::plan::{self, Choice, Verdict};
 use crate::printable::{few, plural};
@@ -180,6 +181,15 @@ impl Tag {
     /// Keeps `room` for the root that was read, to the tag's end or until it gives it back.
     pub(super) fn keep_room(&self, room: Room) {
         *self.room() = Some(room);
+    }
+
+    /// Room for a child while it is read and brought. A source that passes by needs none: what holds it up may be a
+    /// blob that another child waits for.
+    pub(super) async fn child_room(&self, entry: &Descriptor) -> Option<Room> {
+        if self.shared.source.is_arriving() {
+            return None;
+        }
+        Some(self.shared.children.of(entry.size).await)
     }
 
     fn room(&self) -> MutexGuard<'_, Option<Room>> {

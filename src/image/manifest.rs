@@ -145,8 +145,8 @@ impl Manifest {
         }
     }
 
-    /// The blobs of an image: config, then layers, and those that an index lists, each once, without those that are not pushed. One that is
-    /// listed in two sizes is there in both: each descriptor is checked.
+    /// The blobs of an image, config before layers, or those that an index lists; each once, without those that are
+    /// not pushed. One that is listed in two sizes is there in both: each descriptor is checked.
     #[must_use]
     pub fn blobs(&self) -> Vec<&Descriptor> {
         let (config, others): (_, Vec<&Descriptor>) = match &*self.content {

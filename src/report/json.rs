@@ -212,9 +212,9 @@ impl<'a> LeftTypeReport<'a> {
 
 #[expect(
     clippy::trivially_copy_pass_by_ref,
-    reason = "the face that serde asks for"
+    reason = "serde passes a reference"
 )]
-pub(super) fn is_zero(count: &u64) -> bool {
+pub(crate) fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 

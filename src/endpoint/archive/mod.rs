@@ -111,7 +111,7 @@ impl OciArchive {
         Ok(self.present().await?.index.names())
     }
 
-    /// The name of the only image with this tag.
+    /// The name of the image that has this name, or else is the only one with this tag.
     ///
     /// # Errors
     ///

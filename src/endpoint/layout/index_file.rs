@@ -130,14 +130,18 @@ impl IndexFile {
         names
     }
 
-    /// The name of the only entry whose whole name has the tag `tag`; with several the error lists them.
+    /// The name that `tag` leads to: the same, else that of the only entry whose whole name has this tag; with several
+    /// the error lists them.
     pub(in crate::endpoint) fn tagged(
         &self,
         tag: &str,
         place: &dyn Display,
     ) -> Result<Option<String>> {
-        let names = self.names().into_iter();
-        let mut names: Vec<String> = names.filter(|name| tag_of(name) == tag).collect();
+        let mut names = self.names();
+        if names.iter().any(|name| name == tag) {
+            return Ok(Some(tag.to_owned()));
+        }
+        names.retain(|name| tag_of(name) == tag);
         if names.len() > 1 {
             let names: Vec<String> = names.iter().map(|name| format!("{place}:{name}")).collect();
             let cause = format!("{} images have this tag: {}", names.len(), few(&names));

@@ -137,7 +137,7 @@ impl Layout {
         index.images(|digest| Ok(self.refers(digest)?.is_some()))
     }
 
-    /// The name of the only image with this tag.
+    /// The name of the image that has this name, or else is the only one with this tag.
     ///
     /// # Errors
     ///

@@ -204,7 +204,7 @@ fn listed(directory: &Path) -> Result<Vec<PathBuf>> {
 
 fn wrong(path: &Path, why: &dyn std::fmt::Display) -> Error {
     unreadable(path, why)
-        .hint("mend the file: `man containers-registries.conf` says what belongs into it")
+        .hint("fix the file; `man containers-registries.conf` describes its format")
 }
 
 fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {

@@ -35,7 +35,8 @@ pub(crate) struct Call {
     pub(crate) downgrade: Downgrade,
     /// How many bytes of the answer are read at most, and what a longer one is.
     pub(crate) longest: (usize, Kind),
-    /// Whether 500, said twice, is an answer: distribution refuses a manifest so whose layers have `urls` that it does not allow.
+    /// Whether a second 500 is an answer: distribution refuses a manifest in this way if its layers have `urls` that
+    /// it does not allow.
     pub(crate) has_urls: bool,
     /// What it is for, as errors say it: `read manifest`.
     pub(crate) doing: &'static str,

@@ -64,9 +64,7 @@ impl Rollback<'_> {
         recorded.manifests = manifests.into_values().collect();
         self.is_good().then_some(recorded)
     }
-}
 
-impl Rollback<'_> {
     /// Whether `tag` points at what it did when this run began to stage it.
     fn was_there(&self, tag: &str, found: Option<&Digest>) -> bool {
         let mut ends = self.ends.iter();

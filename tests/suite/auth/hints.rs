@@ -54,6 +54,6 @@ fn a_file_of_logins_that_is_no_json_is_to_be_mended() {
     fs::write(&file, "{]").expect("it can be written");
     let path = file.to_str().expect("a path").to_owned();
     let output = run.args(["--authfile", &path]).run().exits(1);
-    assert!(output.stderr.contains("hint: mend the file"), "{output:#?}");
+    assert!(output.stderr.contains("hint: fix the file"), "{output:#?}");
     assert!(!output.stderr.contains("space on the disk"), "{output:#?}");
 }

@@ -169,7 +169,7 @@ fn has_port(host: &str) -> bool {
 
 /// What helps where a file of logins has something else in it.
 const MEND: &str =
-    "mend the file, name another with --SIDE-authfile, or give credentials with --SIDE-creds";
+    "fix the file, name another with --SIDE-authfile, or give credentials with --SIDE-creds";
 
 fn unreadable(path: &Path, cause: String) -> Error {
     Error::new(Kind::LocalIo, "read credentials from", path.display()).because(cause)
