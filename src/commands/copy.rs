@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Side};
 use crate::inventory::Inventory;
 use crate::inventory::difference::{Origin, Without};
-use crate::options::{self, Run};
+use crate::options::{self, ForeignLayers, Run};
 use crate::printable::{few, plural};
 use crate::reference::{Reference, tag_of};
 use crate::report::summary::{Asked, AskedFor, DigestsOf, End, Outcome, Summary};
@@ -136,16 +136,22 @@ struct Prepared {
     tags: Vec<TagJob>,
 }
 
+/// Whether an archive from a pipe can be read in one pass: the blobs that a copy needs are known from its manifests.
+fn can_stream(request: &CopyRequest) -> bool {
+    request.run == Run::Real
+        && request.referrers.types.is_none()
+        && request.foreign == ForeignLayers::Left
+}
+
 /// Both places, talked to.
 async fn places(request: &CopyRequest, events: &Events) -> Result<(Endpoint, Endpoint)> {
     let source = Endpoint::new(
         &request.source,
         request.source_access.options(Side::Source, events),
     )?;
-    let source = match (&request.destination, request.run) {
-        // What an archive is to hold is known before its first blob moves, in an order of its own.
-        (Reference::OciArchive(_) | Reference::DockerArchive(_), _) | (_, Run::Dry) => source,
-        (Reference::Registry(_) | Reference::Layout(_), Run::Real) => source.used_while_it_comes(),
+    let source = match &request.destination {
+        Reference::Registry(_) | Reference::Layout(_) if can_stream(request) => source.streamed(),
+        _ => source,
     };
     let destination = Endpoint::new(
         &request.destination,

@@ -8,7 +8,6 @@ pub mod backoff;
 mod entry;
 pub mod layout;
 mod lent;
-mod needed;
 pub(crate) mod pace;
 mod referrers;
 pub mod registry;
@@ -28,8 +27,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
-use self::archive::OciArchive;
 use self::archive::docker::DockerArchive;
+use self::archive::{OciArchive, TarStream, UseOfPipes};
 use self::backoff::Backoff;
 pub use self::entry::{Labels, OnlyImage, Overwrite};
 use self::layout::Layout;
@@ -258,6 +257,31 @@ impl Endpoint {
     pub fn caps(&self) -> Caps {
         Caps {
             checks_content: !self.is_local(),
+        }
+    }
+
+    /// The same place; an archive that comes through a pipe is used before its end, if its order allows it.
+    #[must_use]
+    pub fn streamed(mut self) -> Self {
+        if let Self::OciArchive(archive) = &mut self {
+            Arc::make_mut(archive).use_of_pipes = UseOfPipes::Streamed;
+        }
+        self
+    }
+
+    /// The blobs that are still to come, of an archive that is used before its end.
+    pub(crate) fn stream(&self) -> Option<&TarStream> {
+        match self {
+            Self::OciArchive(archive) => archive.stream(),
+            Self::Registry(_) | Self::Layout(_) | Self::DockerArchive(_) => None,
+        }
+    }
+
+    /// Whether a blob can only come through [the stream](Self::stream).
+    pub(crate) fn streams(&self, blob: &Descriptor) -> bool {
+        match self {
+            Self::OciArchive(archive) => blob.data.is_none() && archive.streams(&blob.digest),
+            Self::Registry(_) | Self::Layout(_) | Self::DockerArchive(_) => false,
         }
     }
 

@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 
 use super::check::Held;
 use super::once::Done;
+use super::stream_import::Import;
 use super::{Changed, Shared, Tag};
 use crate::bounded::{late, try_all};
-use crate::endpoint::archive::Held as Claim;
 use crate::endpoint::turns::Rank;
 use crate::endpoint::{Arrival, Asking, Supply, Target};
 use crate::error::{Error, Kind, Result, Side};
@@ -148,23 +148,24 @@ impl Tag {
         self.put(&image).await
     }
 
-    /// What has to come from a source that passes by: claims on the blobs of the root, and of the images below
-    /// it that are not `held`.
-    pub(super) async fn claim(&self, choice: &Choice, held: &Held) -> Result<Vec<Claim>> {
+    /// Says which blobs a stream has to bring: those of the root, and of the images below it that are not `held`.
+    pub(super) async fn need_of(
+        &self,
+        import: &Import,
+        (choice, held): (&Choice, &Held),
+    ) -> Result<()> {
         let Filtered {
             root, nested, kept, ..
         } = &choice.filtered;
-        let source = &self.shared.source;
-        if !source.is_arriving() {
-            return Ok(Vec::new());
-        }
         let wanted = kept.iter().filter(|entry| !held.contains(&entry.digest));
         let images = try_all(wanted.map(|entry| late(|| self.image(entry, choice)))).await?;
-        let indexes = nested.iter().chain([root]);
-        let blobs = images.iter().chain(indexes).flat_map(plan::largest_first);
-        Ok(blobs
-            .filter_map(|blob| source.claim(&blob.digest))
-            .collect())
+        let manifests = images.iter().chain(nested).chain([root]);
+        for blob in manifests.flat_map(plan::largest_first) {
+            if self.shared.source.streams(blob) {
+                import.need(blob, self.place);
+            }
+        }
+        Ok(())
     }
 
     /// An image below the root.
@@ -184,7 +185,7 @@ impl Tag {
         (choice, tree): (&Choice, &BTreeSet<Digest>),
     ) -> Result<(Changed, Option<Follower>)> {
         let root = &choice.filtered.root;
-        let _room = self.child_room(entry).await;
+        let _room = self.shared.children.of(entry.size).await;
         let image = self.image(entry, choice).await?;
         let moved = self.bring_blobs(&image, root).await?;
         if moved == Changed::Nothing
@@ -233,9 +234,7 @@ impl Tag {
         let mut moving = JoinSet::new();
         for blob in plan::largest_first(image) {
             let (shared, blob, tag) = (Arc::clone(&self.shared), blob.clone(), self.place);
-            let question = shared.source.question(&blob.digest);
             moving.spawn(self.shared.transfers.track_future(async move {
-                let _question = question;
                 let arrival = one_blob(&shared, &blob, tag, asking).await?;
                 Ok::<_, Error>((blob, arrival))
             }));
@@ -267,15 +266,18 @@ async fn one_blob(
         match shared.settings.run {
             Run::Dry => foresee(shared, blob, Rank::new(tag, blob.size)).await,
             Run::Real => {
+                if let Some(import) = &shared.import
+                    && let Some(arrival) = import.arrival(blob).await
+                {
+                    return arrival;
+                }
                 let mountable = shared.mountable(&blob.digest);
                 let supply = supply(shared, blob, (tag, &mountable, asking));
                 shared.destination.ensure_blob(blob, supply).await
             }
         }
     };
-    let arrival = shared.blobs.run(&blob.stated(), work).await?;
-    shared.source.taken(&blob.digest);
-    Ok(arrival)
+    shared.blobs.run(&blob.stated(), work).await
 }
 
 /// From where `blob` may come for the tag with this place.

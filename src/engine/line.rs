@@ -1,5 +1,5 @@
-//! Tags that wait for their turn. Where the source passes by once, all of them say first what they need, so
-//! that nothing else has to be kept; then each is carried.
+//! Tags that wait for their turn. If the source is a stream, all of them say first which blobs they need, and none
+//! goes on before the last of them has.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::stream_import::Import;
 use super::tag::{Decided, Step, one_tag};
 use super::{Shared, TAGS_AT_ONCE, TagJob};
-use crate::endpoint::archive::Held;
 
 /// The work on one tag.
 pub(super) type Work = Pin<Box<dyn Future<Output = Step> + Send>>;
@@ -23,54 +23,43 @@ pub(super) struct Begun {
 /// Those that wait.
 pub(super) struct Line {
     shared: Arc<Shared>,
-    /// How many more may begin, and be carried.
-    beginning: Arc<Semaphore>,
-    carrying: Arc<Semaphore>,
-    new: std::iter::Enumerate<std::vec::IntoIter<(TagJob, Option<Held>)>>,
+    /// How many more may be worked on.
+    turns: Arc<Semaphore>,
+    new: std::iter::Enumerate<std::vec::IntoIter<TagJob>>,
+    /// The stream, until all tags have decided.
+    deciding: Option<Arc<Import>>,
     decided: BTreeMap<usize, Decided>,
 }
 
 impl Line {
     /// All `tags` of the run.
     pub(super) fn new(shared: &Arc<Shared>, tags: Vec<TagJob>) -> Self {
-        let source = &shared.source;
-        let finds_more = shared.settings.referrers.is_some();
-        let hold = || {
-            if finds_more {
-                source.search()
-            } else {
-                source.decision()
-            }
-        };
-        let deciding = tags.into_iter().map(|tag| (tag, hold()));
-        let deciding: Vec<_> = deciding.collect();
-        source.begin(shared.settings.jobs);
         Self {
             shared: Arc::clone(shared),
-            beginning: Arc::new(Semaphore::new(TAGS_AT_ONCE)),
-            carrying: Arc::new(Semaphore::new(TAGS_AT_ONCE)),
-            new: deciding.into_iter().enumerate(),
+            turns: Arc::new(Semaphore::new(TAGS_AT_ONCE)),
+            new: tags.into_iter().enumerate(),
+            deciding: shared.import.clone(),
             decided: BTreeMap::new(),
         }
     }
 
     /// The next tag, and the work on it; `None` also while too many are worked on.
     pub(super) fn next(&mut self) -> Option<(Begun, Work)> {
-        self.next_decided().or_else(|| self.next_new())
-    }
-
-    fn next_decided(&mut self) -> Option<(Begun, Work)> {
-        let turn = Arc::clone(&self.carrying).try_acquire_owned().ok()?;
+        let turn = Arc::clone(&self.turns).try_acquire_owned().ok()?;
+        if let Some((place, job)) = self.new.next() {
+            let work = one_tag(Arc::clone(&self.shared), job.clone(), place);
+            return Some((Begun { job, _turn: turn }, Box::pin(work)));
+        }
+        let others = TAGS_AT_ONCE - 1 - self.turns.available_permits();
+        if let Some(import) = self.deciding.take_if(|_| others == 0) {
+            import.begin(&self.shared);
+        }
+        if self.deciding.is_some() {
+            return None;
+        }
         let (_, decided) = self.decided.pop_first()?;
         let job = decided.tag.job.clone();
         Some((Begun { job, _turn: turn }, Box::pin(decided.carry())))
-    }
-
-    fn next_new(&mut self) -> Option<(Begun, Work)> {
-        let turn = Arc::clone(&self.beginning).try_acquire_owned().ok()?;
-        let (place, (job, deciding)) = self.new.next()?;
-        let work = one_tag(Arc::clone(&self.shared), job.clone(), place, deciding);
-        Some((Begun { job, _turn: turn }, Box::pin(work)))
     }
 
     /// A tag has decided, and waits again.
@@ -78,9 +67,16 @@ impl Line {
         self.decided.insert(decided.tag.place, decided);
     }
 
+    /// No more tags are taken.
+    pub(super) fn close(&mut self) {
+        if let Some(import) = self.deciding.take() {
+            import.give_up();
+        }
+    }
+
     /// Those that had no turn.
     pub(super) fn rest(self) -> impl Iterator<Item = TagJob> {
         let decided = self.decided.into_values().map(|decided| decided.tag.job);
-        self.new.map(|(_, (job, _))| job).chain(decided)
+        self.new.map(|(_, job)| job).chain(decided)
     }
 }

@@ -17,6 +17,7 @@ mod publish;
 mod referrers;
 mod resolve;
 pub mod rollback;
+mod stream_import;
 mod tag;
 pub mod verify;
 
@@ -36,11 +37,12 @@ use self::once::Once;
 use self::referrers::Came;
 use self::rollback::companions::Companions;
 use self::rollback::{EarlierJournals, Keeping, Staged};
+use self::stream_import::Import;
 use self::tag::{Step, Tag};
 use crate::endpoint::archive::shelf::Shelf;
 use crate::endpoint::turns::Turns;
 use crate::endpoint::{Arrival, Attached, Endpoint, Head, Target};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Status, TagOutcome};
 use crate::image::digest::Digest;
 use crate::image::manifest::Stated;
@@ -183,6 +185,8 @@ struct Shared {
     children: Memory,
     /// Manifests that are to be written into an archive.
     shelf: Shelf,
+    /// Blobs that come through a pipe; `None` if all of the source can be read at any time.
+    import: Option<Arc<Import>>,
     /// Blobs that are at the destination.
     blobs: Once<Arrival, Stated>,
     /// Images that are at the destination.
@@ -225,6 +229,7 @@ impl Shared {
         let listener = (job.policy.showing(), job.events.clone());
         Self {
             journals: Arc::new(std::mem::take(&mut job.journals)),
+            import: job.source.stream().map(|_| Arc::default()),
             ..Self::new(places, job.settings.clone(), listener, job.tags.len())
         }
     }
@@ -237,6 +242,14 @@ impl Shared {
             journals: Arc::clone(&self.journals),
             stop: self.stop.clone(),
             ..Self::new(places, self.settings.clone(), listener, tags)
+        }
+    }
+
+    /// Waits for the end of a source that comes through a pipe.
+    async fn stream_end(&self) -> Result<()> {
+        match &self.import {
+            Some(import) => import.end().await,
+            None => Ok(()),
         }
     }
 
@@ -279,6 +292,7 @@ impl Shared {
             roots: Memory::of_roots(),
             children: Memory::of_children(),
             shelf: Shelf::default(),
+            import: None,
             blobs: Once::default(),
             images: Once::default(),
             platforms: Once::default(),
@@ -359,7 +373,7 @@ pub async fn run(mut job: Job, stop: &Stop) -> Ended {
                 if hopeless {
                     Ok(())
                 } else {
-                    shared.source.end().await
+                    shared.stream_end().await
                 }
             };
             match stop.soon.run_until_cancelled(whole).await {
@@ -435,8 +449,12 @@ async fn work(
         }
     }
     running.shutdown().await;
+    line.close();
     for end in export::run(shared, ready, (failed, cancelled)).await {
         on_end(end);
+    }
+    if let Some(import) = shared.import.as_ref().filter(|_| hopeless) {
+        import.cancel();
     }
     shared.transfers.close();
     shared.transfers.wait().await;

@@ -133,8 +133,8 @@ impl Tag {
         let mut room = self.shared.roots.largest().await;
         let manifest = place.manifest(target).await?;
         room.shrink(manifest.as_ref().map_or(0, |root| root.bytes.len()));
-        // A source that passes by goes on once all tags have decided.
-        if !self.shared.source.is_arriving() {
+        // A stream begins when all tags have decided: each of them has read its root by then.
+        if self.shared.import.is_none() {
             self.keep_room(room);
         }
         match manifest {
@@ -221,7 +221,7 @@ impl Tag {
         let asked = kept.filter(|entry| entry.is_attestation() && !held.contains(&entry.digest));
         let lost = asked.map(|entry| {
             late(async move || {
-                let _room = self.child_room(entry).await;
+                let _room = self.shared.children.of(entry.size).await;
                 match self.child(entry).await {
                     Err(error) if error.kind() == Kind::NotFound => Some(entry.digest.clone()),
                     // Any other failure is met again where it matters.

@@ -10,12 +10,10 @@ use tokio::sync::OnceCell;
 use super::memory::Room;
 use super::rollback::{Staged, Use};
 use super::{Changed, Relied, Shared, TagEnd, TagJob, bring, check, export, named, resolve};
-use crate::endpoint::archive::Held;
 use crate::endpoint::{Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Status, TagOutcome};
 use crate::image::digest::Digest;
-use crate::image::manifest::Descriptor;
 use crate::options::{Digests, Run};
 use crate::plan::{self, Choice, Verdict};
 use crate::printable::{few, plural};
@@ -31,7 +29,7 @@ pub(super) enum Step {
     Ended(Box<TagEnd>),
     /// It is read, and goes into an archive with the others.
     Ready(Box<export::Ready>),
-    /// What it needs of a source that passes by is known, and kept for it.
+    /// It has said which blobs a stream has to bring.
     Decided(Box<Decided>),
 }
 
@@ -49,13 +47,8 @@ impl Decided {
     }
 }
 
-/// One tag, as far as it comes by itself, or before a source that passes by goes on.
-pub(super) async fn one_tag(
-    shared: Arc<Shared>,
-    job: TagJob,
-    place: usize,
-    deciding: Option<Held>,
-) -> Step {
+/// Runs a tag until it ends or waits for the others.
+pub(super) async fn one_tag(shared: Arc<Shared>, job: TagJob, place: usize) -> Step {
     let mut tag = Tag {
         started: Instant::now(),
         outcome: named(&job, Status::Failed, None),
@@ -73,8 +66,8 @@ pub(super) async fn one_tag(
         job,
         place,
     };
-    let reached = match tag.decide(deciding).await {
-        Ok(Reached::Way(way)) if !tag.shared.source.is_arriving() => tag.carry(*way).await,
+    let reached = match tag.decide().await {
+        Ok(Reached::Way(way)) if tag.shared.import.is_none() => tag.carry(*way).await,
         reached => reached,
     };
     tag.step(reached)
@@ -95,10 +88,6 @@ pub(super) struct Way {
     choice: Choice,
     /// What the destination has.
     there: check::Held,
-    /// What a source that passes by has to keep.
-    _claims: Vec<Held>,
-    /// Where more is found out on the way: everything.
-    _deciding: Option<Held>,
 }
 
 /// What reading a tag came to.
@@ -183,15 +172,6 @@ impl Tag {
         *self.room() = Some(room);
     }
 
-    /// Room for a child while it is read and brought. A source that passes by needs none: what holds it up may be a
-    /// blob that another child waits for.
-    pub(super) async fn child_room(&self, entry: &Descriptor) -> Option<Room> {
-        if self.shared.source.is_arriving() {
-            return None;
-        }
-        Some(self.shared.children.of(entry.size).await)
-    }
-
     fn room(&self) -> MutexGuard<'_, Option<Room>> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -212,7 +192,7 @@ impl Tag {
     }
 
     /// Finds out what is to be brought, unless nothing is.
-    async fn decide(&mut self, deciding: Option<Held>) -> Result<Reached> {
+    async fn decide(&mut self) -> Result<Reached> {
         let mut choice = match self.choose().await? {
             Chosen::Choice(choice) => *choice,
             Chosen::Same(digest) => return self.attach_to_current(vec![digest]).await,
@@ -242,13 +222,12 @@ impl Tag {
         if let Some(load) = self.load_for_archive(&choice).await? {
             return Ok(Reached::Load(Box::new(load)));
         }
-        let claims = self.claim(&choice, &held).await?;
-        let finds_more = self.shared.settings.referrers.is_some();
+        if let Some(import) = &self.shared.import {
+            self.need_of(import, (&choice, &held)).await?;
+        }
         Ok(Reached::Way(Box::new(Way {
             choice,
             there: held,
-            _claims: claims,
-            _deciding: deciding.filter(|_| finds_more),
         })))
     }
 
@@ -281,7 +260,7 @@ impl Tag {
 
     /// Brings and shows it.
     async fn carry(&mut self, way: Way) -> Result<Reached> {
-        let Way { choice, there, .. } = &way;
+        let Way { choice, there } = &way;
         let bring = self.bring(choice, there);
         let (brought, ()) = tokio::try_join!(bring, self.look_for_referrers(choice))?;
         let changed = self.publish(choice, brought).await?;

@@ -185,21 +185,33 @@ struct Extension {
     size: Option<u64>,
 }
 
+/// Bytes by offset.
+pub(super) trait ReadAt {
+    /// Fills `buffer` from `offset`.
+    fn fill(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+}
+
+impl<F: FnMut(u64, &mut [u8]) -> io::Result<()>> ReadAt for F {
+    fn fill(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self(offset, buffer)
+    }
+}
+
 /// Reading headers, one after the other.
 pub(super) struct Walk<R> {
     length: u64,
-    read_at: R,
+    pub(super) source: R,
     at: u64,
     members: usize,
     name_bytes: usize,
 }
 
-impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Walk<R> {
-    /// Begins with the first header of `length` bytes; `read_at` is asked for no byte before one that it gave.
-    pub(super) fn new(length: u64, read_at: R) -> Self {
+impl<R: ReadAt> Walk<R> {
+    /// Begins with the first header of `length` bytes; offsets only grow.
+    pub(super) fn new(length: u64, source: R) -> Self {
         Self {
             length,
-            read_at,
+            source,
             at: 0,
             members: 0,
             name_bytes: 0,
@@ -383,7 +395,7 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> Walk<R> {
         if offset.saturating_add(buffer.len() as u64) > self.length {
             return Err(cut_off(self.length));
         }
-        (self.read_at)(offset, buffer).map_err(Fault::Io)
+        self.source.fill(offset, buffer).map_err(Fault::Io)
     }
 }
 

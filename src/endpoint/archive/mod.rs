@@ -2,25 +2,23 @@
 //! place. Nothing is unpacked.
 
 pub mod ahead;
-mod arriving;
 pub mod compose;
 pub mod contents;
 pub mod docker;
-mod inflow;
 mod layer;
 mod listed;
 pub mod members;
-mod needs;
+mod one_pass;
 mod opened;
 mod packing;
 mod partial;
-mod passing;
 mod pipe;
 mod positioned;
 pub mod saved;
 pub mod saving;
 pub mod shelf;
 mod store;
+mod tar_stream;
 pub mod writer;
 
 use std::collections::BTreeMap;
@@ -31,14 +29,12 @@ use std::sync::Arc;
 
 use tokio::sync::{OnceCell, oneshot};
 
-pub(super) use self::arriving::Arriving;
-pub use self::arriving::Held;
 use self::contents::Span;
-use self::inflow::open_while_it_comes;
-pub(super) use self::needs::Hold;
-use self::opened::{Opened, Parts};
+use self::opened::Opened;
 use self::packing::Packing;
 use self::store::{Opening, Stamp};
+use self::tar_stream::open_stream;
+pub(crate) use self::tar_stream::{NextBlob, TarStream};
 use super::advice::{BRING_AGAIN, of_archive};
 use super::backoff::Backoff;
 use super::layout::attached::{Lists, understood};
@@ -75,14 +71,14 @@ pub struct OciArchive {
     pub(crate) backoff: Backoff,
 }
 
-/// When an archive is used that passes by once.
+/// When an archive that is read once is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum UseOfPipes {
-    /// Once all of it is here.
+    /// When all of it has been read.
     #[default]
-    Whole,
-    /// While it comes, where its index is in front.
-    WhileItComes,
+    Spooled,
+    /// When its manifests have been read, if they stand in front.
+    Streamed,
 }
 
 impl OciArchive {
@@ -172,11 +168,8 @@ impl OciArchive {
         let Some(stored) = Stored::named(target, Some(&opened.index), self)? else {
             return Ok(None);
         };
-        match self.part(opened, &stored.digest).await? {
+        match self.part(opened, &stored.digest)? {
             Part::Here(span) => {
-                if let Parts::Arriving(arriving) = &opened.parts {
-                    arriving.keep(&member_name(&stored.digest));
-                }
                 let read = || opened.store.read(span);
                 stored.read(span.size, read).map(Some).map_err(of_archive)
             }
@@ -243,7 +236,7 @@ impl OciArchive {
         let Some(opened) = self.opened().await? else {
             return Ok(None);
         };
-        match self.part(opened, &blob.digest).await? {
+        match self.part(opened, &blob.digest)? {
             Part::Here(span) => Ok(Some(span.size)),
             Part::Lent(lender) => Box::pin(lender.blob_size(blob)).await,
             Part::Nowhere => Ok(None),
@@ -257,7 +250,7 @@ impl OciArchive {
     /// When it is not there or cannot be read.
     pub async fn open_blob(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream> {
         if let Some(opened) = self.opened().await? {
-            match self.part(opened, &blob.digest).await? {
+            match self.part(opened, &blob.digest)? {
                 Part::Here(span) => return Ok(Arc::clone(&opened.store).stream(span, offset)),
                 Part::Lent(lender) => return Box::pin(lender.blob(blob, offset)).await,
                 Part::Nowhere => {}
@@ -270,28 +263,34 @@ impl OciArchive {
             .hint(BRING_AGAIN))
     }
 
-    /// Where a blob or manifest is; waits until it has come.
-    async fn part(&self, opened: &Opened, digest: &Digest) -> Result<Part<'_>> {
-        let name = member_name(digest);
-        let lender = self.lent.lender(digest);
-        let span = match (&opened.parts, lender) {
-            (Parts::Here(contents), _) => contents.file(&name),
-            (Parts::Arriving(arriving), Some(_)) => arriving.find_now(&name),
-            (Parts::Arriving(arriving), None) => arriving.find(&name).await?,
+    /// Where a blob or manifest is now.
+    fn part(&self, opened: &Opened, digest: &Digest) -> Result<Part<'_>> {
+        if let Some(span) = opened.contents.file(&member_name(digest)) {
+            return Ok(Part::Here(span));
+        }
+        if let Some(lender) = self.lent.lender(digest) {
+            return Ok(Part::Lent(lender));
+        }
+        let span = match &opened.stream {
+            Some(stream) => stream.span(digest)?,
+            None => None,
         };
-        Ok(match (span, lender) {
-            (Some(span), _) => Part::Here(span),
-            (None, Some(lender)) => Part::Lent(lender),
-            (None, None) => Part::Nowhere,
-        })
+        Ok(span.map_or(Part::Nowhere, Part::Here))
     }
 
-    /// The archive, if it is used while it comes.
-    pub(super) fn arriving(&self) -> Option<&Arc<Arriving>> {
-        match &self.opened.get()?.as_ref()?.parts {
-            Parts::Here(_) => None,
-            Parts::Arriving(arriving) => Some(arriving),
-        }
+    /// The blobs that are still to come, if the archive is used before its end.
+    pub(super) fn stream(&self) -> Option<&TarStream> {
+        self.opened.get()?.as_ref()?.stream.as_ref()
+    }
+
+    /// Whether a blob can only come through [the stream](Self::stream).
+    pub(super) fn streams(&self, digest: &Digest) -> bool {
+        let Some(Some(opened)) = self.opened.get() else {
+            return false;
+        };
+        opened.stream.is_some()
+            && self.lent.lender(digest).is_none()
+            && opened.contents.file(&member_name(digest)).is_none()
     }
 
     /// The repository that the image behind `target` is of, where its entry tells.
@@ -374,8 +373,8 @@ impl OciArchive {
                 return Ok(None);
             }
             match self.use_of_pipes {
-                UseOfPipes::Whole => open(&self.path, self.to_string(), Opened::whole).await,
-                UseOfPipes::WhileItComes => open_while_it_comes(&self.path, self.to_string()).await,
+                UseOfPipes::Spooled => open(&self.path, self.to_string(), Opened::whole).await,
+                UseOfPipes::Streamed => open_stream(&self.path, self.to_string()).await,
             }
         });
         Ok(opened.await?.as_ref().map(AsRef::as_ref))

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::arriving::Arriving;
 use super::contents::Contents;
 use super::store::{Opening, Store};
+use super::tar_stream::TarStream;
 use crate::endpoint::layout::index_file::{IndexFile, LONGEST};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -18,17 +18,13 @@ pub(super) const LONGEST_DIFFERENCE: u64 = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) store: Arc<Store>,
-    pub(super) parts: Parts,
+    /// All members, or those in front of a stream.
+    pub(super) contents: Contents,
+    /// The blobs behind those, of an archive that is used before its end has come.
+    pub(super) stream: Option<TarStream>,
     pub(super) index: IndexFile,
     /// What it was made without.
     pub(super) difference: Option<Difference>,
-}
-
-/// Where the blobs and manifests of an archive are.
-#[derive(Debug)]
-pub(super) enum Parts {
-    Here(Contents),
-    Arriving(Arc<Arriving>),
 }
 
 impl Opened {
@@ -41,10 +37,10 @@ impl Opened {
         let contents = store.contents()?;
         let store = Arc::new(store);
         let (index, difference) = Self::front((&store, &contents), name)?;
-        let parts = Parts::Here(contents);
         Ok(Arc::new(Self {
             store,
-            parts,
+            contents,
+            stream: None,
             index,
             difference,
         }))
@@ -89,11 +85,10 @@ impl Opened {
 
     /// Blobs that may refer to something although they have no entry: in what `cosign save` wrote.
     pub(super) fn without_entry(&self) -> Vec<Digest> {
-        // Such an archive is never used before all of it is here.
-        let (true, Parts::Here(contents)) = (self.index.is_cosigns(), &self.parts) else {
+        if !self.index.is_cosigns() {
             return Vec::new();
-        };
-        let small = contents.files();
+        }
+        let small = self.contents.files();
         let small = small.filter(|(_, span)| span.size <= MAX_MANIFEST_BYTES as u64);
         let digest = |name: &str| {
             let hex = name.strip_prefix("blobs/sha256/")?;
@@ -102,14 +97,6 @@ impl Opened {
         let mut found: Vec<Digest> = small.filter_map(|(name, _)| digest(name)).collect();
         found.sort();
         found
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        if let Parts::Arriving(arriving) = &self.parts {
-            arriving.abandon();
-        }
     }
 }
 

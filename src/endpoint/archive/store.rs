@@ -13,9 +13,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
 use super::contents::{Contents, Fault, Span};
-use super::inflow;
+use super::one_pass::{Members, OnePass};
 use super::packing::{Bounded, MAGIC, Packing};
-use super::passing::Passing;
 use super::positioned::{read_exact_at, write_all_at};
 use crate::endpoint::BlobStream;
 use crate::endpoint::advice::{BRING_AGAIN, PIPED_AGAIN};
@@ -80,12 +79,10 @@ impl Stamp {
     }
 }
 
-/// How the bytes of an archive can be had.
+/// How an archive is read.
 pub(super) enum Source<'a> {
-    /// Each at its place.
-    Placed(Store),
-    /// Once, in their order.
-    Passing(Passing<'a>),
+    ByOffset(Store),
+    OnePass(OnePass<'a>),
 }
 
 /// Where an archive is opened, and for whom.
@@ -102,8 +99,8 @@ impl Opening<'_> {
     /// Opens it; blocks. What comes through a pipe is read to its end.
     pub(super) fn open(&self) -> Result<Store> {
         match self.source()? {
-            Source::Placed(store) => Ok(store),
-            Source::Passing(passing) => inflow::spool(passing),
+            Source::ByOffset(store) => Ok(store),
+            Source::OnePass(pass) => Members::of(pass).spool(),
         }
     }
 
@@ -155,7 +152,7 @@ impl Opening<'_> {
             name: self.name.to_owned(),
         };
         if placed && packing == Packing::None {
-            return Ok(Source::Placed(store(file, metadata.len())));
+            return Ok(Source::ByOffset(store(file, metadata.len())));
         }
         let directory = spool_directory();
         let spool =
@@ -163,7 +160,7 @@ impl Opening<'_> {
         let unpacked = Bounded::archive(packing, io::Cursor::new(first).chain(file));
         let unpacked = unpacked.map_err(|error| self.error(Kind::Protocol).because(error))?;
         let store = Arc::new(store(spool, 0));
-        Ok(Source::Passing(Passing::new(unpacked, store, self.wanted)))
+        Ok(Source::OnePass(OnePass::new(unpacked, store, self.wanted)))
     }
 
     fn error(&self, kind: Kind) -> Error {

@@ -255,7 +255,6 @@ impl Layout {
         if is_here {
             return Ok(Arrival::Existing);
         }
-        let _arrived = supply.arrival(blob).await?;
         let _moving = supply.turn_to_move().await;
         let source = supply.source;
         self.prepare(&blob.digest)?;

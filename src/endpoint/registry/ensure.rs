@@ -42,10 +42,7 @@ impl Repository {
     /// When the source does not have it, its bytes are not what its digest says, or either side fails
     /// too often. Nothing is stored then.
     pub async fn ensure_blob(&self, blob: &Descriptor, supply: Supply<'_>) -> Result<Arrival> {
-        // What need not come is not to be kept until it has come: it is asked for by itself.
-        let mounts = supply.asking == Asking::ToWrite
-            && supply.mountable.is_empty()
-            && !supply.source.is_arriving();
+        let mounts = supply.asking == Asking::ToWrite && supply.mountable.is_empty();
         if mounts && let Some(proof) = self.proof(blob).await {
             self.check_uploads()?;
             return self.prove(blob, supply, proof).await;
@@ -59,7 +56,6 @@ impl Repository {
         if !by_mount && self.has_blob(blob).await? {
             return Ok(Arrival::Existing);
         }
-        let _arrived = supply.arrival(blob).await?;
         // An upload is opened a little before it is its turn: a round trip less for each.
         let turn = supply.turn_to_ask().await;
         let asked = if by_mount {

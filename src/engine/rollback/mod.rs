@@ -120,7 +120,7 @@ impl Rollback<'_> {
             return Ended::Tags;
         }
         let shared = Arc::clone(self.shared);
-        let whole = self.stop.soon.run_until_cancelled(shared.source.end());
+        let whole = self.stop.soon.run_until_cancelled(shared.stream_end());
         match whole.await {
             Some(Ok(())) => {}
             Some(Err(error)) => {

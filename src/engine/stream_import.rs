@@ -1,0 +1,294 @@
+//! Importing an archive that comes through a pipe, in one pass: all tags say first which blobs they need, then each
+//! blob is sent as it comes by, in the order of the archive. What no tag needs, or the destination has, is skipped.
+//!
+//! Reading waits for no tag, only for room on the disk: blobs in the temporary file are at most [`MOST_BYTES`].
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use tokio::sync::{OnceCell, Semaphore, SetOnce};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::bring::supply;
+use crate::bounded::AT_ONCE;
+use crate::endpoint::archive::{NextBlob, TarStream};
+use crate::endpoint::turns::Rank;
+use crate::endpoint::{Arrival, Asking};
+use crate::error::{Error, Kind, Result};
+use crate::image::digest::Digest;
+use crate::image::manifest::{Descriptor, Stated};
+use crate::options::Depth;
+
+/// How many bytes of blobs are in the temporary file at a time; a larger blob is there by itself.
+const MOST_BYTES: u64 = 64 << 20;
+/// Room is counted in these, and each blob takes one or more.
+const UNIT: u64 = 64 << 10;
+
+/// The blobs that the tags of a run need of the stream.
+#[derive(Default)]
+pub(super) struct Import {
+    needed: Mutex<HashMap<Stated, Arc<NeededBlob>>>,
+    /// How reading ended.
+    ended: SetOnce<Result<()>>,
+    /// Cancelled when the run no longer needs the rest.
+    cancelled: CancellationToken,
+}
+
+/// A blob that a tag needs.
+pub(super) struct NeededBlob {
+    blob: Descriptor,
+    /// The place of the tag that asked for it first.
+    tag: usize,
+    /// Whether the destination has it.
+    held: OnceCell<bool>,
+    arrived: SetOnce<Result<Arrival>>,
+}
+
+impl Import {
+    /// Notes that the tag at `tag` needs `blob`; before [`Self::begin`].
+    pub(super) fn need(&self, blob: &Descriptor, tag: usize) {
+        self.needed().entry(blob.stated()).or_insert_with(|| {
+            Arc::new(NeededBlob {
+                blob: blob.clone(),
+                tag,
+                held: OnceCell::new(),
+                arrived: SetOnce::new(),
+            })
+        });
+    }
+
+    /// Waits until `blob` is at the destination; `None` if no tag said that it needs it.
+    pub(super) async fn arrival(&self, blob: &Descriptor) -> Option<Result<Arrival>> {
+        let needed = self.needed().get(&blob.stated()).cloned()?;
+        Some(needed.arrived.wait().await.clone())
+    }
+
+    /// Begins to read the stream, since all tags have said what they need.
+    pub(super) fn begin(self: Arc<Self>, shared: &Arc<Shared>) {
+        let run = Arc::clone(shared);
+        shared.transfers.spawn(async move {
+            let reading = AssertUnwindSafe(self.read_all(&run)).catch_unwind();
+            let ended = tokio::select! {
+                ended = reading => ended.unwrap_or_else(|_| Err(Error::internal("read", &run.source))),
+                () = run.stop.soon.cancelled() => Err(interrupted(&run)),
+                () = self.cancelled.cancelled() => Err(interrupted(&run)),
+            };
+            for needed in self.all_needed() {
+                if needed.arrived.get().is_none() {
+                    let error = ended.clone().err();
+                    needed.set(Err(match error {
+                        Some(error) => error,
+                        None => not_held(&run, &needed.blob).await,
+                    }));
+                }
+            }
+            // This is the only place that sets it.
+            let _ = self.ended.set(ended);
+        });
+    }
+
+    /// Gives up the rest of the stream.
+    pub(super) fn cancel(&self) {
+        self.cancelled.cancel();
+    }
+
+    /// Ends without having begun, since a tag did not come to say what it needs.
+    pub(super) fn give_up(&self) {
+        let _ = self.ended.set(Ok(()));
+    }
+
+    /// Waits until the stream has been read to its end.
+    pub(super) async fn end(&self) -> Result<()> {
+        self.ended.wait().await.clone()
+    }
+
+    fn needed(&self) -> MutexGuard<'_, HashMap<Stated, Arc<NeededBlob>>> {
+        self.needed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All that is needed, in the order of tags.
+    fn all_needed(&self) -> Vec<Arc<NeededBlob>> {
+        let mut all: Vec<_> = self.needed().values().cloned().collect();
+        all.sort_by_key(|needed| needed.rank());
+        all
+    }
+
+    async fn read_all(&self, shared: &Arc<Shared>) -> Result<()> {
+        let Some(stream) = shared.source.stream() else {
+            return Ok(());
+        };
+        let all = self.all_needed();
+        let mut sender = Sender::new(shared, stream);
+        let sending = async {
+            let read = sender.send_all(stream, &by_digest(&all)).await;
+            let read = read.map_err(|error| error.at(shared.source.blame()));
+            // What came whole is brought, however the archive ends.
+            sender.finish().await.and(read)
+        };
+        tokio::pin!(sending);
+        tokio::select! {
+            ended = &mut sending => ended,
+            () = look_ahead(shared, &all) => sending.await,
+        }
+    }
+}
+
+impl NeededBlob {
+    fn rank(&self) -> Rank {
+        Rank::new(self.tag, self.blob.size)
+    }
+
+    /// Whether the destination has it; asked once.
+    async fn is_held(&self, shared: &Shared) -> Result<bool> {
+        let depth = shared.settings.recheck.depth();
+        let ask = || async {
+            let _turn = match depth {
+                Depth::Presence => None,
+                Depth::Content => Some(shared.moving.take(self.rank()).await),
+            };
+            shared.destination.holds_blob(&self.blob, depth).await
+        };
+        let held = self.held.get_or_try_init(ask).await.copied();
+        if let Ok(true) = held {
+            self.set(Ok(Arrival::Existing));
+        }
+        held
+    }
+
+    fn set(&self, arrived: Result<Arrival>) {
+        // The first result stays.
+        let _ = self.arrived.set(arrived);
+    }
+}
+
+/// Asks the destination for blobs before they come, so that reading need not wait for the answers.
+async fn look_ahead(shared: &Shared, all: &[Arc<NeededBlob>]) {
+    let look = |needed: Arc<NeededBlob>| async move {
+        // A failure is met again when the blob comes.
+        let _ = needed.is_held(shared).await;
+    };
+    let all = stream::iter(all.to_vec());
+    all.for_each_concurrent(AT_ONCE, look).await;
+}
+
+fn by_digest(all: &[Arc<NeededBlob>]) -> HashMap<Digest, Vec<Arc<NeededBlob>>> {
+    let mut by_digest: HashMap<_, Vec<_>> = HashMap::new();
+    for needed in all {
+        let same = by_digest.entry(needed.blob.digest.clone());
+        same.or_default().push(Arc::clone(needed));
+    }
+    by_digest
+}
+
+/// Sends blobs of the stream.
+struct Sender<'a> {
+    shared: &'a Arc<Shared>,
+    /// Room in the temporary file.
+    room: Arc<Semaphore>,
+    units: u32,
+    /// Each fails only with an error that ends the whole run.
+    sending: JoinSet<Result<()>>,
+}
+
+impl<'a> Sender<'a> {
+    fn new(shared: &'a Arc<Shared>, stream: &TarStream) -> Self {
+        let units = units(stream.room().min(MOST_BYTES));
+        Self {
+            shared,
+            room: Arc::new(Semaphore::new(units as usize)),
+            units,
+            sending: JoinSet::new(),
+        }
+    }
+
+    /// Reads the stream to its end.
+    async fn send_all(
+        &mut self,
+        stream: &TarStream,
+        needed: &HashMap<Digest, Vec<Arc<NeededBlob>>>,
+    ) -> Result<()> {
+        loop {
+            let next = tokio::select! {
+                Some(sent) = self.sending.join_next() => {
+                    self.check(sent)?;
+                    continue;
+                }
+                next = stream.next() => next?,
+            };
+            let Some(next) = next else {
+                return Ok(());
+            };
+            for needed in needed.get(next.digest()).into_iter().flatten() {
+                let fits = self.shared.source.check_size(&needed.blob, next.size());
+                match fits.map(|()| needed) {
+                    Ok(needed) => {
+                        self.send(next, needed).await?;
+                        break;
+                    }
+                    Err(error) => needed.set(Err(error)),
+                }
+            }
+        }
+    }
+
+    /// Sends the next blob, unless the destination has it.
+    async fn send(&mut self, next: NextBlob, needed: &Arc<NeededBlob>) -> Result<()> {
+        match needed.is_held(self.shared).await {
+            Ok(false) => {}
+            Ok(true) => return Ok(()),
+            Err(error) => {
+                needed.set(Err(error));
+                return Ok(());
+            }
+        }
+        let units = units(next.size()).min(self.units);
+        let room = Arc::clone(&self.room).acquire_many_owned(units).await;
+        let kept = next.keep().await?;
+        let (shared, needed) = (Arc::clone(self.shared), Arc::clone(needed));
+        let send = async move {
+            let supply = supply(&shared, &needed.blob, (needed.tag, &[], Asking::ToWrite));
+            let sent = shared.destination.send_blob(&needed.blob, supply).await;
+            drop((kept, room));
+            let fatal = sent.clone().err().filter(Error::hits_all);
+            needed.set(sent.map(|()| Arrival::Copied));
+            fatal.map_or(Ok(()), Err)
+        };
+        let tracked = self.shared.transfers.track_future(send);
+        self.sending.spawn(tracked);
+        Ok(())
+    }
+
+    /// Waits for the blobs that are being sent.
+    async fn finish(&mut self) -> Result<()> {
+        while let Some(sent) = self.sending.join_next().await {
+            self.check(sent)?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, sent: std::result::Result<Result<()>, JoinError>) -> Result<()> {
+        sent.unwrap_or_else(|_| Err(Error::internal("send blobs of", &self.shared.source)))
+    }
+}
+
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT))
+        .unwrap_or(u32::MAX)
+        .max(1)
+}
+
+/// Why the stream, which has ended, did not bring `blob`.
+async fn not_held(shared: &Shared, blob: &Descriptor) -> Error {
+    match shared.source.blob(blob, 0).await {
+        Err(error) => error,
+        Ok(_) => Error::internal("read", &shared.source),
+    }
+}
+
+fn interrupted(shared: &Shared) -> Error {
+    Error::new(Kind::Interrupted, "read archive", &shared.source)
+}
