@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::check::Held;
 use super::once::Done;
-use super::stream_import::Import;
+use super::stream_import::{Import, NeededBlob};
 use super::{Changed, Shared, Tag};
 use crate::bounded::{late, try_all};
 use crate::endpoint::turns::Rank;
@@ -153,19 +153,16 @@ impl Tag {
         &self,
         import: &Import,
         (choice, held): (&Choice, &Held),
-    ) -> Result<()> {
+    ) -> Result<Vec<Arc<NeededBlob>>> {
         let Filtered {
             root, nested, kept, ..
         } = &choice.filtered;
         let wanted = kept.iter().filter(|entry| !held.contains(&entry.digest));
         let images = try_all(wanted.map(|entry| late(|| self.image(entry, choice)))).await?;
         let manifests = images.iter().chain(nested).chain([root]);
-        for blob in manifests.flat_map(plan::largest_first) {
-            if self.shared.source.streams(blob) {
-                import.need(blob, self.place);
-            }
-        }
-        Ok(())
+        let blobs = manifests.flat_map(plan::largest_first);
+        let streamed = blobs.filter(|blob| self.shared.source.streams(blob));
+        Ok(streamed.map(|blob| import.need(blob, self.place)).collect())
     }
 
     /// An image below the root.

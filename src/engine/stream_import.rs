@@ -1,11 +1,12 @@
 //! Importing an archive that comes through a pipe, in one pass: all tags say first which blobs they need, then each
-//! blob is sent as it comes by, in the order of the archive. What no tag needs, or the destination has, is skipped.
+//! blob is sent as it comes by, in the order of the archive. What no tag needs, or the destination has, is skipped. A tag
+//! that has failed needs nothing more.
 //!
 //! Reading waits for no tag, only for room on the disk: blobs in the temporary file are at most [`MOST_BYTES`].
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::{OnceCell, Semaphore, SetOnce};
@@ -31,14 +32,15 @@ const UNIT: u64 = 64 << 10;
 /// The blobs that the tags of a run need of the stream.
 #[derive(Default)]
 pub(super) struct Import {
-    needed: Mutex<HashMap<Stated, Arc<NeededBlob>>>,
+    /// Kept by the tags.
+    needed: Mutex<HashMap<Stated, Weak<NeededBlob>>>,
     /// How reading ended.
     ended: SetOnce<Result<()>>,
     /// Cancelled when the run no longer needs the rest.
     cancelled: CancellationToken,
 }
 
-/// A blob that a tag needs.
+/// A blob that one or more tags need.
 pub(super) struct NeededBlob {
     blob: Descriptor,
     /// The place of the tag that asked for it first.
@@ -49,21 +51,25 @@ pub(super) struct NeededBlob {
 }
 
 impl Import {
-    /// Notes that the tag at `tag` needs `blob`; before [`Self::begin`].
-    pub(super) fn need(&self, blob: &Descriptor, tag: usize) {
-        self.needed().entry(blob.stated()).or_insert_with(|| {
-            Arc::new(NeededBlob {
+    /// Notes that the tag at `tag` needs `blob`, as long as it keeps what this returns; before [`Self::begin`].
+    pub(super) fn need(&self, blob: &Descriptor, tag: usize) -> Arc<NeededBlob> {
+        let mut all = self.needed();
+        let entry = all.entry(blob.stated()).or_default();
+        entry.upgrade().unwrap_or_else(|| {
+            let needed = Arc::new(NeededBlob {
                 blob: blob.clone(),
                 tag,
                 held: OnceCell::new(),
                 arrived: SetOnce::new(),
-            })
-        });
+            });
+            *entry = Arc::downgrade(&needed);
+            needed
+        })
     }
 
     /// Waits until `blob` is at the destination; `None` if no tag said that it needs it.
     pub(super) async fn arrival(&self, blob: &Descriptor) -> Option<Result<Arrival>> {
-        let needed = self.needed().get(&blob.stated()).cloned()?;
+        let needed = self.needed().get(&blob.stated())?.upgrade()?;
         Some(needed.arrived.wait().await.clone())
     }
 
@@ -78,7 +84,8 @@ impl Import {
                 () = self.cancelled.cancelled() => Err(interrupted(&run)),
             };
             for needed in self.all_needed() {
-                if needed.arrived.get().is_none() {
+                if let Some(needed) = needed.upgrade()
+                    && needed.arrived.get().is_none() {
                     let error = ended.clone().err();
                     needed.set(Err(match error {
                         Some(error) => error,
@@ -106,15 +113,17 @@ impl Import {
         self.ended.wait().await.clone()
     }
 
-    fn needed(&self) -> MutexGuard<'_, HashMap<Stated, Arc<NeededBlob>>> {
+    fn needed(&self) -> MutexGuard<'_, HashMap<Stated, Weak<NeededBlob>>> {
         self.needed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All that is needed, in the order of tags.
-    fn all_needed(&self) -> Vec<Arc<NeededBlob>> {
-        let mut all: Vec<_> = self.needed().values().cloned().collect();
+    fn all_needed(&self) -> Vec<Weak<NeededBlob>> {
+        let needed = self.needed();
+        let mut all: Vec<_> = needed.values().filter_map(Weak::upgrade).collect();
+        drop(needed);
         all.sort_by_key(|needed| needed.rank());
-        all
+        all.iter().map(Arc::downgrade).collect()
     }
 
     async fn read_all(&self, shared: &Arc<Shared>) -> Result<()> {
@@ -166,20 +175,25 @@ impl NeededBlob {
 }
 
 /// Asks the destination for blobs before they come, so that reading need not wait for the answers.
-async fn look_ahead(shared: &Shared, all: &[Arc<NeededBlob>]) {
-    let look = |needed: Arc<NeededBlob>| async move {
-        // A failure is met again when the blob comes.
-        let _ = needed.is_held(shared).await;
+async fn look_ahead(shared: &Shared, all: &[Weak<NeededBlob>]) {
+    let look = |needed: Weak<NeededBlob>| async move {
+        if let Some(needed) = needed.upgrade() {
+            // A failure is met again when the blob comes.
+            let _ = needed.is_held(shared).await;
+        }
     };
     let all = stream::iter(all.to_vec());
     all.for_each_concurrent(AT_ONCE, look).await;
 }
 
-fn by_digest(all: &[Arc<NeededBlob>]) -> HashMap<Digest, Vec<Arc<NeededBlob>>> {
-    let mut by_digest: HashMap<_, Vec<_>> = HashMap::new();
-    for needed in all {
-        let same = by_digest.entry(needed.blob.digest.clone());
-        same.or_default().push(Arc::clone(needed));
+/// What is needed, each blob in every size that a manifest states.
+type Needed = HashMap<Digest, Vec<Weak<NeededBlob>>>;
+
+fn by_digest(all: &[Weak<NeededBlob>]) -> Needed {
+    let mut by_digest = Needed::new();
+    for needed in all.iter().filter_map(Weak::upgrade) {
+        let same = by_digest.entry(needed.blob.digest.clone()).or_default();
+        same.push(Arc::downgrade(&needed));
     }
     by_digest
 }
@@ -206,11 +220,7 @@ impl<'a> Sender<'a> {
     }
 
     /// Reads the stream to its end.
-    async fn send_all(
-        &mut self,
-        stream: &TarStream,
-        needed: &HashMap<Digest, Vec<Arc<NeededBlob>>>,
-    ) -> Result<()> {
+    async fn send_all(&mut self, stream: &TarStream, needed: &Needed) -> Result<()> {
         loop {
             let next = tokio::select! {
                 Some(sent) = self.sending.join_next() => {
@@ -222,21 +232,22 @@ impl<'a> Sender<'a> {
             let Some(next) = next else {
                 return Ok(());
             };
-            for needed in needed.get(next.digest()).into_iter().flatten() {
-                let fits = self.shared.source.check_size(&needed.blob, next.size());
-                match fits.map(|()| needed) {
-                    Ok(needed) => {
-                        self.send(next, needed).await?;
-                        break;
-                    }
+            let needed = needed.get(next.digest()).into_iter().flatten();
+            let mut right = None;
+            for needed in needed.filter_map(Weak::upgrade) {
+                match self.shared.source.check_size(&needed.blob, next.size()) {
+                    Ok(()) => right = Some(needed),
                     Err(error) => needed.set(Err(error)),
                 }
+            }
+            if let Some(needed) = right {
+                self.send(next, needed).await?;
             }
         }
     }
 
     /// Sends the next blob, unless the destination has it.
-    async fn send(&mut self, next: NextBlob, needed: &Arc<NeededBlob>) -> Result<()> {
+    async fn send(&mut self, next: NextBlob, needed: Arc<NeededBlob>) -> Result<()> {
         match needed.is_held(self.shared).await {
             Ok(false) => {}
             Ok(true) => return Ok(()),
@@ -248,7 +259,7 @@ impl<'a> Sender<'a> {
         let units = units(next.size()).min(self.units);
         let room = Arc::clone(&self.room).acquire_many_owned(units).await;
         let kept = next.keep().await?;
-        let (shared, needed) = (Arc::clone(self.shared), Arc::clone(needed));
+        let shared = Arc::clone(self.shared);
         let send = async move {
             let supply = supply(&shared, &needed.blob, (needed.tag, &[], Asking::ToWrite));
             let sent = shared.destination.send_blob(&needed.blob, supply).await;
@@ -291,4 +302,29 @@ async fn not_held(shared: &Shared, blob: &Descriptor) -> Error {
 
 fn interrupted(shared: &Shared) -> Error {
     Error::new(Kind::Interrupted, "read archive", &shared.source)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_blob_is_needed_as_long_as_a_tag_keeps_it() {
+        let import = Import::default();
+        let blob = Descriptor::bare("text/plain", &Digest::of(b"x"), 1);
+        let tags = [import.need(&blob, 0), import.need(&blob, 1)];
+        assert!(Arc::ptr_eq(&tags[0], &tags[1]));
+        assert!(import.arrival(&blob).now_or_never().is_none());
+        assert_eq!(import.all_needed().len(), 1);
+        drop(tags);
+        assert!(
+            import
+                .arrival(&blob)
+                .now_or_never()
+                .is_some_and(|arrival| arrival.is_none())
+        );
+        assert_eq!(import.all_needed().len(), 0);
+    }
 }

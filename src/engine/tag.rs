@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::memory::Room;
 use super::rollback::{Staged, Use};
+use super::stream_import::NeededBlob;
 use super::{Changed, Relied, Shared, TagEnd, TagJob, bring, check, export, named, resolve};
 use crate::endpoint::{Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
@@ -88,6 +89,8 @@ pub(super) struct Way {
     choice: Choice,
     /// What the destination has.
     there: check::Held,
+    /// What a stream has to bring for it.
+    _streamed: Vec<Arc<NeededBlob>>,
 }
 
 /// What reading a tag came to.
@@ -222,12 +225,14 @@ impl Tag {
         if let Some(load) = self.load_for_archive(&choice).await? {
             return Ok(Reached::Load(Box::new(load)));
         }
-        if let Some(import) = &self.shared.import {
-            self.need_of(import, (&choice, &held)).await?;
-        }
+        let streamed = match &self.shared.import {
+            Some(import) => self.need_of(import, (&choice, &held)).await?,
+            None => Vec::new(),
+        };
         Ok(Reached::Way(Box::new(Way {
             choice,
             there: held,
+            _streamed: streamed,
         })))
     }
 
@@ -260,7 +265,7 @@ impl Tag {
 
     /// Brings and shows it.
     async fn carry(&mut self, way: Way) -> Result<Reached> {
-        let Way { choice, there } = &way;
+        let Way { choice, there, .. } = &way;
         let bring = self.bring(choice, there);
         let (brought, ()) = tokio::try_join!(bring, self.look_for_referrers(choice))?;
         let changed = self.publish(choice, brought).await?;
