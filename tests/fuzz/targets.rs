@@ -7,8 +7,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use barge::endpoint::archive::OciArchive;
-use barge::endpoint::archive::contents::{Contents, Span};
 use barge::endpoint::archive::docker::DockerArchive;
+use barge::endpoint::archive::tar_index::{Span, TarIndex};
 use barge::endpoint::backoff::Backoff;
 use barge::endpoint::registry::answers::{Answer, Reading};
 use barge::endpoint::{BlobStream, Target};
@@ -50,7 +50,7 @@ pub(crate) fn tar_index(data: &[u8]) {
             buffer.copy_from_slice(&bytes[start..start + buffer.len()]);
             Ok(())
         };
-        let Ok(contents) = Contents::read(bytes.len() as u64, read_at) else {
+        let Ok(contents) = TarIndex::read(bytes.len() as u64, read_at) else {
             continue;
         };
         let mut files = 0;

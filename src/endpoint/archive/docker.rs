@@ -1,7 +1,7 @@
 //! What `docker save` and skopeo write (`docker-archive:`): read as images whose layers are gzip-compressed.
 //!
 //! The archive has no manifests, and most layers in it are not compressed. So each layer is compressed once
-//! to know its digest and size, and again when it is read: the same bytes, since packing is deterministic,
+//! to know its digest and size, and again when it is read: the same bytes, since compression is deterministic,
 //! and nothing is kept in between. Each layer is checked against its `diff_id`.
 
 use std::collections::HashMap;
@@ -14,11 +14,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
-use super::contents::Span;
+use super::docker_manifest;
+use super::docker_manifest::List;
 use super::layer::{self, Layer};
-use super::listed::List;
-use super::saved;
 use super::store::{Opening, Store};
+use super::tar_index::Span;
 use crate::bounded::try_all;
 use crate::endpoint::advice::of_archive;
 use crate::endpoint::backoff::Backoff;
@@ -276,7 +276,7 @@ impl DockerArchive {
         let converted = converted.get_or_try_init(|| async {
             let text = opened.store.read(image.config);
             let text = text.map_err(|why| self.failed(Kind::LocalIo).because(why))?;
-            let diff_ids = saved::diff_ids(&text);
+            let diff_ids = docker_manifest::diff_ids(&text);
             let diff_ids =
                 diff_ids.map_err(|why| self.failed(Kind::InvalidManifest).because(why))?;
             if diff_ids.len() != image.layers.len() {
@@ -320,13 +320,13 @@ impl DockerArchive {
 
     /// A layer measured, when few others are.
     async fn measured(&self, store: &Arc<Store>, span: Span) -> std::io::Result<Layer> {
-        let packing = layer::packing(store, span)?;
-        let turn = Arc::clone(&self.measuring).acquire_many_owned(layer::weight(packing));
+        let compression = layer::compression(store, span)?;
+        let turn = Arc::clone(&self.measuring).acquire_many_owned(layer::weight(compression));
         let turn = turn.await.map_err(std::io::Error::other)?;
         let store = Arc::clone(store);
         let measured = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            layer::measure(&store, (span, packing))
+            layer::measure(&store, (span, compression))
         });
         measured.await.map_err(std::io::Error::other).flatten()
     }
@@ -378,7 +378,7 @@ impl Opened {
         let contents = store.contents()?;
         let refused =
             |kind, why: String| Error::new(kind, "read archive", opening.name).because(why);
-        let Some(list) = contents.follow(saved::LIST) else {
+        let Some(list) = contents.follow(docker_manifest::LIST) else {
             let error = refused(Kind::Protocol, "it has no manifest.json".to_owned());
             return Err(if contents.file("index.json").is_some() {
                 error.hint("it is an OCI archive: write oci-archive:PATH")

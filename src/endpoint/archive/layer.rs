@@ -6,13 +6,13 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::Compression;
+use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use tokio::sync::mpsc;
 
-use super::contents::Span;
-use super::packing::{Bounded, MAGIC, Packing};
+use super::compression::{Bounded, Compression, MAGIC};
 use super::store::Store;
+use super::tar_index::Span;
 use crate::image::digest::{Algorithm, Digest, Hasher};
 
 /// How much is handed on at once, and how many of these may wait.
@@ -21,14 +21,14 @@ const WAITING: usize = 4;
 
 /// How hard a layer is compressed: half the time of the usual level (6) for 3 % more bytes, measured on `/usr/lib`. Every
 /// layer of an archive goes through it twice.
-const LEVEL: Compression = Compression::new(3);
+const LEVEL: Level = Level::new(3);
 
 /// A layer as a registry has it.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
     /// Its bytes in the archive.
     pub(super) span: Span,
-    packing: Packing,
+    compression: Compression,
     /// Of the bytes when they are compressed.
     pub(super) digest: Digest,
     pub(super) size: u64,
@@ -40,7 +40,7 @@ pub(super) struct Layer {
 impl Layer {
     /// Whether the archive has it compressed.
     pub(super) fn is_packed(&self) -> bool {
-        self.packing != Packing::None
+        self.compression != Compression::None
     }
 }
 
@@ -48,23 +48,26 @@ impl Layer {
 pub(super) const MEASURED_AT_ONCE: u32 = 8;
 
 /// How many of these a layer stands for: one that zstd packed may take much memory, so it is alone.
-pub(super) fn weight(packing: Packing) -> u32 {
-    match packing {
-        Packing::None | Packing::Gzip => 1,
-        Packing::Zstd => MEASURED_AT_ONCE,
+pub(super) fn weight(compression: Compression) -> u32 {
+    match compression {
+        Compression::None | Compression::Gzip => 1,
+        Compression::Zstd => MEASURED_AT_ONCE,
     }
 }
 
 /// How a layer is compressed. Blocks.
-pub(super) fn packing(store: &Arc<Store>, span: Span) -> io::Result<Packing> {
+pub(super) fn compression(store: &Arc<Store>, span: Span) -> io::Result<Compression> {
     let mut first = Vec::new();
     store.reader(span).take(MAGIC).read_to_end(&mut first)?;
-    Packing::of(&first).map_err(io::Error::other)
+    Compression::of(&first).map_err(io::Error::other)
 }
 
 /// Reads a layer through, to know what it is. Blocks.
-pub(super) fn measure(store: &Arc<Store>, (span, packing): (Span, Packing)) -> io::Result<Layer> {
-    let (packed, diff_id) = if packing == Packing::None {
+pub(super) fn measure(
+    store: &Arc<Store>,
+    (span, compression): (Span, Compression),
+) -> io::Result<Layer> {
+    let (packed, diff_id) = if compression == Compression::None {
         let mut encoder = GzEncoder::new(Measure::new(), LEVEL);
         let mut plain = Measure::new();
         let mut reader = store.reader(span);
@@ -77,18 +80,18 @@ pub(super) fn measure(store: &Arc<Store>, (span, packing): (Span, Packing)) -> i
         let mut packed = Measure::new();
         copy(&mut store.reader(span), |bytes| packed.write_all(bytes))?;
         let mut plain = Measure::new();
-        let mut unpacked = Bounded::new(packing, store.reader(span))?;
+        let mut unpacked = Bounded::new(compression, store.reader(span))?;
         copy(&mut unpacked, |bytes| plain.write_all(bytes))?;
         (packed, plain.hasher.finish())
     };
     Ok(Layer {
         span,
-        packing,
+        compression,
         digest: packed.hasher.finish(),
         size: packed.size,
-        media_type: match packing {
-            Packing::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
-            Packing::None | Packing::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+        media_type: match compression {
+            Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+            Compression::None | Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
         },
         diff_id,
     })

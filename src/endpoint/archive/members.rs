@@ -10,9 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tar::{Builder, EntryType, Header};
 
-use super::contents::{BLOCK, BLOCK_BYTES, LARGEST_OCTAL};
 use super::member_name;
 use super::shelf::Shelved;
+use super::tar_index::{BLOCK, BLOCK_BYTES, LARGEST_OCTAL};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Stated};
@@ -280,7 +280,7 @@ pub(super) fn describe(header: &mut Header, kind: EntryType, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::archive::contents::{Contents, Span};
+    use crate::endpoint::archive::tar_index::{Span, TarIndex};
 
     fn listing(sizes: &[u64]) -> Listing {
         let blob = |size: &u64| {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     /// The archive without the blobs' bytes, read as if they were there.
-    fn read(places: &Places) -> Contents {
+    fn read(places: &Places) -> TarIndex {
         let read_at = |offset: u64, buffer: &mut [u8]| {
             let front = places.front.get(usize::try_from(offset).expect("small")..);
             let blob = places.blobs.iter().find_map(|place| {
@@ -310,7 +310,7 @@ mod tests {
             buffer.copy_from_slice(&known[..buffer.len()]);
             Ok(())
         };
-        Contents::read(places.length, read_at).expect("it is an archive")
+        TarIndex::read(places.length, read_at).expect("it is an archive")
     }
 
     #[test]

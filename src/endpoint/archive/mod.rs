@@ -1,23 +1,22 @@
 //! An OCI layout in one tar file (`oci-archive:`): its headers are read once, everything else at its
 //! place. Nothing is unpacked.
 
-pub mod ahead;
 pub mod compose;
-pub mod contents;
+mod compression;
 pub mod docker;
+pub mod docker_manifest;
+pub mod docker_writer;
 mod layer;
-mod listed;
 pub mod members;
 mod one_pass;
 mod opened;
-mod packing;
 mod partial;
 mod pipe;
 mod positioned;
-pub mod saved;
-pub mod saving;
+pub mod prefetch;
 pub mod shelf;
 mod store;
+pub mod tar_index;
 mod tar_stream;
 pub mod writer;
 
@@ -29,10 +28,10 @@ use std::sync::Arc;
 
 use tokio::sync::{OnceCell, oneshot};
 
-use self::contents::Span;
+use self::compression::Compression;
 use self::opened::Opened;
-use self::packing::Packing;
 use self::store::{Opening, Stamp};
+use self::tar_index::Span;
 use self::tar_stream::open_stream;
 pub(crate) use self::tar_stream::{NextBlob, TarStream};
 use super::advice::{BRING_AGAIN, of_archive};
@@ -337,7 +336,7 @@ impl OciArchive {
             (Some(_), _) => "the archive there leaves out parts of its images",
             (None, Some(_)) => "there is an archive, and --have makes a new one",
             (None, None) => {
-                let is_plain = opened.store.packing == Packing::None;
+                let is_plain = opened.store.compression == Compression::None;
                 if is_plain || self.labels.overwrite == Overwrite::Always {
                     return Ok(());
                 }

@@ -4,9 +4,9 @@
 use std::io::{self, ErrorKind, Read as _};
 use std::sync::Arc;
 
-use super::contents::{Fault, Member, ReadAt, Span, Walk, cut_off};
-use super::packing::Bounded;
+use super::compression::Bounded;
 use super::store::{READ_SIZE, Store};
+use super::tar_index::{Fault, Member, ReadAt, Span, Walk, cut_off};
 use crate::error::{Error, Kind, Result};
 
 /// Whether bytes are written to the temporary file.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::contents::Contents;
 use super::store::{Opening, Store};
+use super::tar_index::TarIndex;
 use super::tar_stream::TarStream;
 use crate::endpoint::layout::index_file::{IndexFile, LONGEST};
 use crate::error::{Error, Kind, Result};
@@ -19,7 +19,7 @@ pub(super) const LONGEST_DIFFERENCE: u64 = 16 << 20;
 pub(super) struct Opened {
     pub(super) store: Arc<Store>,
     /// All members, or those in front of a stream.
-    pub(super) contents: Contents,
+    pub(super) contents: TarIndex,
     /// The blobs behind those, of an archive that is used before its end has come.
     pub(super) stream: Option<TarStream>,
     pub(super) index: IndexFile,
@@ -48,7 +48,7 @@ impl Opened {
 
     /// What says what the archive holds, and what it lacks.
     pub(super) fn front(
-        (store, contents): (&Store, &Contents),
+        (store, contents): (&Store, &TarIndex),
         name: &str,
     ) -> Result<(IndexFile, Option<Difference>)> {
         let refused = |why: String| Error::new(Kind::Protocol, "read archive", name).because(why);

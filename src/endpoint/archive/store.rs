@@ -12,10 +12,10 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
-use super::contents::{Contents, Fault, Span};
+use super::compression::{Bounded, Compression, MAGIC};
 use super::one_pass::{Members, OnePass};
-use super::packing::{Bounded, MAGIC, Packing};
 use super::positioned::{read_exact_at, write_all_at};
+use super::tar_index::{Fault, Span, TarIndex};
 use crate::endpoint::BlobStream;
 use crate::endpoint::advice::{BRING_AGAIN, PIPED_AGAIN};
 use crate::endpoint::standard::is_input_closed;
@@ -33,7 +33,7 @@ pub(in crate::endpoint) struct Store {
     /// What was opened.
     pub(super) stamp: Stamp,
     /// How that is compressed.
-    pub(super) packing: Packing,
+    pub(super) compression: Compression,
     comes: Comes,
     /// For errors.
     name: String,
@@ -135,15 +135,15 @@ impl Opening<'_> {
                 "whatever was to write it has not, or failed: look there, then have it made again";
             return Err(self.error(Kind::Protocol).because("it is empty").hint(hint));
         }
-        let packing =
-            Packing::of(&first).map_err(|why| self.error(Kind::Unsupported).because(why))?;
+        let compression =
+            Compression::of(&first).map_err(|why| self.error(Kind::Unsupported).because(why))?;
         let read = first.len() as u64;
         let placed = metadata.is_file() && file.stream_position().is_ok_and(|at| at == read);
         let store = |file, length| Store {
             file,
             length,
             stamp: Stamp::of(&metadata),
-            packing,
+            compression,
             comes: if metadata.is_file() {
                 Comes::FromFile
             } else {
@@ -151,13 +151,13 @@ impl Opening<'_> {
             },
             name: self.name.to_owned(),
         };
-        if placed && packing == Packing::None {
+        if placed && compression == Compression::None {
             return Ok(Source::ByOffset(store(file, metadata.len())));
         }
         let directory = spool_directory();
         let spool =
             tempfile::tempfile_in(&directory).map_err(|error| spool_failed(&directory, &error))?;
-        let unpacked = Bounded::archive(packing, io::Cursor::new(first).chain(file));
+        let unpacked = Bounded::archive(compression, io::Cursor::new(first).chain(file));
         let unpacked = unpacked.map_err(|error| self.error(Kind::Protocol).because(error))?;
         let store = Arc::new(store(spool, 0));
         Ok(Source::OnePass(OnePass::new(unpacked, store, self.wanted)))
@@ -170,9 +170,9 @@ impl Opening<'_> {
 
 impl Store {
     /// What it holds.
-    pub(super) fn contents(&self) -> Result<Contents> {
+    pub(super) fn contents(&self) -> Result<TarIndex> {
         let read = |offset, buffer: &mut [u8]| read_exact_at(&self.file, buffer, offset);
-        Contents::read(self.length, read).map_err(|fault| self.refusal(&fault))
+        TarIndex::read(self.length, read).map_err(|fault| self.refusal(&fault))
     }
 
     /// The error of an archive that has this `fault`.

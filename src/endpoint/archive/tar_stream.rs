@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::contents::{Contents, Fault, Member, Span};
 use super::one_pass::{Keep, Members};
 use super::opened::{Opened, no_link};
 use super::store::{Opening, Source, Store};
+use super::tar_index::{Fault, Member, Span, TarIndex};
 use super::{member_name, opened_by};
 use crate::endpoint::layout::index_file::IndexFile;
 use crate::error::{Kind, Result};
@@ -211,7 +211,7 @@ fn read(mut members: Members<'_>, name: &str, tell: impl Fn(Result<Arc<Opened>>)
 /// Offers each blob behind the front; `contents` has what stands in it.
 fn send_blobs(
     members: &mut Members<'_>,
-    mut contents: Contents,
+    mut contents: TarIndex,
     sender: &mpsc::Sender<Result<Option<Coming>>>,
 ) -> Result<()> {
     while let Some((name, member)) = members.next()? {
@@ -261,7 +261,7 @@ const MOST_EXPECTED: usize = 100_000;
 
 /// What stands in front of the large blobs.
 struct Front {
-    contents: Contents,
+    contents: TarIndex,
     index: IndexFile,
     difference: Option<Difference>,
     /// Manifests and configs that are named and have not come; manifests with their media types.
@@ -276,7 +276,7 @@ impl Front {
     /// Reads the front; `None` if the archive is in another order.
     fn read(members: &mut Members<'_>, name: &str) -> Result<Option<Opened>> {
         let store = Arc::clone(members.store());
-        let mut contents = Contents::default();
+        let mut contents = TarIndex::default();
         let mut front: Option<Self> = None;
         while let Some((file, member)) = members.next()? {
             let contents_now = front
@@ -322,7 +322,7 @@ impl Front {
     }
 
     /// Reads `index.json`, which has to stand before the first blob.
-    fn begin((store, contents): (&Store, &mut Contents), name: &str) -> Result<Option<Self>> {
+    fn begin((store, contents): (&Store, &mut TarIndex), name: &str) -> Result<Option<Self>> {
         if contents.file("index.json").is_none() {
             return Ok(None);
         }

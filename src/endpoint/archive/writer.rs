@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 use super::OciArchive;
-use super::ahead;
 use super::members::{END_MARK, Listing, Place, Places};
 use super::partial::{Partial, Persisted};
 use super::pipe::Pipe;
+use super::prefetch;
 use super::store::Stamp;
 use crate::endpoint::Endpoint;
 use crate::endpoint::transfer::{self, Start, Watch};
@@ -64,7 +64,7 @@ impl OciArchive {
         let writer = Writer {
             sink,
             brought: Mutex::default(),
-            ahead: ahead::waiting(jobs),
+            ahead: prefetch::waiting(jobs),
             events: self.backoff.events.clone(),
             before: match self.opened().await? {
                 Some(opened) => Some(opened.store.stamp.clone()),
@@ -130,7 +130,7 @@ impl Writer {
             transfer::verified(source.clone(), Arc::clone(watch), Start::default()).await?;
         let (sender, mut receiver) = mpsc::channel(self.ahead);
         let read = async move {
-            let rest = ahead::hand_on(stream, place.header.clone(), &sender);
+            let rest = prefetch::send_in_chunks(stream, place.header.clone(), &sender);
             if let Some(mut chunk) = rest.await? {
                 chunk.extend(place.padding());
                 let _ = sender.send(chunk).await;

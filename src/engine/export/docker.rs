@@ -10,10 +10,10 @@ use super::super::bring::Tally;
 use super::super::once::Done;
 use super::super::{Shared, TAGS_AT_ONCE};
 use super::{Export, Needed, Ready, disputed, interrupted};
-use crate::endpoint::archive::ahead::Arriving;
 use crate::endpoint::archive::docker::DockerArchive;
-use crate::endpoint::archive::saved::{Image, Name, config};
-use crate::endpoint::archive::saving::Saving;
+use crate::endpoint::archive::docker_manifest::{Image, Name, config};
+use crate::endpoint::archive::docker_writer::DockerWriter;
+use crate::endpoint::archive::prefetch::Prefetch;
 use crate::endpoint::{Arrival, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -67,7 +67,7 @@ impl Export<'_, DockerArchive> {
     }
 
     /// All but the end of the archive; nothing where nothing is to be written.
-    async fn save(&mut self) -> Result<Option<(Saving, Vec<Option<Image>>)>> {
+    async fn save(&mut self) -> Result<Option<(DockerWriter, Vec<Option<Image>>)>> {
         let images = self.read().await;
         self.count(&images);
         if self.alive() == 0 || self.shared.settings.run == Run::Dry || self.is_off() {
@@ -90,7 +90,7 @@ impl Export<'_, DockerArchive> {
     async fn begin<'i>(
         &mut self,
         images: &'i [Option<Image>],
-    ) -> Result<Option<(Saving, Vec<Wanted<'i>>)>> {
+    ) -> Result<Option<(DockerWriter, Vec<Wanted<'i>>)>> {
         loop {
             let wanted = self.wanted(images);
             let error = match self.archive.save(least(&wanted)).await {
@@ -171,12 +171,12 @@ impl Export<'_, DockerArchive> {
 
     /// Brings the layers. A blob that fails fails the tags that have it; another one that unpacks to the
     /// same layer may still come.
-    async fn bring(&mut self, saving: &mut Saving, wanted: &[Wanted<'_>]) -> Result<()> {
+    async fn bring(&mut self, saving: &mut DockerWriter, wanted: &[Wanted<'_>]) -> Result<()> {
         let shared = self.shared;
         let jobs = shared.settings.jobs;
-        let begin = |blob| Arriving::begin(blob, &shared.source, (jobs, &shared.events));
+        let begin = |blob| Prefetch::begin(blob, &shared.source, (jobs, &shared.events));
         let mut next = wanted.iter().peekable();
-        let mut coming: VecDeque<(&Wanted, Option<Arriving>)> = VecDeque::new();
+        let mut coming: VecDeque<(&Wanted, Option<Prefetch>)> = VecDeque::new();
         let mut last = None;
         loop {
             while coming.len() < jobs
@@ -187,7 +187,7 @@ impl Export<'_, DockerArchive> {
                 let fetched = first && self.is_wanted(Some(&wanted.needed.users));
                 coming.push_back((wanted, fetched.then(|| begin(&wanted.needed.blob))));
             }
-            let Some((wanted, arriving)) = coming.pop_front() else {
+            let Some((wanted, prefetch)) = coming.pop_front() else {
                 return Ok(());
             };
             let Needed { blob, users } = &wanted.needed;
@@ -203,8 +203,8 @@ impl Export<'_, DockerArchive> {
                 self.check_sizes(vec![unread]).await?;
                 continue;
             }
-            let arriving = arriving.unwrap_or_else(|| begin(blob));
-            match saving.add(wanted.diff_id, arriving).await {
+            let prefetch = prefetch.unwrap_or_else(|| begin(blob));
+            match saving.add(wanted.diff_id, prefetch).await {
                 Err(error) if error.hits_all() => return Err(error),
                 Err(error) => self.fail(users, &error),
                 Ok(()) => {}

@@ -13,7 +13,7 @@ use super::{Shared, Showing, Tag, TagEnd, unfinished};
 use crate::bounded::{late, try_all};
 use crate::endpoint::Endpoint;
 use crate::endpoint::archive::compose::Beside;
-use crate::endpoint::archive::saved;
+use crate::endpoint::archive::docker_manifest;
 use crate::endpoint::archive::shelf::Shelved;
 use crate::error::{Error, Kind, Result};
 use crate::event::Status;
@@ -81,7 +81,7 @@ impl Load {
 
     /// What docker calls the one image: the digest of its config.
     pub(super) fn image_id(&self) -> Result<Digest> {
-        saved::config(&self.image()?).map(|config| config.digest.clone())
+        docker_manifest::config(&self.image()?).map(|config| config.digest.clone())
     }
 }
 

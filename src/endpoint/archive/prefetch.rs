@@ -26,7 +26,7 @@ pub(super) fn waiting(jobs: usize) -> usize {
 
 /// Sends what `stream` gives in large chunks, the first behind `chunk`; gives what is left at its end, if
 /// anybody still takes it.
-pub(super) async fn hand_on(
+pub(super) async fn send_in_chunks(
     stream: impl Stream<Item = Result<Bytes>>,
     mut chunk: Vec<u8>,
     sender: &mpsc::Sender<Vec<u8>>,
@@ -53,7 +53,7 @@ pub(super) struct Origin {
 
 /// A blob on its way; dropped, it comes no further.
 #[derive(Debug)]
-pub struct Arriving {
+pub struct Prefetch {
     pub(super) origin: Origin,
     pub(super) chunks: Chunks,
     /// The one task that fetches it.
@@ -66,19 +66,19 @@ pub(super) struct Fetching(JoinSet<Result<()>>);
 
 impl Origin {
     /// Begins to fetch the blob.
-    pub(super) fn begin(self) -> Arriving {
+    pub(super) fn begin(self) -> Prefetch {
         let (sender, receiver) = mpsc::channel(self.waiting);
         let mut fetching = JoinSet::new();
         let (source, watch) = (self.source.clone(), Arc::clone(&self.watch));
         fetching.spawn(async move {
             let stream = transfer::verified(source, watch, Start::default()).await?;
-            if let Some(rest) = hand_on(stream, Vec::new(), &sender).await? {
+            if let Some(rest) = send_in_chunks(stream, Vec::new(), &sender).await? {
                 // Whoever does not take it has failed, and says why.
                 let _ = sender.send(rest).await;
             }
             Ok(())
         });
-        Arriving {
+        Prefetch {
             origin: self,
             chunks: Chunks {
                 receiver,
@@ -95,7 +95,7 @@ impl Origin {
     }
 }
 
-impl Arriving {
+impl Prefetch {
     /// Begins to fetch `blob` from `source`, with `jobs` blobs at once.
     #[must_use]
     pub fn begin(blob: &Descriptor, source: &Endpoint, (jobs, events): (usize, &Events)) -> Self {

@@ -47,7 +47,7 @@ pub enum Member {
 
 /// The files and links of an archive by name; `.` components are left out of names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Contents {
+pub struct TarIndex {
     members: HashMap<String, Member>,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn cut_off(at: u64) -> Fault {
     })
 }
 
-impl Contents {
+impl TarIndex {
     /// Reads the headers of an archive of `length` bytes by `read_at`, which fills a buffer from an offset.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl Contents {
     /// What `read_at` fails with, or why the archive is refused.
     ///
     /// ```
-    /// use barge::endpoint::archive::contents::Contents;
+    /// use barge::endpoint::archive::tar_index::TarIndex;
     ///
     /// let nothing = [0_u8; 1024];
     /// let read = |offset: u64, buffer: &mut [u8]| {
@@ -98,7 +98,7 @@ impl Contents {
     ///     buffer.copy_from_slice(&nothing[start..start + buffer.len()]);
     ///     Ok(())
     /// };
-    /// assert!(Contents::read(1024, read).is_ok_and(|contents| contents.is_empty()));
+    /// assert!(TarIndex::read(1024, read).is_ok_and(|contents| contents.is_empty()));
     /// ```
     pub fn read(
         length: u64,
@@ -488,5 +488,5 @@ impl fmt::Display for Fault {
 }
 
 #[cfg(test)]
-#[path = "contents/tests.rs"]
+#[path = "tar_index/tests.rs"]
 mod tests;

@@ -32,13 +32,13 @@ pub(super) const MAGIC: u64 = 6;
 
 /// How an archive is compressed, as its first bytes tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Packing {
+pub(super) enum Compression {
     None,
     Gzip,
     Zstd,
 }
 
-impl Packing {
+impl Compression {
     pub(super) fn of(first: &[u8]) -> std::result::Result<Self, String> {
         let begins = |magic: &[u8]| first.starts_with(magic);
         let other = |name| {
@@ -129,7 +129,7 @@ impl Spare {
 /// What comes out of a compressed source, as long as that is no bomb.
 pub(super) struct Bounded<'a> {
     source: Box<dyn Read + 'a>,
-    packing: Packing,
+    compression: Compression,
     taken: Rc<Taken>,
     given: u64,
     /// The ratio counts once it has this many bytes.
@@ -140,9 +140,9 @@ pub(super) struct Bounded<'a> {
 
 impl<'a> Bounded<'a> {
     /// Unpacks `source`.
-    pub(super) fn new(packing: Packing, source: impl Read + 'a) -> io::Result<Self> {
+    pub(super) fn new(compression: Compression, source: impl Read + 'a) -> io::Result<Self> {
         let (counted, taken) = Counted::new(source);
-        Ok(Self::of(packing, packing.unpack(counted)?, taken))
+        Ok(Self::of(compression, compression.unpack(counted)?, taken))
     }
 
     /// The same, where the ratio counts once it has this many bytes.
@@ -151,30 +151,30 @@ impl<'a> Bounded<'a> {
     }
 
     /// Unpacks an archive: bytes behind a gzip stream are no part of it, as to gzip itself.
-    pub(super) fn archive(packing: Packing, source: impl Read + 'a) -> io::Result<Self> {
+    pub(super) fn archive(compression: Compression, source: impl Read + 'a) -> io::Result<Self> {
         let (counted, taken) = Counted::new(source);
-        let source = match packing {
-            Packing::Gzip => Box::new(Streams::new(counted)),
-            Packing::None | Packing::Zstd => packing.unpack(counted)?,
+        let source = match compression {
+            Compression::Gzip => Box::new(Streams::new(counted)),
+            Compression::None | Compression::Zstd => compression.unpack(counted)?,
         };
         // Unpacked by somebody else it has no bound.
-        let advice = match packing {
-            Packing::None => "",
-            Packing::Gzip => {
+        let advice = match compression {
+            Compression::None => "",
+            Compression::Gzip => {
                 ": if you trust who made it, unpack it on the way, `gzip -dc FILE | barge …` with `-` as its path"
             }
-            Packing::Zstd => {
+            Compression::Zstd => {
                 ": if you trust who made it, unpack it on the way, `zstd -dc --long=31 FILE | barge …` with `-` as its path"
             }
         };
-        let bounded = Self::of(packing, source, taken);
+        let bounded = Self::of(compression, source, taken);
         Ok(Self { advice, ..bounded })
     }
 
-    fn of(packing: Packing, source: Box<dyn Read + 'a>, taken: Rc<Taken>) -> Self {
+    fn of(compression: Compression, source: Box<dyn Read + 'a>, taken: Rc<Taken>) -> Self {
         Self {
             source,
-            packing,
+            compression,
             taken,
             given: 0,
             counts: EXPANSION_COUNTS,
@@ -213,7 +213,7 @@ impl Read for Bounded<'_> {
         let most = self
             .counts
             .max(self.taken.bytes.get().saturating_mul(MOST_EXPANSION));
-        if self.packing != Packing::None && self.given > most {
+        if self.compression != Compression::None && self.given > most {
             return Err(self.too_much(&format_args!(
                 "it unpacks to more than {MOST_EXPANSION} times its size, as bombs do and few images"
             )));

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::io::{self, Cursor, Read as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ahead::{Arriving, Chunks};
-use super::contents::BLOCK;
+use super::compression::{self, Bounded, Compression, MAGIC, Spare};
 use super::docker::DockerArchive;
+use super::docker_manifest::{self, Image};
 use super::members::{Place, Places};
-use super::packing::{self, Bounded, MAGIC, Packing, Spare};
 use super::partial::Partial;
-use super::saved::{self, Image};
+use super::prefetch::{Chunks, Prefetch};
 use super::store::Stamp;
+use super::tar_index::BLOCK;
 use super::writer::{failed, persist, put};
 use crate::endpoint::transfer;
 use crate::error::{Kind, Result};
@@ -23,7 +23,7 @@ const CHUNK: usize = 256 << 10;
 
 /// An archive that is being written; dropped before it is finished, it never was.
 #[derive(Debug)]
-pub struct Saving {
+pub struct DockerWriter {
     partial: Arc<Partial>,
     /// The layers, each right behind the one before.
     layers: Vec<Place>,
@@ -41,13 +41,13 @@ impl DockerArchive {
     ///
     /// `local-io` when the file cannot be made, or the disk has no room for it; `conflict` when another is
     /// there by now.
-    pub async fn save(&self, least: u64) -> Result<Saving> {
+    pub async fn save(&self, least: u64) -> Result<DockerWriter> {
         self.check_writable()?;
         let (path, name) = (self.path.clone(), self.to_string());
         let before = Stamp::at(&path);
         let partial = tokio::task::spawn_blocking(move || Partial::create(&path, least)).await;
         let partial = partial.map_err(io::Error::other).flatten();
-        Ok(Saving {
+        Ok(DockerWriter {
             partial: Arc::new(partial.map_err(|error| failed(&name, &error))?),
             layers: Vec::new(),
             spare: Spare::new(),
@@ -69,29 +69,29 @@ const KEEP_PACKED: &str = "if you trust who made the image, write oci-archive:PA
 /// Why a layer did not come out.
 enum Trouble {
     /// Its bytes cannot be unpacked.
-    Packing(Kind, String),
+    Compression(Kind, String),
     /// They would take more room or memory than is granted.
     TooMuch(String),
     /// They cannot be written.
     Writing(io::Error),
 }
 
-impl Saving {
+impl DockerWriter {
     /// Whether the layer is in the archive.
     #[must_use]
     pub fn holds(&self, diff_id: &Digest) -> bool {
         self.layers.iter().any(|place| place.digest == *diff_id)
     }
 
-    /// Adds the layer that `arriving` is, unpacked; where that fails, the archive is as before.
+    /// Adds the layer that `prefetch` is, unpacked; where that fails, the archive is as before.
     ///
     /// # Errors
     ///
     /// When the source fails too often, the bytes are wrong or come out as another layer than `diff_id`, or
     /// they cannot be written.
-    pub async fn add(&mut self, diff_id: &Digest, arriving: Arriving) -> Result<()> {
-        let origin = arriving.origin.clone();
-        let first = Mutex::new(Some(arriving));
+    pub async fn add(&mut self, diff_id: &Digest, prefetch: Prefetch) -> Result<()> {
+        let origin = prefetch.origin.clone();
+        let first = Mutex::new(Some(prefetch));
         let unpacked = transfer::once_more(&origin.watch, || {
             let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
             self.receive(first.unwrap_or_else(|| origin.clone().begin()))
@@ -105,7 +105,7 @@ impl Saving {
         let place = Place {
             digest,
             at: self.end(),
-            header: saved::layer_header(diff_id, size),
+            header: docker_manifest::layer_header(diff_id, size),
             size,
         };
         self.put(place.at, place.header.clone()).await?;
@@ -117,12 +117,12 @@ impl Saving {
         Ok(())
     }
 
-    async fn receive(&self, arriving: Arriving) -> Result<Unpacked> {
-        let Arriving {
+    async fn receive(&self, prefetch: Prefetch) -> Result<Unpacked> {
+        let Prefetch {
             origin,
             chunks,
             fetching,
-        } = arriving;
+        } = prefetch;
         let (partial, at) = (Arc::clone(&self.partial), self.end() + BLOCK);
         let spare = self.spare.next();
         let unpacked = move || unpack((chunks, spare), &partial, at);
@@ -134,7 +134,7 @@ impl Saving {
         // Where the wrong bytes came, or not all, that is why they do not unpack.
         fetching.finish().await?;
         unpacked.map_err(|trouble| match trouble {
-            Trouble::Packing(kind, why) => origin.error("unpack layer", kind).because(why),
+            Trouble::Compression(kind, why) => origin.error("unpack layer", kind).because(why),
             Trouble::TooMuch(why) => origin
                 .error("unpack layer", Kind::Protocol)
                 .because(why)
@@ -151,7 +151,7 @@ impl Saving {
     /// When it cannot be written, or another process has put its own there; what was there is there still.
     pub async fn finish(mut self, images: &[&Image]) -> Result<()> {
         self.keep(images).await?;
-        let tail = saved::tail(images).map_err(|why| failed(&self.name, &why.into()))?;
+        let tail = docker_manifest::tail(images).map_err(|why| failed(&self.name, &why.into()))?;
         let (end, length) = (self.end(), self.end() + tail.len() as u64);
         self.put(end, tail).await?;
         persist((self.partial, length), self.before, &self.name).await
@@ -217,8 +217,9 @@ fn unpack_to(
     let mut first = Vec::new();
     let magic = chunks.by_ref().take(MAGIC).read_to_end(&mut first);
     magic.map_err(spoilt)?;
-    let packing = Packing::of(&first).map_err(|why| Trouble::Packing(Kind::Unsupported, why))?;
-    let plain = Bounded::new(packing, Cursor::new(first).chain(chunks)).map_err(spoilt)?;
+    let compression =
+        Compression::of(&first).map_err(|why| Trouble::Compression(Kind::Unsupported, why))?;
+    let plain = Bounded::new(compression, Cursor::new(first).chain(chunks)).map_err(spoilt)?;
     let mut plain = plain.counting_from(spare);
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let (mut buffer, mut size) = (vec![0; CHUNK], 0);
@@ -240,8 +241,8 @@ fn unpack_to(
     reason = "it is what errors are mapped by"
 )]
 fn spoilt(error: io::Error) -> Trouble {
-    if packing::is_too_much(&error) {
+    if compression::is_too_much(&error) {
         return Trouble::TooMuch(error.to_string());
     }
-    Trouble::Packing(Kind::Protocol, error.to_string())
+    Trouble::Compression(Kind::Protocol, error.to_string())
 }

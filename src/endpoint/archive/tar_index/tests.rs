@@ -38,19 +38,19 @@ impl Archive {
         self.member(kind, "pax", text.as_bytes())
     }
 
-    fn read(mut self) -> Result<Contents, String> {
+    fn read(mut self) -> Result<TarIndex, String> {
         self.0.resize(self.0.len() + 1024, 0);
         read(&self.0)
     }
 }
 
-fn read(bytes: &[u8]) -> Result<Contents, String> {
+fn read(bytes: &[u8]) -> Result<TarIndex, String> {
     let read_at = |offset: u64, buffer: &mut [u8]| {
         let start = usize::try_from(offset).expect("a small archive");
         buffer.copy_from_slice(&bytes[start..start + buffer.len()]);
         Ok(())
     };
-    Contents::read(bytes.len() as u64, read_at).map_err(|fault| fault.to_string())
+    TarIndex::read(bytes.len() as u64, read_at).map_err(|fault| fault.to_string())
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn links_lead_to_what_is_inside() {
             "{target}"
         );
     }
-    let around = Contents {
+    let around = TarIndex {
         members: [("a", "b"), ("b", "a")]
             .map(|(name, to)| (name.to_owned(), Member::Link(Some(to.to_owned()))))
             .into(),
@@ -257,7 +257,7 @@ fn a_hundred_thousand_members_are_read_and_too_many_are_not() {
         buffer.copy_from_slice(&header);
         Ok(())
     };
-    let fault = Contents::read(u64::MAX, endless).expect_err("it has no end");
+    let fault = TarIndex::read(u64::MAX, endless).expect_err("it has no end");
     assert!(fault.to_string().contains("more than 200000 members"));
 
     let many = (0..17).fold(Archive::default(), |archive, _| {
