@@ -539,15 +539,6 @@ impl Endpoint {
         }
     }
 
-    /// How many manifests may still be read here, as the registry said last.
-    #[must_use]
-    pub fn pulls_left(&self) -> Option<u64> {
-        match self {
-            Self::Registry(repository) => repository.pulls_left(),
-            Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => None,
-        }
-    }
-
     pub(crate) fn backoff(&self) -> &Backoff {
         match self {
             Self::Registry(repository) => &repository.backoff,

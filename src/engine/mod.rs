@@ -2,7 +2,6 @@
 //!
 //! The engine tells [`Events`] what happens and prints nothing.
 
-mod allowance;
 mod bring;
 mod check;
 pub mod difference;
@@ -29,7 +28,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::allowance::Allowance;
 use self::line::{Begun, Line, Work};
 use self::lists::Lists;
 use self::memory::{Manifests, Memory};
@@ -174,8 +172,6 @@ struct Shared {
     moving: Turns,
     /// Blobs that are asked for before it is their turn to move.
     ahead: Turns,
-    /// What the source still lets the run read.
-    allowance: Allowance,
     events: Events,
     /// Manifests read from the source by digest.
     manifests: Manifests,
@@ -230,18 +226,18 @@ impl Shared {
         Self {
             journals: Arc::new(std::mem::take(&mut job.journals)),
             import: job.source.stream().map(|_| Arc::default()),
-            ..Self::new(places, job.settings.clone(), listener, job.tags.len())
+            ..Self::new(places, job.settings.clone(), listener)
         }
     }
 
-    /// The same for `tags` of the run once more, without what was remembered to be there.
-    fn again(&self, tags: usize) -> Self {
+    /// The same once more, without what was remembered to be there.
+    fn again(&self) -> Self {
         let places = (self.source.clone(), self.destination.clone());
         let listener = (self.showing, self.events.clone());
         Self {
             journals: Arc::clone(&self.journals),
             stop: self.stop.clone(),
-            ..Self::new(places, self.settings.clone(), listener, tags)
+            ..Self::new(places, self.settings.clone(), listener)
         }
     }
 
@@ -277,12 +273,10 @@ impl Shared {
         (source, destination): (Endpoint, Endpoint),
         settings: Settings,
         (showing, events): (Showing, Events),
-        tags: usize,
     ) -> Self {
         Self {
             moving: Turns::new(settings.jobs),
             ahead: Turns::new(settings.jobs),
-            allowance: Allowance::of(tags),
             events,
             showing,
             source,

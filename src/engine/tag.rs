@@ -13,11 +13,11 @@ use super::stream_import::NeededBlob;
 use super::{Changed, Relied, Shared, TagEnd, TagJob, bring, check, export, named, resolve};
 use crate::endpoint::{Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
-use crate::event::{Event, Status, TagOutcome};
+use crate::event::{Status, TagOutcome};
 use crate::image::digest::Digest;
 use crate::options::{Digests, Run};
 use crate::plan::{self, Choice, Verdict};
-use crate::printable::{few, plural};
+use crate::printable::few;
 use crate::reference::is_tag;
 use crate::select::is_digest_tag;
 
@@ -219,7 +219,6 @@ impl Tag {
         if let Endpoint::Layout(layout) = &self.shared.destination {
             layout.check_owner(&choice.filtered.root.digest, &self.job.destination)?;
         }
-        self.mind_the_limit(choice.filtered.kept.len().saturating_sub(held.len()));
         let choice = self.mind_list(choice, &held).await?;
         self.refuse_known_sparse(&choice).await?;
         if let Some(load) = self.load_for_archive(&choice).await? {
@@ -244,10 +243,7 @@ impl Tag {
             check::Check::Current if whole && self.shared.settings.referrers.is_some() => {
                 Ok(Some(check::Held::new()))
             }
-            check::Check::Current => {
-                self.mind_the_limit(0);
-                Ok(None)
-            }
+            check::Check::Current => Ok(None),
             check::Check::Lacking(held) => Ok(Some(held)),
         }
     }
@@ -309,7 +305,6 @@ impl Tag {
         let resolved = self.resolve().await?;
         let choice = match resolved {
             resolve::Resolved::Same(digest) => {
-                self.mind_the_limit(0);
                 self.outcome.source_digest = Some(digest.clone());
                 self.outcome.digest = Some(digest.clone());
                 return Ok(Chosen::Same(digest));
@@ -343,21 +338,6 @@ impl Tag {
         match &self.job.source {
             Target::Tag(tag) if is_digest_tag(tag) => error.hint(OF_NO_PLATFORM),
             _ => error,
-        }
-    }
-
-    /// Says so when the source will not let the run come to its end; this tag reads `more` manifests.
-    fn mind_the_limit(&self, more: usize) {
-        let Shared { source, events, .. } = &*self.shared;
-        let (pulls, left) = (self.pulls.load(Ordering::Relaxed), source.pulls_left());
-        let needed = self.shared.allowance.exceeded(pulls, more as u64, left);
-        if let (Some(needed), Some(left)) = (needed, left) {
-            let left = plural(left, "more pull");
-            let warning = format!(
-                "{source} allows {left}, and this run needs about {needed}: it will meet the limit; \
-                 log in for a higher one, copy fewer tags or platforms, or run again later (what arrived is reused)"
-            );
-            events.send(Event::Warning(warning));
         }
     }
 

@@ -68,7 +68,6 @@ mod self_check;
 #[cfg(test)]
 mod signals;
 #[cfg(test)]
-mod single_post;
 #[cfg(test)]
 mod sparse;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Registries that count pulls: a run that they will stop says so before they do.
+//! Registries that count pulls: a run says when none are left.
 
 use crate::support::barge::{Output, copy};
 use crate::support::image::{Attestations, MultiArch};
@@ -27,13 +27,10 @@ fn run(pulls: u64, options: &[&str]) -> Output {
 }
 
 #[test]
-fn a_run_that_will_meet_the_limit_says_so() {
+fn warns_once_when_no_pulls_are_left() {
     for options in [&[][..], &["--dry-run"]] {
         let output = run(25, options);
-        let warnings = output
-            .stderr
-            .matches("more pulls, and this run needs about")
-            .count();
+        let warnings = output.stderr.matches("allows no more pulls").count();
         assert_eq!(warnings, 1, "{output:#?}");
     }
 }

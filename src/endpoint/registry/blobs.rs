@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use std::sync::PoisonError;
 
 use futures_util::{StreamExt as _, stream};
-use reqwest::header::{HeaderMap, HeaderValue, RANGE};
+use reqwest::header::{HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use super::downgrade::Downgrade;
@@ -25,26 +25,9 @@ pub(crate) enum Mount {
     /// It is there now.
     Done,
     /// It is not; the registry opened an upload instead.
-    Upload(Opened),
+    Upload(Url),
     /// Not possible, and no upload was opened.
     Impossible,
-}
-
-/// An upload that was opened, nothing sent yet.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) url: Url,
-    /// The registry names the upload as distribution does. None of that family stores a blob in one request.
-    pub(crate) named: bool,
-}
-
-impl Opened {
-    pub(crate) fn of(headers: &HeaderMap, url: &Url) -> Option<Self> {
-        Some(Self {
-            url: location(headers, url).ok()?,
-            named: headers.contains_key("docker-upload-uuid"),
-        })
-    }
 }
 
 impl Repository {
@@ -231,7 +214,7 @@ impl Repository {
             Ok(reply) if reply.status == StatusCode::CREATED => return Ok(Mount::Done),
             Ok(reply) if reply.status == StatusCode::ACCEPTED => {
                 return Ok(
-                    Opened::of(&reply.headers, &reply.url).map_or(Mount::Impossible, Mount::Upload)
+                    location(&reply.headers, &reply.url).map_or(Mount::Impossible, Mount::Upload)
                 );
             }
             Ok(reply) => tracing::info!(

@@ -15,7 +15,7 @@ use tokio::sync::MutexGuard;
 
 use super::Repository;
 use super::blobs::Mount;
-use crate::endpoint::{Arrival, Asking, Endpoint, Supply};
+use crate::endpoint::{Arrival, Asking, Supply};
 use crate::error::Result;
 use crate::image::manifest::Descriptor;
 
@@ -47,10 +47,6 @@ impl Repository {
             self.check_uploads()?;
             return self.prove(blob, supply, proof).await;
         }
-        if mounts && self.singles.take_unasked(blob) {
-            let _moving = supply.turn_to_move().await;
-            return self.send_blob(blob, None, supply.source).await;
-        }
         // Decided once: what others find out meanwhile must not leave the question unasked.
         let by_mount = mounts && self.mount_tells.load(Ordering::Relaxed);
         if !by_mount && self.has_blob(blob).await? {
@@ -72,27 +68,14 @@ impl Repository {
         }
         let _moving = supply.turn_to_move().await;
         drop(turn);
-        self.send_blob(blob, opened, supply.source).await
+        self.upload(blob, opened, supply.source).await?;
+        Ok(Arrival::Copied)
     }
 
     /// Sends `blob`, whatever was said of it.
     pub(crate) async fn send_again(&self, blob: &Descriptor, supply: Supply<'_>) -> Result<()> {
         let _moving = supply.turn_to_move().await;
         self.upload(blob, None, supply.source).await
-    }
-
-    /// Sends `blob`, into the upload that is open already if one is.
-    async fn send_blob(
-        &self,
-        blob: &Descriptor,
-        opened: Option<Url>,
-        source: &Endpoint,
-    ) -> Result<Arrival> {
-        if opened.is_none() && self.singles.take(blob) && self.send_single(blob, source).await? {
-            return Ok(Arrival::Copied);
-        }
-        self.upload(blob, opened, source).await?;
-        Ok(Arrival::Copied)
     }
 
     /// The right to find out what the registry does, where that is not known.
@@ -108,9 +91,8 @@ impl Repository {
         unknown().then_some(guard)
     }
 
-    /// Brings the first small blob, the sure way, and finds out with it whether a blob can be stored in
-    /// one request, and whether a mount tells that one is there: from here on that is believed, or never
-    /// tried.
+    /// Brings the first small blob, the sure way, and finds out with it whether a mount tells that one is there: from
+    /// here on that is believed, or never tried.
     async fn prove(
         &self,
         blob: &Descriptor,
@@ -124,7 +106,8 @@ impl Repository {
                     return Ok(Arrival::Existing);
                 }
                 let _moving = supply.turn_to_move().await;
-                return self.send_blob(blob, None, supply.source).await;
+                self.upload(blob, None, supply.source).await?;
+                return Ok(Arrival::Copied);
             }
             Mount::Upload(opened) => Some(opened),
             Mount::Impossible => None,
@@ -133,25 +116,19 @@ impl Repository {
         if self.has_blob(blob).await? {
             self.note_unmountable(self.name());
             if let Some(opened) = opened {
-                self.cancel(&opened.url).await;
+                self.cancel(opened).await;
             }
             return Ok(Arrival::Existing);
         }
         let _moving = supply.turn_to_move().await;
-        let unnamed = opened.as_ref().is_some_and(|opened| !opened.named);
-        if !(unnamed && self.try_single(blob, supply.source).await?) {
-            let url = opened.map(|opened| opened.url);
-            self.upload(blob, url, supply.source).await?;
-        } else if let Some(opened) = opened {
-            self.cancel(&opened.url).await;
-        }
+        self.upload(blob, opened, supply.source).await?;
         if self.can_mount_from(self.name()) {
             match self.mount(blob, self.name()).await? {
                 Mount::Done => self.mount_tells.store(true, Ordering::Relaxed),
                 Mount::Impossible => {}
                 Mount::Upload(opened) => {
                     self.note_unmountable(self.name());
-                    self.cancel(&opened.url).await;
+                    self.cancel(opened).await;
                 }
             }
         }
@@ -161,7 +138,7 @@ impl Repository {
     async fn ask_by_mount(&self, blob: &Descriptor) -> Result<Asked> {
         match self.mount(blob, self.name()).await? {
             Mount::Done => self.mounted(blob, Arrival::Existing).await,
-            Mount::Upload(opened) => Ok(Asked::Lacking(Some(opened.url))),
+            Mount::Upload(opened) => Ok(Asked::Lacking(Some(opened))),
             Mount::Impossible => {
                 let there = self.has_blob(blob).await?;
                 Ok(if there {
@@ -200,7 +177,7 @@ impl Repository {
         for from in mountable {
             match self.mount(blob, from).await? {
                 Mount::Done => return self.mounted(blob, Arrival::Mounted).await,
-                Mount::Upload(opened) => return Ok(Asked::Lacking(Some(opened.url))),
+                Mount::Upload(opened) => return Ok(Asked::Lacking(Some(opened))),
                 Mount::Impossible => {}
             }
         }

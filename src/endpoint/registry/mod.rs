@@ -26,7 +26,6 @@ mod registries;
 mod request;
 mod scope;
 mod session;
-mod single;
 mod tags;
 mod throttle;
 mod token;
@@ -35,7 +34,7 @@ mod upload;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -55,7 +54,6 @@ use self::downgrade::Downgrade;
 use self::pieces::Pieces;
 use self::request::Call;
 use self::scope::Scope;
-use self::single::Singles;
 use self::throttle::Throttle;
 use super::backoff::Backoff;
 use crate::error::{Error, Kind, Result};
@@ -105,14 +103,12 @@ pub struct Repository {
     refused_uploads: OnceLock<Error>,
     /// The registry refused a sparse index in this run.
     refused_sparse: AtomicBool,
-    /// What the last `RateLimit-Remaining` said; negative: nothing yet.
-    pulls_left: AtomicI64,
+    warned_of_limit: OnceLock<()>,
     /// Repositories of the same registry from which nothing can be mounted.
     unmountable: Mutex<BTreeSet<String>>,
     /// A mount from the repository itself has told that a blob is there.
     mount_tells: AtomicBool,
-    singles: Singles,
-    /// Held by the one who finds both out.
+    /// Held while the first blob finds out whether mounts tell that.
     proving: tokio::sync::Mutex<()>,
     /// Small blobs that were read to be looked into, until they are copied.
     looked_into: Mutex<HashMap<Digest, Bytes>>,
@@ -162,10 +158,9 @@ impl Repository {
             pieces: Pieces::new(&place.host),
             refused_uploads: OnceLock::new(),
             refused_sparse: AtomicBool::new(false),
-            pulls_left: AtomicI64::new(-1),
+            warned_of_limit: OnceLock::new(),
             unmountable: Mutex::default(),
             mount_tells: AtomicBool::new(false),
-            singles: Singles::default(),
             proving: tokio::sync::Mutex::default(),
             looked_into: Mutex::default(),
             referrers_api: OnceCell::new(),
@@ -204,16 +199,15 @@ impl Repository {
         self.refused_sparse.store(true, Ordering::Relaxed);
     }
 
-    /// How many pulls the registry still allows, as it said last.
-    #[must_use]
-    pub fn pulls_left(&self) -> Option<u64> {
-        u64::try_from(self.pulls_left.load(Ordering::Relaxed)).ok()
-    }
-
-    /// Remembers what an answer says of the pulls that are left.
-    fn note_pulls_left(&self, headers: &HeaderMap) {
-        if let Some(left) = pulls_left(headers) {
-            self.pulls_left.store(left, Ordering::Relaxed);
+    /// Warns once when the registry allows no more pulls (Docker Hub counts each GET of a manifest).
+    fn check_pull_limit(&self, headers: &HeaderMap) {
+        if pulls_left(headers).is_some_and(|left| left <= 0) && self.warned_of_limit.set(()).is_ok()
+        {
+            let warning = format!(
+                "{} allows no more pulls for now: log in for a higher limit, or run again later",
+                self.host
+            );
+            self.backoff.events.send(Event::Warning(warning));
         }
     }
 

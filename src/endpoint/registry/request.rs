@@ -229,7 +229,7 @@ impl Repository {
                 .map_err(|_| self.stalled(call, &target))?
         };
         let answer = answer.map_err(|error| failure::unanswered(&error, call.doing, &target))?;
-        self.note_pulls_left(answer.headers());
+        self.check_pull_limit(answer.headers());
         match answer.status().as_u16() {
             429 | 503 => {
                 let wait = failure::retry_after(answer.headers(), SystemTime::now());

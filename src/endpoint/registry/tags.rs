@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::pages::{Pages, endless};
@@ -122,14 +122,6 @@ impl Repository {
             call.url = pages.ask(&call, next)?;
         }
         Ok(self.usable(found))
-    }
-
-    /// Whether the registry does not know the repository: then nothing is in it.
-    pub(super) async fn is_unknown(&self) -> Result<bool> {
-        let mut call = self.call(Method::GET, "tags/list", "list tags of").await?;
-        call.longest.0 = LONGEST;
-        call.url.query_pairs_mut().append_pair("n", "1");
-        Ok(self.small(call).await?.status == StatusCode::NOT_FOUND)
     }
 
     fn usable(&self, found: BTreeSet<String>) -> Vec<String> {

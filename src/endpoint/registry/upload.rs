@@ -28,6 +28,24 @@ use crate::image::manifest::Descriptor;
 const STORED_A_SECOND: u64 = 20 << 20;
 
 impl Repository {
+    /// Gives up an upload that is not needed. If that fails, the registry cleans it up some day.
+    pub(super) async fn cancel(&self, upload: Url) {
+        let doing = "end the upload of blob";
+        let call = self
+            .write_call(Method::DELETE, "blobs/uploads/", doing)
+            .await;
+        let ended = match call {
+            Ok(mut call) => {
+                call.url = upload;
+                self.attempt(&call).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            tracing::info!(%error, "an upload that is not needed stays open");
+        }
+    }
+
     /// Uploads until it is done or has failed too often; `opened` is an upload that waits already.
     pub(super) async fn upload(
         &self,

@@ -158,7 +158,7 @@ impl Rollback<'_> {
         // What the source had when it listed its tags may be more now.
         self.shared.source.expect_few_subjects();
         // What was remembered of this run to be there may have expired too.
-        let shared = Arc::new(self.shared.again(jobs.len()));
+        let shared = Arc::new(self.shared.again());
         let mut again = Vec::new();
         work(&shared, jobs, self.stop, |end| again.push(end)).await;
         let companions = shared.staged_companions().clone();

@@ -197,7 +197,7 @@ fn a_stalled_destination_is_left_and_written_again() {
 #[test]
 fn uploads_go_where_the_registry_says() {
     let source = source(&single());
-    for uploads in [Uploads::Absolute, Uploads::Relative, Uploads::Single] {
+    for uploads in [Uploads::Absolute, Uploads::Relative] {
         let destination = FakeRegistry::start_with(Settings {
             uploads,
             ..Settings::default()

@@ -70,17 +70,12 @@ fn ranged(bytes: &Bytes, call: &Call) -> Answer {
         .header("Content-Range", format!("bytes {first}-{}/{size}", end - 1))
 }
 
-/// POST: a mount, a single upload, or a new session.
+/// POST: a mount or a new session.
 pub(super) fn start(world: &mut World, call: &Call, repository: &str) -> Answer {
     if let Some(digest) = call.parameter("mount")
         && mount(world, call, (repository, digest))
     {
         return created(call, repository, digest);
-    }
-    if world.settings.uploads == Uploads::Single
-        && let Some(digest) = call.parameter("digest")
-    {
-        return commit(world, call, (repository, digest, call.body.clone()));
     }
     world.opened += 1;
     let session = format!("session-{}", world.opened);
@@ -90,11 +85,7 @@ pub(super) fn start(world: &mut World, call: &Call, repository: &str) -> Answer 
     };
     world.uploads.insert(session.clone(), upload);
     let opened = progress(world, call, (repository, &session));
-    match world.settings.uploads {
-        // Those that store a blob in one request do not name the session so.
-        Uploads::Single => opened,
-        Uploads::Absolute | Uploads::Relative => opened.header("Docker-Upload-UUID", session),
-    }
+    opened.header("Docker-Upload-UUID", session)
 }
 
 fn mount(world: &mut World, call: &Call, (repository, digest): (&str, &str)) -> bool {
@@ -229,7 +220,7 @@ fn progress(world: &World, call: &Call, (repository, session): (&str, &str)) -> 
     let path = format!("/v2/{repository}/blobs/uploads/{session}?state={session}");
     let location = match world.settings.uploads {
         Uploads::Absolute => format!("http://{}{path}", call.host()),
-        Uploads::Relative | Uploads::Single => path,
+        Uploads::Relative => path,
     };
     let size = world
         .uploads

@@ -274,13 +274,11 @@ pub(crate) enum Mounts {
 /// How uploads go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Uploads {
-    /// Absolute Location with a query that must come back; `POST ?digest=` only opens a session.
+    /// Absolute Location with a query that must come back.
     #[default]
     Absolute,
     /// The same with a relative Location.
     Relative,
-    /// Relative, and `POST ?digest=` with a body stores it at once.
-    Single,
 }
 
 /// How blobs are answered.
