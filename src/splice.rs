@@ -38,11 +38,6 @@ pub(crate) fn splice<'a>(
     Ok(result)
 }
 
-/// From the start of `first` to the end of `last`, both borrowed from `text`.
-pub(crate) fn between<'a>(text: &'a str, first: &str, last: &str) -> Result<&'a str, String> {
-    slice(text, span(text, first)?.start..span(text, last)?.end)
-}
-
 /// Where `part`, which was borrowed from `text`, stands in it.
 fn span(text: &str, part: &str) -> Result<Range<usize>, String> {
     let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr());

@@ -1,16 +1,18 @@
-//! Where `login` stores and what `logout` forgets: one file, changed by a rename with all else in it
-//! kept, or the credential helper that the file names. Nothing is read for a copy here.
+//! The file that `login` and `logout` change, or the credential helper that it names. All other entries and
+//! keys of the file are kept in their order. Copies do not read logins here.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::auth_file::{AuthFile, Config, FIELDS, servers};
 use super::helper::Helper;
-use super::members::{Object, Style};
 use super::{Secret, keys};
 use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
 use base64::Engine as _;
+use indexmap::IndexMap;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 /// The file that logins go to; it need not be there.
 #[derive(Clone, Debug)]
@@ -72,7 +74,7 @@ impl LoginFile {
             }
             let pair = format!("{user}:{}", password.expose());
             let auth = base64::engine::general_purpose::STANDARD.encode(pair);
-            self.change(lock, |auths| Ok((auths.set(key, Some(&auth))?, ())))?;
+            self.change(lock, |auths| set(auths, key, Some(&auth)))?;
             return Ok(self.path.display().to_string());
         };
         let helper = self.helper(helper.name);
@@ -89,7 +91,7 @@ impl LoginFile {
         helper.store(server, user, password).await?;
         // As Docker does: an entry without a secret says that there is a login. One with an older secret
         // would be found before the helper's.
-        self.change(lock, |auths| Ok((auths.set(key, None)?, ())))?;
+        self.change(lock, |auths| set(auths, key, None))?;
         Ok(helper.program())
     }
 
@@ -110,8 +112,9 @@ impl LoginFile {
             return Ok(was_there);
         }
         let removed = self.change(&self.lock(|| {}).await?, |auths| {
-            let known = auths.object.names().any(|known| key.means(known));
-            Ok((auths.object.without(|known| key.means(known))?, known))
+            let before = auths.len();
+            auths.retain(|known, _| !key.means(known));
+            Ok(auths.len() < before)
         })?;
         Ok(was_there || removed)
     }
@@ -133,10 +136,9 @@ impl LoginFile {
             }
         }
         if config.has_entries() {
-            erased.extend(self.change(&self.lock(|| {}).await?, |auths| {
-                let known: Vec<String> = auths.object.names().map(str::to_owned).collect();
-                Ok((auths.object.without(|_| true)?, known))
-            })?);
+            let lock = self.lock(|| {}).await?;
+            let known = self.change(&lock, |auths| Ok(std::mem::take(auths)))?;
+            erased.extend(known.into_keys());
         }
         erased.sort();
         erased.dedup();
@@ -199,7 +201,7 @@ impl LoginFile {
     fn change<T>(
         &self,
         LoginLock { path, .. }: &LoginLock,
-        change: impl FnOnce(&Auths<'_>) -> std::result::Result<(String, T), String>,
+        change: impl FnOnce(&mut Auths) -> serde_json::Result<T>,
     ) -> Result<T> {
         let failed = |cause: String| {
             Error::new(Kind::LocalIo, "write credentials to", self.path.display()).because(cause)
@@ -219,59 +221,82 @@ impl LoginFile {
 }
 
 /// A file without any login.
-const EMPTY: &str = "{}\n";
+const EMPTY: &str = "{}";
 
-/// The object of `auths`, and how the file around it is written.
-struct Auths<'a> {
-    object: Object<'a>,
-    style: Style,
+/// A JSON object whose values keep the text that they were read from.
+type Object = IndexMap<String, Box<RawValue>>;
+
+/// The entries of `auths`, by registry or namespace.
+type Auths = IndexMap<String, Entry>;
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Entry {
+    Unchanged(Box<RawValue>),
+    Changed(Object),
 }
 
-/// `text` with its `auths` changed, all else as it was written, and what else `change` gives.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Member {
+    Unchanged(Box<RawValue>),
+    Auths(Auths),
+}
+
+/// `text` after `change`, indented by tabs as podman and docker do, and what `change` returns.
 fn changed<T>(
     text: &str,
-    change: impl FnOnce(&Auths<'_>) -> std::result::Result<(String, T), String>,
+    change: impl FnOnce(&mut Auths) -> serde_json::Result<T>,
 ) -> std::result::Result<(String, T), String> {
-    let whole = Object::parse(text)?;
-    let auths = whole.value("auths").filter(|auths| *auths != "null");
-    let auths = Auths {
-        object: Object::parse(auths.unwrap_or("{}"))
-            .map_err(|_| "its `auths` is not an object".to_owned())?,
-        style: Style::of(text),
-    };
-    let (new, result) = change(&auths)?;
-    let new = whole.with("auths", &new, (&auths.style, 0))?;
-    Ok((whole.replaced_in(text, &new)?, result))
+    // The reasons that serde_json gives may show secrets.
+    let whole: Object =
+        serde_json::from_str(text).map_err(|_| "what is there is not a JSON object")?;
+    let auths = whole.get("auths").map_or("null", |auths| auths.get());
+    let auths: Option<Object> =
+        serde_json::from_str(auths).map_err(|_| "its `auths` is not an object")?;
+    let auths = auths.unwrap_or_default().into_iter();
+    let mut auths: Auths = auths
+        .map(|(key, entry)| (key, Entry::Unchanged(entry)))
+        .collect();
+    let result = change(&mut auths).map_err(|error| error.to_string())?;
+    let members = whole.into_iter();
+    let mut members: IndexMap<String, Member> = members
+        .map(|(name, value)| (name, Member::Unchanged(value)))
+        .collect();
+    members.insert("auths".to_owned(), Member::Auths(auths));
+    let mut text = Vec::new();
+    let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, tabs);
+    members
+        .serialize(&mut serializer)
+        .map_err(|error| error.to_string())?;
+    text.push(b'\n');
+    let text = String::from_utf8(text).map_err(|error| error.to_string())?;
+    Ok((text, result))
 }
 
-impl Auths<'_> {
-    /// With the login of `key`, or its entry without one; what else the entry says is kept.
-    fn set(&self, key: LoginKey<'_>, auth: Option<&str>) -> std::result::Result<String, String> {
-        let text = key.text();
-        let mut names = self.object.names();
-        // An older tool's form of the same host is changed in its place, so that the tool sees it too.
-        let older = names.clone().find(|known| key.means(known));
-        let known = names.find(|known| *known == text).or(older);
-        let known = known.unwrap_or(&text);
-        let entry = self.object.value(known);
-        let entry = entry.and_then(|entry| Object::parse(entry).ok());
-        let kept = entry.map_or_else(
-            || Ok("{}".into()),
-            |entry| {
-                entry.without(|field| {
-                    FIELDS.contains(&field) && !(field == "auth" && auth.is_some())
-                })
-            },
-        )?;
-        let entry = match auth {
-            None => kept,
-            Some(auth) => {
-                let auth = format!("\"{auth}\"");
-                Object::parse(&kept)?.with("auth", &auth, (&self.style, 2))?
-            }
-        };
-        self.object.with(known, &entry, (&self.style, 1))
+/// Sets the login of `key`, or its entry without one. The other fields of the entry are kept.
+fn set(auths: &mut Auths, key: LoginKey<'_>, auth: Option<&str>) -> serde_json::Result<()> {
+    let text = key.text();
+    // The form that an older tool wrote is changed in its place, so that the tool sees the new login too.
+    let known = match auths.keys().find(|known| key.means(known)) {
+        Some(older) if !auths.contains_key(&text) => older.clone(),
+        _ => text,
+    };
+    let entry = auths
+        .entry(known)
+        .or_insert_with(|| Entry::Changed(Object::new()));
+    let mut fields = match entry {
+        Entry::Unchanged(raw) => serde_json::from_str(raw.get()).unwrap_or_default(),
+        Entry::Changed(fields) => std::mem::take(fields),
+    };
+    fields
+        .retain(|field, _| !FIELDS.contains(&field.as_str()) || field == "auth" && auth.is_some());
+    if let Some(auth) = auth {
+        fields.insert("auth".to_owned(), to_raw_value(auth)?);
     }
+    *entry = Entry::Changed(fields);
+    Ok(())
 }
 
 /// The host that a key is for.
@@ -309,33 +334,34 @@ mod tests {
             host,
             namespace: "",
         };
-        let changed = changed(text, |auths| Ok((auths.set(key, auth)?, ())));
+        let changed = changed(text, |auths| set(auths, key, auth));
         changed.expect("it can be changed").0
     }
 
+    fn flat(text: &str) -> String {
+        text.split_whitespace().collect()
+    }
+
     #[test]
-    fn what_else_an_entry_says_is_kept() {
-        let before = r#"{"auths": {"a.io": {"auth": "old", "identitytoken": "x", "email": "e"}, "https://index.docker.io/v1/": {"auth": "old"}}}"#;
+    fn login_keeps_other_fields_and_entries() {
+        let before = r#"{"x": 1.50, "auths": {"a.io": {"auth": "old", "identitytoken": "x", "email": "e"}, "https://index.docker.io/v1/": {"auth": "old"}}, "b": {"z": 1, "a": 2}}"#;
         let after = login(before, "a.io", Some("new"));
         let after = login(&after, "docker.io", Some("hub"));
         let after = login(&after, "b.io", None);
-        let expected = r#"{"auths": {"a.io": {"auth": "new", "email": "e"}, "https://index.docker.io/v1/": {"auth": "hub"},"b.io":{}}}"#;
-        assert_eq!(after, expected);
+        let expected = r#"{"x": 1.50, "auths": {"a.io": {"auth": "new", "email": "e"}, "https://index.docker.io/v1/": {"auth": "hub"}, "b.io": {}}, "b": {"z": 1, "a": 2}}"#;
+        assert_eq!(flat(&after), flat(expected));
         let expected = expected.replace("\"auth\": \"new\", ", "");
-        assert_eq!(login(&after, "A.io", None), expected);
+        assert_eq!(flat(&login(&after, "A.io", None)), flat(&expected));
         let two = r#"{"auths":{"https://a.io":{"auth":"x"},"a.io":{"auth":"y"}}}"#;
         let after = login(two, "a.io", Some("new"));
-        assert_eq!(after, two.replace("\"y\"", "\"new\""));
+        assert_eq!(flat(&after), two.replace("\"y\"", "\"new\""));
     }
 
     #[test]
     fn a_new_file_is_written_as_podman_does() {
         let file = "{\n\t\"auths\": {\n\t\t\"a.io\": {\n\t\t\t\"auth\": \"x\"\n\t\t}\n\t}\n}\n";
         for before in [EMPTY, "{\"auths\": null}\n", "{\"auths\": {}}\n"] {
-            let after = login(before, "a.io", Some("x"));
-            let flat = |text: &str| text.split_whitespace().collect::<String>();
-            assert_eq!(flat(&after), flat(file));
-            assert!(before != EMPTY || after == file);
+            assert_eq!(login(before, "a.io", Some("x")), file);
         }
     }
 }

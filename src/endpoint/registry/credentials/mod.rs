@@ -7,7 +7,6 @@ pub(super) mod concealed;
 mod helper;
 mod keys;
 pub mod login_file;
-mod members;
 
 use std::fmt;
 use std::path::PathBuf;
