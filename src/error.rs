@@ -166,7 +166,7 @@ struct Details {
     cause: String,
     hint: Option<String>,
     retry_after: Option<Duration>,
-    hits_all: bool,
+    is_fatal: bool,
     in_doubt: bool,
     side: Option<Side>,
 }
@@ -197,7 +197,7 @@ impl Error {
             cause: String::new(),
             hint: None,
             retry_after: None,
-            hits_all: false,
+            is_fatal: false,
             in_doubt: false,
             side: None,
         }))
@@ -253,14 +253,14 @@ impl Error {
     /// The same error as one that every other tag would meet too.
     #[must_use]
     pub fn hitting_all(mut self) -> Self {
-        self.0.hits_all = true;
+        self.0.is_fatal = true;
         self
     }
 
     /// Whether every other tag would meet it too: a run that goes on would only repeat it.
     #[must_use]
-    pub fn hits_all(&self) -> bool {
-        self.0.hits_all
+    pub fn is_fatal(&self) -> bool {
+        self.0.is_fatal
     }
 
     /// The same error as one of a request that was given up before who has to carry it out had answered.

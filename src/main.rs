@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use barge::cli::{self, Form, Verb};
 use barge::commands::{self, Code};
+use barge::config::{
+    CopyConfig, Environment, InspectConfig, InventoryConfig, ListTagsConfig, LoginConfig,
+    LogoutConfig, UndoConfig, VerifyConfig,
+};
 use barge::error::{Error, Kind};
 use barge::report;
-use barge::request::{
-    CopyRequest, Environment, InspectRequest, InventoryRequest, ListTagsRequest, LoginRequest,
-    LogoutRequest, UndoRequest, VerifyRequest,
-};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -76,35 +76,35 @@ async fn run(verb: Verb) -> anyhow::Result<Code> {
     match verb {
         Verb::Copy(arguments) => {
             log(arguments.output.talk.verbose);
-            commands::copy::run(CopyRequest::new(*arguments, &environment)?).await
+            commands::copy::run(CopyConfig::new(*arguments, &environment)?).await
         }
         Verb::Inspect(arguments) => {
             log(arguments.output.talk.verbose);
-            commands::inspect::run(InspectRequest::new(arguments, &environment)?).await
+            commands::inspect::run(InspectConfig::new(arguments, &environment)?).await
         }
         Verb::Inventory(arguments) => {
             log(arguments.talk.verbose);
-            commands::inventory::run(InventoryRequest::new(*arguments, &environment)?).await
+            commands::inventory::run(InventoryConfig::new(*arguments, &environment)?).await
         }
         Verb::ListTags(arguments) => {
             log(arguments.output.talk.verbose);
-            commands::list_tags::run(ListTagsRequest::new(arguments, &environment)?).await
+            commands::list_tags::run(ListTagsConfig::new(arguments, &environment)?).await
         }
         Verb::Login(arguments) => {
             log(arguments.output.talk.verbose);
-            commands::login::run(LoginRequest::new(arguments, &environment)?).await
+            commands::login::run(LoginConfig::new(arguments, &environment)?).await
         }
         Verb::Logout(arguments) => {
             log(arguments.output.talk.verbose);
-            commands::logout::run(LogoutRequest::new(arguments, &environment)?).await
+            commands::logout::run(LogoutConfig::new(arguments, &environment)?).await
         }
         Verb::Undo(arguments) => {
             log(arguments.output.talk.verbose);
-            commands::undo::run(UndoRequest::new(arguments, &environment)?).await
+            commands::undo::run(UndoConfig::new(arguments, &environment)?).await
         }
         Verb::Verify(arguments) => {
             log(arguments.output.talk.verbose);
-            commands::verify::run(VerifyRequest::new(*arguments, &environment)?).await
+            commands::verify::run(VerifyConfig::new(*arguments, &environment)?).await
         }
         Verb::Completions(arguments) => commands::completions(&arguments),
     }

@@ -8,7 +8,7 @@ use crate::image::filter::{self, Filtered, Form, Known};
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::platform::{Platform, Wanted};
 use crate::options::{MissingArch, Mode};
-use crate::printable::few;
+use crate::sanitize::few;
 
 /// What becomes of a tag's root, and which of its children are wanted.
 #[derive(Clone, Debug)]

@@ -11,9 +11,9 @@ mod cases {
     use std::time::Duration;
 
     use barge::endpoint::backoff::Backoff;
+    use barge::endpoint::permits::{Permits, Rank};
     use barge::endpoint::registry::credentials::{CredentialSource, Credentials};
     use barge::endpoint::registry::{RegistriesConf, RegistryOptions, Tls};
-    use barge::endpoint::turns::{Rank, Turns};
     use barge::endpoint::{Arrival, Endpoint, Supply, Target};
     use barge::error::{Kind, Result};
     use barge::event::{Events, Side};
@@ -85,8 +85,8 @@ mod cases {
                 source: &self.endpoint,
                 mountable: &[],
                 rank: Rank::new(0, blob.size),
-                moving: &Turns::new(1),
-                ahead: &Turns::new(1),
+                moving: &Permits::new(1),
+                ahead: &Permits::new(1),
                 asking: barge::endpoint::Asking::ToWrite,
                 depth: barge::options::Depth::Presence,
             };

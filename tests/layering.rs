@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const RANKS: [(&str, u8); 21] = [
     ("disk", 0),
     ("error", 0),
-    ("printable", 0),
+    ("sanitize", 0),
     ("splice", 0),
     ("bounded", 1),
     ("image", 1),
@@ -23,7 +23,7 @@ const RANKS: [(&str, u8); 21] = [
     ("cli", 5),
     ("plan", 5),
     ("state", 5),
-    ("request", 6),
+    ("config", 6),
     ("engine", 7),
     ("report", 7),
     ("commands", 8),
@@ -40,7 +40,7 @@ const PURE: [&str; 11] = [
     "event",
     "finding",
     "error",
-    "printable",
+    "sanitize",
     "splice",
 ];
 

@@ -1,6 +1,6 @@
 //! Sixteen layers of a gigabyte at once: how much memory their copy holds.
 //!
-//! Once for each tool: it moves sixteen gigabytes, and peaks do not vary with the rounds.
+//! OnceMap for each tool: it moves sixteen gigabytes, and peaks do not vary with the rounds.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The command line as clap sees it: raw flags that do no work. [`crate::request`] makes sense of them.
+//! The command line as clap sees it: raw flags that do no work. [`crate::config`] makes sense of them.
 //!
 //! Every option has a variable `BARGE_<OPTION>`. A flag wins over its variable, and switches off the
 //! variables of options that it conflicts with.

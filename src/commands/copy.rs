@@ -10,8 +10,9 @@ use super::listener::{self, Listener};
 use super::names;
 use super::panics;
 use super::signals::Signals;
-use super::{Code, print, unfinished};
+use super::{Code, print, recovery};
 use crate::cli::Form;
+use crate::config::CopyConfig;
 use crate::endpoint::{Endpoint, Labels, Target};
 use crate::engine::difference::Selected;
 use crate::engine::{self, Earlier, Ended, Job, Settings, Stop, TagJob};
@@ -20,37 +21,36 @@ use crate::event::{Event, Events, Side};
 use crate::inventory::Inventory;
 use crate::inventory::difference::{Origin, Without};
 use crate::options::{self, ForeignLayers, Run};
-use crate::printable::{few, plural};
 use crate::reference::{Reference, tag_of};
 use crate::report::summary::{Asked, AskedFor, DigestsOf, End, Outcome, Summary};
 use crate::report::{self, json, text};
-use crate::request::CopyRequest;
+use crate::sanitize::{few, plural};
 
 /// The tag of a registry where none is named.
 pub(super) const DEFAULT_TAG: &str = "latest";
 
-/// Copies what `request` asks for, and tells what came of it.
+/// Copies what `config` asks for, and tells what came of it.
 ///
 /// # Errors
 ///
 /// When the summary cannot be written. What fails in the copy itself is in the summary.
-pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
+pub async fn run(config: CopyConfig) -> anyhow::Result<Code> {
     let started = Instant::now();
     let signals = Signals::listen();
-    let style = listener::style(request.progress, request.output.quiet, request.jobs);
+    let style = listener::style(config.progress, config.output.quiet, config.jobs);
     let listener = Listener::new(style);
     let events = listener.events();
-    for note in &request.notes {
+    for note in &config.notes {
         events.send(Event::Warning(note.clone()));
     }
     let worked = async {
         tokio::select! {
-            end = work(&request, &events, &signals.stop) => end,
+            end = work(&config, &events, &signals.stop) => end,
             () = listener.narrate() => End::Complete,
         }
     };
     let end = panics::caught("copy", Box::pin(worked)).await;
-    let end = end.unwrap_or_else(|error| End::Broken(error.hint(hint_after_panic(&request))));
+    let end = end.unwrap_or_else(|error| End::Broken(error.hint(hint_after_panic(&config))));
     let tally = listener.finish();
     let end = match (signals.came(), end) {
         (
@@ -60,23 +60,23 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
         (_, end) => end,
     };
     let asked = Asked {
-        source: request.source.to_string(),
-        destination: request.destination.to_string(),
-        place: request.destination.place().to_string(),
-        mode: request.mode,
-        policy: request.policy,
-        run: request.run,
-        keeps_blobs: match &request.destination {
+        source: config.source.to_string(),
+        destination: config.destination.to_string(),
+        place: config.destination.place().to_string(),
+        mode: config.mode,
+        policy: config.policy,
+        run: config.run,
+        keeps_blobs: match &config.destination {
             Reference::Registry(_) | Reference::Layout(_) => true,
             Reference::OciArchive(_) | Reference::DockerArchive(_) => false,
         },
-        digests: match &request.destination {
+        digests: match &config.destination {
             Reference::DockerArchive(_) => DigestsOf::Configs,
             _ => DigestsOf::Manifests,
         },
     };
     tell(
-        &request,
+        &config,
         tally.finish(asked, end, started.elapsed()),
         &signals,
     )
@@ -84,8 +84,8 @@ pub async fn run(request: CopyRequest) -> anyhow::Result<Code> {
 }
 
 /// What helps where the state of the destination is not known.
-fn hint_after_panic(request: &CopyRequest) -> &'static str {
-    match request.policy {
+fn hint_after_panic(config: &CopyConfig) -> &'static str {
+    match config.policy {
         options::Policy::BestEffort => "run the same command again",
         options::Policy::Rollback => {
             "`barge undo` lists what this run may have left; the same command again puts it back first"
@@ -105,17 +105,17 @@ fn ended_by_signal(error: anyhow::Error, signals: &Signals) -> anyhow::Result<Co
 }
 
 /// Finds out which tags there are and copies them.
-async fn work(request: &CopyRequest, events: &Events, stop: &Stop) -> End {
-    if let Err(error) = begin_files(request) {
+async fn work(config: &CopyConfig, events: &Events, stop: &Stop) -> End {
+    if let Err(error) = begin_files(config) {
         return End::NotStarted(error);
     }
     let prepared = tokio::select! {
         biased;
         () = stop.soon.cancelled() => return End::Complete,
-        prepared = prepare(request, events) => prepared,
+        prepared = prepare(config, events) => prepared,
     };
     let started = match prepared {
-        Ok(prepared) => start(request, prepared, (events, stop)).await,
+        Ok(prepared) => start(config, prepared, (events, stop)).await,
         Err(error) => Err(error),
     };
     match started {
@@ -137,40 +137,38 @@ struct Prepared {
 }
 
 /// Whether an archive from a pipe can be read in one pass: the blobs that a copy needs are known from its manifests.
-fn can_stream(request: &CopyRequest) -> bool {
-    request.run == Run::Real
-        && request.referrers.types.is_none()
-        && request.foreign == ForeignLayers::Left
+fn can_stream(config: &CopyConfig) -> bool {
+    config.run == Run::Real
+        && config.referrers.types.is_none()
+        && config.foreign == ForeignLayers::Left
 }
 
 /// Both places, talked to.
-async fn places(request: &CopyRequest, events: &Events) -> Result<(Endpoint, Endpoint)> {
+async fn places(config: &CopyConfig, events: &Events) -> Result<(Endpoint, Endpoint)> {
     let source = Endpoint::new(
-        &request.source,
-        request.source_access.options(Side::Source, events),
+        &config.source,
+        config.source_access.options(Side::Source, events),
     )?;
-    let source = match &request.destination {
-        Reference::Registry(_) | Reference::Layout(_) if can_stream(request) => source.streamed(),
+    let source = match &config.destination {
+        Reference::Registry(_) | Reference::Layout(_) if can_stream(config) => source.streamed(),
         _ => source,
     };
     let destination = Endpoint::new(
-        &request.destination,
-        request
-            .destination_access
-            .options(Side::Destination, events),
+        &config.destination,
+        config.destination_access.options(Side::Destination, events),
     )?;
-    let have = match request.have.clone() {
+    let have = match config.have.clone() {
         Some(path) => Some(inventory::read(path).await?),
         None => None,
     };
     let destination = destination.labelled(Labels {
-        without: have.map(|inventory| Arc::new(without(request, inventory))),
-        repository: match (&request.repository, &request.source) {
+        without: have.map(|inventory| Arc::new(without(config, inventory))),
+        repository: match (&config.repository, &config.source) {
             (Some(asked), _) => Some(asked.clone()),
             (None, Reference::Registry(source)) => Some(source.place()),
             (None, _) => None,
         },
-        overwrite: request.overwrite,
+        overwrite: config.overwrite,
         ..Labels::default()
     });
     tokio::try_join!(
@@ -181,26 +179,26 @@ async fn places(request: &CopyRequest, events: &Events) -> Result<(Endpoint, End
 }
 
 /// Both places talked to, the tags known; nothing is written yet.
-async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
-    let (source, mut destination) = places(request, events).await?;
-    let tags = match &request.selection {
-        None => vec![one_tag(request, &source).await?],
+async fn prepare(config: &CopyConfig, events: &Events) -> Result<Prepared> {
+    let (source, mut destination) = places(config, events).await?;
+    let tags = match &config.selection {
+        None => vec![one_tag(config, &source).await?],
         Some(selection) => {
-            let all = names::all(&source, &request.source).await?;
+            let all = names::all(&source, &config.source).await?;
             let selected = names::selected(&source, selection, &all).await?;
-            let unnamed =
-                if selection.selects_all() && request.source.repository_in_file().is_none() {
-                    names::unnamed(&source).await?
-                } else {
-                    Vec::new()
-                };
+            let unnamed = if selection.selects_all() && config.source.repository_in_file().is_none()
+            {
+                names::unnamed(&source).await?
+            } else {
+                Vec::new()
+            };
             if selected.is_empty() {
-                return Err(nothing_selected(&request.source, all.len(), &unnamed));
+                return Err(nothing_selected(&config.source, all.len(), &unnamed));
             }
             if !unnamed.is_empty() {
                 events.send(Event::Unnamed(unnamed));
             }
-            names::jobs(&selected, (&request.source, &request.destination))?
+            names::jobs(&selected, (&config.source, &config.destination))?
         }
     };
     if let (Endpoint::Layout(layout), false) =
@@ -209,15 +207,15 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
         Arc::make_mut(layout).labels.repositories = names::repositories(&source, &tags).await?;
     }
     let open = |reference: &Reference| {
-        let access = &request.destination_access;
+        let access = &config.destination_access;
         Endpoint::new(reference, access.options(Side::Destination, events))
     };
-    let place = (&request.destination, &destination);
+    let place = (&config.destination, &destination);
     let selected = Selected {
         tags: &tags,
-        mode: request.mode,
-        wanted: &request.wanted,
-        referrers: request.referrers.types.as_ref(),
+        mode: config.mode,
+        wanted: &config.wanted,
+        referrers: config.referrers.types.as_ref(),
     };
     let source = engine::difference::complete(source, place, &selected, (open, events)).await?;
     Ok(Prepared {
@@ -228,17 +226,17 @@ async fn prepare(request: &CopyRequest, events: &Events) -> Result<Prepared> {
 }
 
 /// What is left out, and what makes the archive that leaves it out.
-fn without(request: &CopyRequest, inventory: Inventory) -> Without {
-    let source = request.source.place().to_string();
+fn without(config: &CopyConfig, inventory: Inventory) -> Without {
+    let source = config.source.place().to_string();
     Without {
         inventory,
-        origin: Origin::of(source, &request.wanted, options::name(&request.mode)),
+        origin: Origin::of(source, &config.wanted, options::name(&config.mode)),
     }
 }
 
-/// The job of `request`, once earlier runs are out of its way.
+/// The job of `config`, once earlier runs are out of its way.
 async fn start(
-    request: &CopyRequest,
+    config: &CopyConfig,
     prepared: Prepared,
     (events, stop): (&Events, &Stop),
 ) -> Result<Job> {
@@ -248,7 +246,7 @@ async fn start(
         mut tags,
     } = prepared;
     let (policy, journals) =
-        unfinished::clear(request, &destination, &mut tags, (events, stop)).await?;
+        recovery::clear(config, &destination, &mut tags, (events, stop)).await?;
     Ok(Job {
         source,
         destination,
@@ -256,18 +254,18 @@ async fn start(
         policy,
         journals,
         settings: Settings {
-            mode: request.mode,
-            wanted: request.wanted.clone(),
-            missing: request.missing,
-            recheck: request.recheck,
-            digests: request.digests,
-            referrers: request.referrers.types.clone(),
-            missing_referrers: request.referrers.missing,
-            signed_index: request.referrers.signed_index,
-            foreign: request.foreign,
-            jobs: request.jobs,
-            run: request.run,
-            state: request.state.clone(),
+            mode: config.mode,
+            wanted: config.wanted.clone(),
+            missing: config.missing,
+            recheck: config.recheck,
+            digests: config.digests,
+            referrers: config.referrers.types.clone(),
+            missing_referrers: config.referrers.missing,
+            signed_index: config.referrers.signed_index,
+            foreign: config.foreign,
+            jobs: config.jobs,
+            run: config.run,
+            state: config.state.clone(),
         },
         events: events.clone(),
     })
@@ -294,23 +292,19 @@ pub(super) fn nothing_selected(source: &Reference, looked_at: usize, unnamed: &[
 }
 
 /// The one image that the references name.
-async fn one_tag(request: &CopyRequest, source: &Endpoint) -> Result<TagJob> {
-    let (target, name) = match (
-        &request.source,
-        request.source.tag(),
-        request.source.digest(),
-    ) {
+async fn one_tag(config: &CopyConfig, source: &Endpoint) -> Result<TagJob> {
+    let (target, name) = match (&config.source, config.source.tag(), config.source.digest()) {
         (_, tag, Some(digest)) => (Target::Digest(digest.clone()), tag.map(str::to_owned)),
         // In a file it may be a whole name.
         (_, Some(name), None) => (source.named(name).await?, Some(tag_of(name).to_owned())),
         (Reference::Registry(_), None, None) => {
             (Target::Tag(DEFAULT_TAG.into()), Some(DEFAULT_TAG.into()))
         }
-        (_, None, None) => only_image(source, &request.destination).await?,
+        (_, None, None) => only_image(source, &config.destination).await?,
     };
     // A repository of docker without a tag means its default one.
-    let default = request.repository.as_ref().map(|_| DEFAULT_TAG.to_owned());
-    let written = request.tag.clone().or_else(|| name.clone());
+    let default = config.repository.as_ref().map(|_| DEFAULT_TAG.to_owned());
+    let written = config.tag.clone().or_else(|| name.clone());
     let destination = match written.or(default) {
         Some(tag) => Target::Tag(tag),
         None => match &target {
@@ -358,11 +352,11 @@ async fn only_image(
 
 /// Files that cannot be written later are found out about before anything is copied. What an earlier run left in
 /// the digest file is never taken for what this one did.
-fn begin_files(request: &CopyRequest) -> Result<()> {
-    if let Some(path) = &request.digestfile {
+fn begin_files(config: &CopyConfig) -> Result<()> {
+    if let Some(path) = &config.digestfile {
         files::empty(path)?;
     }
-    for path in [&request.report, &request.digestfile].into_iter().flatten() {
+    for path in [&config.report, &config.digestfile].into_iter().flatten() {
         files::check(path)?;
     }
     Ok(())
@@ -371,11 +365,11 @@ fn begin_files(request: &CopyRequest) -> Result<()> {
 /// Writes the files and prints the summary: none is missing where another cannot be written. Files whose reader
 /// has to be waited for come last.
 async fn tell(
-    request: &CopyRequest,
+    config: &CopyConfig,
     mut summary: Summary,
     signals: &Signals,
 ) -> anyhow::Result<Code> {
-    let told = match request.output.form {
+    let told = match config.output.form {
         Form::Json => Ok(None),
         Form::Text => panics::caught_at_once("tell the summary", || Some(text::render(&summary))),
     };
@@ -385,12 +379,12 @@ async fn tell(
         Some(told)
     });
     let json = json::render(&summary);
-    let (waiting, plain): (Vec<_>, Vec<_>) = files_of(request, &summary, &json)
+    let (waiting, plain): (Vec<_>, Vec<_>) = files_of(config, &summary, &json)
         .into_iter()
         .partition(|(path, _)| files::is_special(path));
     let written = write(&plain, signals).await;
     let told = told.as_ref().unwrap_or(&json);
-    let printed = if request.destination.is_standard() {
+    let printed = if config.destination.is_standard() {
         // Standard output has the archive.
         report::print_aside(told.as_bytes());
         Ok(())
@@ -405,19 +399,15 @@ async fn tell(
 }
 
 /// The files that are to be written, and what is in them.
-fn files_of<'a>(
-    request: &'a CopyRequest,
-    summary: &Summary,
-    json: &str,
-) -> Vec<(&'a Path, String)> {
-    let asked = if request.selection.is_some() {
+fn files_of<'a>(config: &'a CopyConfig, summary: &Summary, json: &str) -> Vec<(&'a Path, String)> {
+    let asked = if config.selection.is_some() {
         AskedFor::Tags
     } else {
         AskedFor::OneImage
     };
-    let report = request.report.as_deref();
+    let report = config.report.as_deref();
     let report = report.map(|path| (path, json.to_owned()));
-    let digests = request.digestfile.as_deref();
+    let digests = config.digestfile.as_deref();
     let digests = digests.and_then(|path| Some((path, summary.digest_lines(asked)?)));
     report.into_iter().chain(digests).collect()
 }

@@ -12,6 +12,7 @@ use super::referrers::{self, Asking, Referrer};
 use super::{Code, failed, print};
 use crate::bounded::{all, late, try_all};
 use crate::cli::Form;
+use crate::config::{InspectConfig, Subjects};
 use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side};
@@ -20,11 +21,10 @@ use crate::image::manifest::{Content, Descriptor, Manifest};
 use crate::image::platform::Platform;
 use crate::image::{digest::Digest, media_type};
 use crate::inventory::difference::{Difference, LeftOut};
-use crate::printable::{self, LONGEST_TEXT, brief, clean, excerpt, plural};
 use crate::reference::Reference;
 use crate::report::json::is_zero;
 use crate::report::progress::Style;
-use crate::request::{InspectRequest, Subjects};
+use crate::sanitize::{self, LONGEST_TEXT, brief, clean, excerpt, plural};
 
 /// What a reference holds.
 #[derive(Debug, Serialize)]
@@ -101,31 +101,31 @@ impl LeftOutCounts {
     }
 }
 
-/// Shows what `request` names.
+/// Shows what `config` names.
 ///
 /// # Errors
 ///
 /// When standard output cannot be written.
-pub async fn run(request: InspectRequest) -> anyhow::Result<Code> {
-    let listener = Listener::new(if request.output.quiet {
+pub async fn run(config: InspectConfig) -> anyhow::Result<Code> {
+    let listener = Listener::new(if config.output.quiet {
         Style::Quiet
     } else {
         Style::Silent
     });
     let events = listener.events();
-    let form = request.output.form;
-    let (endpoint, root) = match read(&request, &events).await {
+    let form = config.output.form;
+    let (endpoint, root) = match read(&config, &events).await {
         Ok(read) => read,
         Err(error) => return failed(&error, form),
     };
-    if request.raw {
+    if config.raw {
         crate::report::print(&root.bytes)?;
         return Ok(0);
     }
-    match inspect(&request, (&endpoint, &root), &events).await {
+    match inspect(&config, (&endpoint, &root), &events).await {
         Ok(inspected) => {
             print(&match form {
-                Form::Json => printable::json(&inspected),
+                Form::Json => sanitize::json(&inspected),
                 Form::Text => text(&inspected)?,
             })?;
             Ok(0)
@@ -135,9 +135,9 @@ pub async fn run(request: InspectRequest) -> anyhow::Result<Code> {
 }
 
 /// The manifest that the reference names.
-async fn read(request: &InspectRequest, events: &Events) -> Result<(Endpoint, Manifest)> {
-    let reference = &request.reference;
-    let endpoint = Endpoint::new(reference, request.access.options(Side::Source, events))?;
+async fn read(config: &InspectConfig, events: &Events) -> Result<(Endpoint, Manifest)> {
+    let reference = &config.reference;
+    let endpoint = Endpoint::new(reference, config.access.options(Side::Source, events))?;
     endpoint.contact(Side::Source).await?;
     let target = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => Target::Digest(digest.clone()),
@@ -156,20 +156,20 @@ async fn read(request: &InspectRequest, events: &Events) -> Result<(Endpoint, Ma
 }
 
 async fn inspect(
-    request: &InspectRequest,
+    config: &InspectConfig,
     (endpoint, root): (&Endpoint, &Manifest),
     events: &Events,
 ) -> Result<Inspected> {
-    if request.subjects == Subjects::Root {
+    if config.subjects == Subjects::Root {
         endpoint.expect_few_subjects();
     }
     let asking = Asking {
         endpoint,
-        subjects: request.subjects,
+        subjects: config.subjects,
         events,
     };
     let mut inspected = Inspected {
-        reference: named(&request.reference),
+        reference: named(&config.reference),
         digest: root.digest.clone(),
         media_type: root.media_type.clone(),
         platforms: Vec::new(),
@@ -178,7 +178,7 @@ async fn inspect(
         left_out: endpoint
             .difference()
             .await?
-            .map(|difference| LeftOutCounts::of(difference, request.reference.tag())),
+            .map(|difference| LeftOutCounts::of(difference, config.reference.tag())),
         created: None,
         labels: BTreeMap::new(),
         referrers: asking.of(&root.digest).await,
@@ -190,7 +190,7 @@ async fn inspect(
         Content::Index { .. } => inspected.add_index(endpoint, root).await?,
         Content::Image { config, .. } => inspected.add_image(endpoint, root, config).await?,
     }
-    if request.subjects == Subjects::Each && inspected.is_index {
+    if config.subjects == Subjects::Each && inspected.is_index {
         inspected.add_referrers(asking).await;
     }
     inspected

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::listener::Listener;
 use super::{Code, failed, print};
 use crate::cli::Form;
+use crate::config::InventoryConfig;
 use crate::disk;
 use crate::endpoint::{Endpoint, standard};
 use crate::engine::inventory::{Stocktaking, take};
@@ -14,18 +15,17 @@ use crate::event::{Events, Side};
 use crate::inventory::Inventory;
 use crate::reference::STANDARD;
 use crate::report::progress::Style;
-use crate::request::InventoryRequest;
 
 /// The longest file that is read: a million digests and more.
 const LONGEST: u64 = 128 << 20;
 
-/// Lists what the repositories of `request` hold.
+/// Lists what the repositories of `config` hold.
 ///
 /// # Errors
 ///
 /// When standard output cannot be written.
-pub async fn run(request: InventoryRequest) -> anyhow::Result<Code> {
-    let listener = Listener::new(if request.quiet {
+pub async fn run(config: InventoryConfig) -> anyhow::Result<Code> {
+    let listener = Listener::new(if config.quiet {
         Style::Quiet
     } else {
         Style::Silent
@@ -33,7 +33,7 @@ pub async fn run(request: InventoryRequest) -> anyhow::Result<Code> {
     if let Err(error) = standard::check_output(&"the inventory") {
         return failed(&error, Form::Text);
     }
-    match inventory(&request, &listener.events()).await {
+    match inventory(&config, &listener.events()).await {
         Ok(inventory) => {
             print(&inventory.text())?;
             Ok(0)
@@ -42,14 +42,14 @@ pub async fn run(request: InventoryRequest) -> anyhow::Result<Code> {
     }
 }
 
-async fn inventory(request: &InventoryRequest, events: &Events) -> Result<Inventory> {
+async fn inventory(config: &InventoryConfig, events: &Events) -> Result<Inventory> {
     let mut inventory = Inventory::default();
-    for reference in &request.repositories {
-        let place = Endpoint::new(reference, request.access.options(Side::Source, events))?;
+    for reference in &config.repositories {
+        let place = Endpoint::new(reference, config.access.options(Side::Source, events))?;
         let how = Stocktaking {
-            selection: &request.selection,
-            referrers: request.referrers.as_ref(),
-            check: request.check,
+            selection: &config.selection,
+            referrers: config.referrers.as_ref(),
+            check: config.check,
             events,
         };
         let held = take(reference.to_string(), &place, how).await?;

@@ -8,12 +8,12 @@ use super::listener::Listener;
 use super::names;
 use super::{Code, failed, print};
 use crate::cli::Form;
+use crate::config::ListTagsConfig;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::event::{Events, Side};
-use crate::printable::{self, clean};
 use crate::report::progress::Style;
-use crate::request::ListTagsRequest;
+use crate::sanitize::{self, clean};
 
 /// The result for scripts.
 #[derive(Serialize)]
@@ -24,35 +24,35 @@ struct Listed {
     total: usize,
 }
 
-/// Lists the tags that `request` selects.
+/// Lists the tags that `config` selects.
 ///
 /// # Errors
 ///
 /// When standard output cannot be written.
-pub async fn run(request: ListTagsRequest) -> anyhow::Result<Code> {
-    let listener = Listener::new(if request.output.quiet {
+pub async fn run(config: ListTagsConfig) -> anyhow::Result<Code> {
+    let listener = Listener::new(if config.output.quiet {
         Style::Quiet
     } else {
         Style::Silent
     });
-    match list(&request, &listener.events()).await {
+    match list(&config, &listener.events()).await {
         Ok(listed) => {
-            print(&render(&listed, request.output.form)?)?;
+            print(&render(&listed, config.output.form)?)?;
             Ok(0)
         }
-        Err(error) => failed(&error, request.output.form),
+        Err(error) => failed(&error, config.output.form),
     }
 }
 
-async fn list(request: &ListTagsRequest, events: &Events) -> Result<Listed> {
+async fn list(config: &ListTagsConfig, events: &Events) -> Result<Listed> {
     let endpoint = Endpoint::new(
-        &request.repository,
-        request.access.options(Side::Source, events),
+        &config.repository,
+        config.access.options(Side::Source, events),
     )?;
-    let all = names::all(&endpoint, &request.repository).await?;
-    let tags = names::selected(&endpoint, &request.selection, &all).await?;
+    let all = names::all(&endpoint, &config.repository).await?;
+    let tags = names::selected(&endpoint, &config.selection, &all).await?;
     Ok(Listed {
-        repository: request.repository.to_string(),
+        repository: config.repository.to_string(),
         tags: tags.into_iter().cloned().collect(),
         total: all.len(),
     })
@@ -61,7 +61,7 @@ async fn list(request: &ListTagsRequest, events: &Events) -> Result<Listed> {
 fn render(listed: &Listed, form: Form) -> anyhow::Result<String> {
     let mut text = String::new();
     match form {
-        Form::Json => text = printable::json(listed),
+        Form::Json => text = sanitize::json(listed),
         Form::Text => {
             for tag in &listed.tags {
                 writeln!(text, "{}", clean(tag))?;

@@ -5,15 +5,15 @@ use serde::Serialize;
 use super::signals::Signals;
 use super::{Code, failed, print, prompt};
 use crate::cli::Form;
+use crate::config::{LoginConfig, LoginWish};
 use crate::endpoint::registry::credentials::login_file::LoginKey;
 use crate::endpoint::registry::credentials::{Credentials, Secret, standard_input};
 use crate::endpoint::registry::login::{self, Verdict};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side};
-use crate::printable::{self, clean};
 use crate::report;
 use crate::report::summary::{Outcome, Signal};
-use crate::request::{LoginRequest, LoginWish};
+use crate::sanitize::{self, clean};
 
 /// The result for scripts.
 #[derive(Serialize)]
@@ -30,12 +30,12 @@ struct LoggedIn {
 /// # Errors
 ///
 /// When standard output cannot be written, and what is wrong with how it was called.
-pub async fn run(request: LoginRequest) -> anyhow::Result<Code> {
-    let form = request.output.form;
+pub async fn run(config: LoginConfig) -> anyhow::Result<Code> {
+    let form = config.output.form;
     let signals = Signals::listen();
-    let done = match request.wish {
-        LoginWish::ShowUser => until_signal(&signals, who(&request)).await,
-        LoginWish::Ask | LoginWish::ReadPassword => log_in(&request, &signals).await,
+    let done = match config.wish {
+        LoginWish::ShowUser => until_signal(&signals, who(&config)).await,
+        LoginWish::Ask | LoginWish::ReadPassword => log_in(&config, &signals).await,
     };
     match done {
         Ok(done) => {
@@ -56,7 +56,7 @@ pub async fn run(request: LoginRequest) -> anyhow::Result<Code> {
 fn render(done: &LoggedIn, form: Form) -> String {
     let (registry, user) = (clean(&done.registry), clean(&done.user));
     match (form, &done.stored) {
-        (Form::Json, _) => printable::json(done),
+        (Form::Json, _) => sanitize::json(done),
         (Form::Text, None) => format!("{user}\n"),
         (Form::Text, Some(stored)) => {
             format!(
@@ -67,9 +67,9 @@ fn render(done: &LoggedIn, form: Form) -> String {
     }
 }
 
-async fn who(request: &LoginRequest) -> Result<LoggedIn> {
-    let registry = &request.registry;
-    let options = request.access.options(Side::Source, &Events::ignored());
+async fn who(config: &LoginConfig) -> Result<LoggedIn> {
+    let registry = &config.registry;
+    let options = config.access.options(Side::Source, &Events::ignored());
     let sources = options.credentials;
     let found = sources.find(&registry.host, &registry.namespace).await?;
     let missing = |why: String| {
@@ -103,10 +103,10 @@ async fn until_signal<T>(signals: &Signals, work: impl Future<Output = Result<T>
     }
 }
 
-async fn log_in(request: &LoginRequest, signals: &Signals) -> Result<LoggedIn> {
-    let registry = &request.registry;
-    let user = prompt::user(request.user.clone(), signals).await?;
-    let password = match request.wish {
+async fn log_in(config: &LoginConfig, signals: &Signals) -> Result<LoggedIn> {
+    let registry = &config.registry;
+    let user = prompt::user(config.user.clone(), signals).await?;
+    let password = match config.wish {
         LoginWish::ReadPassword => until_signal(signals, read_password()).await?,
         LoginWish::Ask | LoginWish::ShowUser => {
             let question = format!("Password of {} at {registry}: ", clean(&user));
@@ -117,12 +117,10 @@ async fn log_in(request: &LoginRequest, signals: &Signals) -> Result<LoggedIn> {
         user: user.clone(),
         password: password.clone(),
     };
-    let options = request
-        .access
-        .options(Side::Destination, &Events::ignored());
+    let options = config.access.options(Side::Destination, &Events::ignored());
     let check = login::check(registry, credentials, options);
     let verdict = until_signal(signals, check).await?;
-    if verdict == Verdict::NotAsked && !request.output.quiet {
+    if verdict == Verdict::NotAsked && !config.output.quiet {
         report::say(&format!(
             "warning: {registry} asks for no login, so this one could not be checked"
         ));
@@ -132,12 +130,12 @@ async fn log_in(request: &LoginRequest, signals: &Signals) -> Result<LoggedIn> {
         namespace: &registry.namespace,
     };
     let waiting = || {
-        let file = request.file.path.display();
+        let file = config.file.path.display();
         report::say(&format!("another process is writing {file}; waiting"));
     };
-    let lock = until_signal(signals, request.file.lock(waiting)).await?;
+    let lock = until_signal(signals, config.file.lock(waiting)).await?;
     let login = (user.as_str(), &password);
-    let stored = request.file.store(&lock, key, login).await?;
+    let stored = config.file.store(&lock, key, login).await?;
     Ok(LoggedIn {
         registry: registry.to_string(),
         user,

@@ -4,13 +4,13 @@ use serde::Serialize;
 
 use super::{Code, failed, print};
 use crate::cli::Form;
+use crate::config::LogoutConfig;
 use crate::endpoint::registry::credentials::Credentials;
 use crate::endpoint::registry::credentials::login_file::LoginKey;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side};
-use crate::printable::{self, clean};
 use crate::reference::RegistryScope;
-use crate::request::LogoutRequest;
+use crate::sanitize::{self, clean};
 
 /// The result for scripts.
 #[derive(Serialize)]
@@ -19,21 +19,21 @@ struct LoggedOut {
     registries: Vec<String>,
 }
 
-/// Forgets what `request` names.
+/// Forgets what `config` names.
 ///
 /// # Errors
 ///
 /// When standard output cannot be written.
-pub async fn run(request: LogoutRequest) -> anyhow::Result<Code> {
-    let form = request.output.form;
-    let done = match &request.registry {
-        Some(registry) => log_out(&request, registry).await,
-        None => request.file.erase_all().await,
+pub async fn run(config: LogoutConfig) -> anyhow::Result<Code> {
+    let form = config.output.form;
+    let done = match &config.registry {
+        Some(registry) => log_out(&config, registry).await,
+        None => config.file.erase_all().await,
     };
     match done {
         Ok(registries) => {
             print(&match form {
-                Form::Json => printable::json(&LoggedOut { registries }),
+                Form::Json => sanitize::json(&LoggedOut { registries }),
                 Form::Text => text(&registries),
             })?;
             Ok(0)
@@ -52,19 +52,19 @@ fn text(registries: &[String]) -> String {
     lines.collect()
 }
 
-async fn log_out(request: &LogoutRequest, registry: &RegistryScope) -> Result<Vec<String>> {
+async fn log_out(config: &LogoutConfig, registry: &RegistryScope) -> Result<Vec<String>> {
     let key = LoginKey {
         host: &registry.host,
         namespace: &registry.namespace,
     };
-    if request.file.erase(key).await? {
+    if config.file.erase(key).await? {
         return Ok(vec![registry.to_string()]);
     }
     let error = Error::new(Kind::NotFound, "log out of", registry).because(format!(
         "there is no login for it in {}",
-        request.file.path.display()
+        config.file.path.display()
     ));
-    Err(match elsewhere(request, registry).await? {
+    Err(match elsewhere(config, registry).await? {
         Some(origin) => error.hint(format!(
             "another tool stored one: {origin}; log out with that tool, or name its file with --authfile"
         )),
@@ -73,8 +73,8 @@ async fn log_out(request: &LogoutRequest, registry: &RegistryScope) -> Result<Ve
 }
 
 /// Where else there is a login.
-async fn elsewhere(request: &LogoutRequest, registry: &RegistryScope) -> Result<Option<String>> {
-    let Some(access) = &request.elsewhere else {
+async fn elsewhere(config: &LogoutConfig, registry: &RegistryScope) -> Result<Option<String>> {
+    let Some(access) = &config.elsewhere else {
         return Ok(None);
     };
     let options = access.options(Side::Source, &Events::ignored());

@@ -1,4 +1,4 @@
-//! One verb a file: a request, the calls that it takes, what came of it.
+//! One verb a file: a config, the calls that it takes, what came of it.
 
 pub mod copy;
 mod files;
@@ -11,18 +11,18 @@ pub mod logout;
 mod names;
 pub mod panics;
 mod prompt;
+mod recovery;
 mod referrers;
 mod signals;
 pub mod undo;
-mod unfinished;
 pub mod verify;
 
 use anyhow::Context as _;
 
 use crate::cli::{CompletionsArgs, Form};
 use crate::error::Error;
-use crate::printable;
 use crate::report::{self, json, text};
+use crate::sanitize;
 
 /// The exit code of a verb.
 pub type Code = u8;
@@ -50,7 +50,7 @@ pub async fn guarded(
 fn failed(error: &Error, form: Form) -> anyhow::Result<Code> {
     if form == Form::Json {
         let body = serde_json::json!({ "error": json::ErrorReport::new(error) });
-        print(&printable::json(&body))?;
+        print(&sanitize::json(&body))?;
     }
     report::say(&text::error(error));
     Ok(1)

@@ -7,14 +7,14 @@ use indicatif::DecimalBytes;
 use serde::Serialize;
 
 use crate::bounded::{all, late};
+use crate::config::Subjects;
 use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
 use crate::image::digest::Digest;
 use crate::image::manifest::Descriptor;
 use crate::image::referrers::{Types, shown_type};
-use crate::printable::brief;
-use crate::request::Subjects;
+use crate::sanitize::brief;
 
 /// One that refers to an image.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -9,8 +9,9 @@ use serde::Serialize;
 use super::listener::Listener;
 use super::panics;
 use super::signals::Signals;
-use super::{Code, failed, print, unfinished};
+use super::{Code, failed, print, recovery};
 use crate::cli::Form;
+use crate::config::{Task, UndoConfig};
 use crate::endpoint::registry::Repository;
 use crate::endpoint::{Endpoint, Target};
 use crate::engine::Stop;
@@ -18,33 +19,32 @@ use crate::engine::rollback::{self, Doubts, UndoJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Side, Undone};
 use crate::journal::{Journal, State};
-use crate::printable::{self, clean, plural};
 use crate::reference::{Reference, Role};
 use crate::report::json::{ErrorReport, SettledReport};
 use crate::report::progress::Style;
 use crate::report::summary::Outcome;
 use crate::report::text;
-use crate::request::{Task, UndoRequest};
+use crate::sanitize::{self, clean, plural};
 use crate::state::{self, StateDirectory, Stored};
 
-/// Does with journals what `request` asks for.
+/// Does with journals what `config` asks for.
 ///
 /// # Errors
 ///
 /// When standard output cannot be written.
-pub async fn run(request: UndoRequest) -> anyhow::Result<Code> {
-    let form = request.output.form;
-    let done = match &request.task {
-        Task::List => list(&request.state).map(|list| tell_list(&list, form)),
-        Task::Forget(name) => forget(&request.state, name).map(|path| tell_forgotten(&path, form)),
-        Task::Settle(name) => match request.state.find(name) {
-            Ok(stored) => return settle(&request, vec![stored], 0).await,
+pub async fn run(config: UndoConfig) -> anyhow::Result<Code> {
+    let form = config.output.form;
+    let done = match &config.task {
+        Task::List => list(&config.state).map(|list| tell_list(&list, form)),
+        Task::Forget(name) => forget(&config.state, name).map(|path| tell_forgotten(&path, form)),
+        Task::Settle(name) => match config.state.find(name) {
+            Ok(stored) => return settle(&config, vec![stored], 0).await,
             Err(error) => Err(error),
         },
-        Task::SettleAll => match request.state.journals() {
+        Task::SettleAll => match config.state.journals() {
             Ok(stored) => {
                 let (closed, unfinished): (Vec<_>, _) = stored.into_iter().partition(is_closed);
-                return settle(&request, unfinished, closed.len()).await;
+                return settle(&config, unfinished, closed.len()).await;
             }
             Err(error) => Err(error),
         },
@@ -138,7 +138,7 @@ fn standing(directory: &StateDirectory, journal: &Journal) -> Result<&'static st
 
 fn tell_list(list: &[Listed], form: Form) -> String {
     if form == Form::Json {
-        return printable::json(&serde_json::json!({ "schema": 1, "journals": list }));
+        return sanitize::json(&serde_json::json!({ "schema": 1, "journals": list }));
     }
     if list.is_empty() {
         return "no journal: every rollback run came to its end\n".to_owned();
@@ -196,7 +196,7 @@ fn forget(directory: &StateDirectory, name: &str) -> Result<PathBuf> {
 fn tell_forgotten(path: &Path, form: Form) -> String {
     let path = path.display().to_string();
     match form {
-        Form::Json => printable::json(&serde_json::json!({ "schema": 1, "forgotten": path })),
+        Form::Json => sanitize::json(&serde_json::json!({ "schema": 1, "forgotten": path })),
         Form::Text => format!("dropped {}; its tags stay as they are\n", clean(&path)),
     }
 }
@@ -224,13 +224,9 @@ impl Settled {
 }
 
 /// Puts back the tags of `journals`; so many that are `closed` are passed over.
-async fn settle(
-    request: &UndoRequest,
-    journals: Vec<Stored>,
-    closed: usize,
-) -> anyhow::Result<Code> {
+async fn settle(config: &UndoConfig, journals: Vec<Stored>, closed: usize) -> anyhow::Result<Code> {
     let signals = Signals::listen();
-    let listener = Listener::new(if request.output.quiet {
+    let listener = Listener::new(if config.output.quiet {
         Style::Quiet
     } else {
         Style::Silent
@@ -244,13 +240,13 @@ async fn settle(
         let path = stored.path.clone();
         let end = panics::caught(
             "put back tags",
-            one(request, stored, (&events, &signals.stop)),
+            one(config, stored, (&events, &signals.stop)),
         );
         let end = end.await.flatten();
         settled.push(Settled { path, end });
     }
     let outcome = outcome(&settled, &signals);
-    print(&match request.output.form {
+    print(&match config.output.form {
         Form::Json => json(&settled, outcome),
         Form::Text if settled.is_empty() => told_nothing(closed),
         Form::Text => told(&settled),
@@ -274,13 +270,9 @@ fn outcome(settled: &[Settled], signals: &Signals) -> Outcome {
 }
 
 /// Puts back the tags of one journal, once its run is no longer at work.
-async fn one(
-    request: &UndoRequest,
-    stored: Stored,
-    (events, stop): (&Events, &Stop),
-) -> Result<End> {
+async fn one(config: &UndoConfig, stored: Stored, (events, stop): (&Events, &Stop)) -> Result<End> {
     let place = Reference::parse(&stored.journal?.destination, Role::Destination)?;
-    let options = request.access.options(Side::Destination, events);
+    let options = config.access.options(Side::Destination, events);
     let endpoint = Endpoint::new(&place, options)?;
     let Endpoint::Registry(repository) = &endpoint else {
         return Err(Error::new(Kind::Unsupported, "put back tags of", &place)
@@ -292,7 +284,7 @@ async fn one(
         contacted = endpoint.contact(Side::Destination) => contacted?,
     }
     let mut locks = Vec::new();
-    for keeper in request.state.keepers(&stored.path, &place.to_string()) {
+    for keeper in config.state.keepers(&stored.path, &place.to_string()) {
         let lock = rollback::only_one(&keeper, &place.to_string(), (events, stop)).await;
         locks.push(lock.map_err(|error| match error.kind() {
             Kind::Interrupted => interrupted(&place),
@@ -300,12 +292,12 @@ async fn one(
         })?);
     }
     let again = match state::read(&stored.path) {
-        Some(again) if request.task != Task::SettleAll || !is_closed(&again) => again,
+        Some(again) if config.task != Task::SettleAll || !is_closed(&again) => again,
         Some(_) | None => return Ok(End::Ended),
     };
     let journal = again.journal?;
     may_look(repository, &journal).await?;
-    let options = unfinished::options(&request.access, &request.state);
+    let options = recovery::options(&config.access, &config.state);
     let job = UndoJob {
         repository,
         journal: &journal,
@@ -356,7 +348,7 @@ fn json(settled: &[Settled], outcome: Outcome) -> String {
         let journal = each.path.display().to_string();
         Some(serde_json::json!({ "journal": journal, "error": error }))
     });
-    printable::json(&serde_json::json!({
+    sanitize::json(&serde_json::json!({
         "schema": 1,
         "outcome": outcome.name(),
         "settled": done.collect::<Vec<_>>(),

@@ -9,6 +9,7 @@ use super::panics;
 use super::signals::Signals;
 use super::{Code, print};
 use crate::cli::Form;
+use crate::config::VerifyConfig;
 use crate::endpoint::{Endpoint, Target};
 use crate::engine::Stop;
 use crate::engine::verify::{self, Job, TagJob, Verified};
@@ -17,32 +18,31 @@ use crate::event::{Events, Side};
 use crate::reference::{Reference, tag_of};
 use crate::report::progress::Style;
 use crate::report::verify::{Effort, Verification, json, render};
-use crate::request::VerifyRequest;
 
-/// Looks at what `request` names, and tells what is missing.
+/// Looks at what `config` names, and tells what is missing.
 ///
 /// # Errors
 ///
 /// When the report cannot be written. What is wrong with a tag is in the report.
-pub async fn run(request: VerifyRequest) -> anyhow::Result<Code> {
+pub async fn run(config: VerifyConfig) -> anyhow::Result<Code> {
     let started = Instant::now();
     let signals = Signals::listen();
-    let listener = Listener::new(if request.output.quiet {
+    let listener = Listener::new(if config.output.quiet {
         Style::Quiet
     } else {
         Style::Silent
     });
     let events = listener.events();
-    let worked = panics::caught("verify", work(&request, &events, &signals.stop)).await;
+    let worked = panics::caught("verify", work(&config, &events, &signals.stop)).await;
     let (requests, retries) = listener.finish().traffic();
     let (findings, error, (blobs, bytes)) = match worked.flatten() {
         Ok(verified) => (verified.findings, None, (verified.blobs, verified.bytes)),
         Err(error) => (Vec::new(), Some(error), (0, 0)),
     };
     let verification = Verification {
-        reference: request.reference.to_string(),
-        against: request.against.as_ref().map(ToString::to_string),
-        depth: request.depth,
+        reference: config.reference.to_string(),
+        against: config.against.as_ref().map(ToString::to_string),
+        depth: config.depth,
         findings,
         error,
         signal: signals.came(),
@@ -54,48 +54,48 @@ pub async fn run(request: VerifyRequest) -> anyhow::Result<Code> {
             elapsed: started.elapsed(),
         },
     };
-    print(&match request.output.form {
+    print(&match config.output.form {
         Form::Json => json(&verification),
         Form::Text => render(&verification),
     })?;
     Ok(verification.outcome().exit_code())
 }
 
-async fn work(request: &VerifyRequest, events: &Events, stop: &Stop) -> Result<Verified> {
+async fn work(config: &VerifyConfig, events: &Events, stop: &Stop) -> Result<Verified> {
     let job = tokio::select! {
         biased;
         () = stop.soon.cancelled() => {
-            return Err(Error::new(Kind::Interrupted, "verify", &request.reference)
+            return Err(Error::new(Kind::Interrupted, "verify", &config.reference)
                 .because("a signal ended the run")
                 .hint("run the same command again"));
         }
-        job = prepare(request, events) => job?,
+        job = prepare(config, events) => job?,
     };
     Ok(verify::run(job, stop).await)
 }
 
 /// Both places talked to, the tags known.
-async fn prepare(request: &VerifyRequest, events: &Events) -> Result<Job> {
+async fn prepare(config: &VerifyConfig, events: &Events) -> Result<Job> {
     // Neither side is written, so both are read as a source is.
     let place = Endpoint::new(
-        &request.reference,
-        request.access.options(Side::Source, events),
+        &config.reference,
+        config.access.options(Side::Source, events),
     )?;
     place.contact(Side::Source).await?;
-    let source = match &request.against {
+    let source = match &config.against {
         None => None,
         Some(reference) => {
-            let access = request.source_access.options(Side::Source, events);
+            let access = config.source_access.options(Side::Source, events);
             let source = Endpoint::new(reference, access)?;
             source.contact(Side::Source).await?;
             Some(source)
         }
     };
-    let tags = match &request.selection {
-        None => vec![one_tag(request, &place, source.as_ref()).await?],
+    let tags = match &config.selection {
+        None => vec![one_tag(config, &place, source.as_ref()).await?],
         Some(selection) => {
             // A tag that the source has and the place lacks is what a comparison is to find.
-            let looked_at = request.against.as_ref().unwrap_or(&request.reference);
+            let looked_at = config.against.as_ref().unwrap_or(&config.reference);
             let asked = source.as_ref().unwrap_or(&place);
             let all = names::all(asked, looked_at).await?;
             let selected = names::selected(asked, selection, &all).await?;
@@ -124,25 +124,25 @@ async fn prepare(request: &VerifyRequest, events: &Events) -> Result<Job> {
         place,
         source,
         tags,
-        wanted: request.wanted.clone(),
-        referrers: request.referrers.clone(),
-        depth: request.depth,
-        jobs: request.jobs,
+        wanted: config.wanted.clone(),
+        referrers: config.referrers.clone(),
+        depth: config.depth,
+        jobs: config.jobs,
         events: events.clone(),
     })
 }
 
 /// The one image that the references name; one that names none means what the other names.
 async fn one_tag(
-    request: &VerifyRequest,
+    config: &VerifyConfig,
     place: &Endpoint,
     source: Option<&Endpoint>,
 ) -> Result<TagJob> {
-    let by_source = match (source, &request.against) {
+    let by_source = match (source, &config.against) {
         (Some(source), Some(against)) => named(source, against).await?,
         _ => None,
     };
-    let target = match (named(place, &request.reference).await?, by_source.clone()) {
+    let target = match (named(place, &config.reference).await?, by_source.clone()) {
         (None, Some(Target::Tag(tag))) => counterpart(place, &tag).await?,
         (Some(target), _) | (None, Some(target)) => target,
         (None, None) => only_image(place).await?,

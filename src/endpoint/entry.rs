@@ -10,7 +10,7 @@ use crate::image::manifest::Content;
 use crate::image::media_type;
 use crate::image::platform::Platform;
 use crate::inventory::difference::Without;
-use crate::printable::{FEW, few};
+use crate::sanitize::{FEW, few};
 
 /// Whether another repository's image may be replaced by one of the same REF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,21 +2,21 @@
 //!
 //! `None` means that something is not there; `Err`, that it could not be found out.
 
-pub(crate) mod advice;
 pub mod archive;
 pub mod backoff;
+mod blob_fallback;
 mod entry;
+mod hash_checkpoint;
+pub(crate) mod hints;
 pub mod layout;
-mod lent;
 pub(crate) mod pace;
+pub mod permits;
 mod referrers;
 pub mod registry;
 pub mod standard;
 #[cfg(test)]
 mod stepwise;
-mod trail;
 pub(crate) mod transfer;
-pub mod turns;
 
 use std::fmt;
 use std::path::Path;
@@ -30,13 +30,13 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use self::archive::docker::DockerArchive;
 use self::archive::{OciArchive, TarStream, UseOfPipes};
 use self::backoff::Backoff;
+pub use self::blob_fallback::BlobFallback;
 pub use self::entry::{Labels, OnlyImage, Overwrite};
 use self::layout::Layout;
-pub use self::lent::Lent;
+use self::permits::{Permit, Permits, Rank};
 use self::referrers::Had;
 pub use self::referrers::{Attached, Listed, Listing, Lost, Naming};
 use self::registry::{RegistryOptions, Repository};
-use self::turns::{Rank, Turn, Turns};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
@@ -105,9 +105,9 @@ pub struct Supply<'a> {
     /// Which blob comes first.
     pub rank: Rank,
     /// How many blobs may move at once.
-    pub moving: &'a Turns,
+    pub moving: &'a Permits,
     /// How many may be asked for, so that the next are ready when others have moved.
-    pub ahead: &'a Turns,
+    pub ahead: &'a Permits,
     /// What the question whether it is there is for.
     pub asking: Asking,
     /// How far what is there is looked into before it is believed.
@@ -125,12 +125,12 @@ pub enum Asking {
 
 impl Supply<'_> {
     /// Waits until this blob may move.
-    pub(crate) async fn turn_to_move(&self) -> Turn {
+    pub(crate) async fn turn_to_move(&self) -> Permit {
         self.moving.take(self.rank).await
     }
 
     /// Waits until this blob may be asked for. Whoever moves a blob waits for nobody here.
-    pub(crate) async fn turn_to_ask(&self) -> Turn {
+    pub(crate) async fn turn_to_ask(&self) -> Permit {
         self.ahead.take(self.rank).await
     }
 }
@@ -398,7 +398,7 @@ impl Endpoint {
                     .min(data.len());
                 return Ok(stream::iter([Ok(data.slice(from..))]).boxed());
             }
-            (opened, _) => opened.map_err(advice::lost_blob)?,
+            (opened, _) => opened.map_err(hints::lost_blob)?,
         };
         Ok(Box::pin(stream.map_err(move |error| error.at(blame))))
     }

@@ -300,9 +300,9 @@ impl Endpoint {
     /// # Errors
     ///
     /// `conflict` when its tag holds an image, or when it could not be read.
-    pub async fn grown_list(&self, tag: &str, added: &Additions) -> Result<Option<Manifest>> {
+    pub async fn merged_list(&self, tag: &str, added: &Additions) -> Result<Option<Manifest>> {
         self.blamed(match self {
-            Self::Registry(repository) => repository.grown_list(tag, added).await,
+            Self::Registry(repository) => repository.merged_list(tag, added).await,
             Self::Layout(_) | Self::OciArchive(_) | Self::DockerArchive(_) => {
                 let list = self.manifest(&Target::Tag(tag.to_owned())).await?;
                 merge(list.as_ref(), added)

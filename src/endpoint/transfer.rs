@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
 use super::backoff::Failures;
+use super::hash_checkpoint::{HashCheckpoint, Mark};
 use super::pace::Pace;
-use super::trail::{Mark, Trail};
 use super::{BlobStream, Endpoint};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
@@ -27,7 +27,7 @@ pub(crate) struct Watch {
     beats: AtomicU64,
     reading: AtomicBool,
     failure: Mutex<Option<Error>>,
-    trail: Mutex<Trail>,
+    trail: Mutex<HashCheckpoint>,
 }
 
 /// From where a blob is sent.
@@ -104,7 +104,7 @@ impl Watch {
         Some(Start { offset, mark })
     }
 
-    fn trail(&self) -> MutexGuard<'_, Trail> {
+    fn trail(&self) -> MutexGuard<'_, HashCheckpoint> {
         self.trail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -7,11 +7,11 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use tokio::task::JoinSet;
 
 use super::check::Held;
-use super::once::Done;
+use super::once_map::Done;
 use super::stream_import::{Import, NeededBlob};
 use super::{Changed, Shared, Tag};
 use crate::bounded::{late, try_all};
-use crate::endpoint::turns::Rank;
+use crate::endpoint::permits::Rank;
 use crate::endpoint::{Arrival, Asking, Supply, Target};
 use crate::error::{Error, Kind, Result, Side};
 use crate::event::{BlobCounts, LeftOutCounts};
@@ -92,7 +92,7 @@ pub(super) fn unless_refused<T>(result: Result<T>) -> Result<Result<T>> {
         Err(error)
             if error.side() == Some(Side::Destination)
                 && !error.kind().retryable()
-                && !error.hits_all() =>
+                && !error.is_fatal() =>
         {
             Ok(Err(error))
         }
@@ -261,7 +261,7 @@ async fn one_blob(
 ) -> Result<Done<Arrival>> {
     let work = async {
         match shared.settings.run {
-            Run::Dry => foresee(shared, blob, Rank::new(tag, blob.size)).await,
+            Run::Dry => preview(shared, blob, Rank::new(tag, blob.size)).await,
             Run::Real => {
                 if let Some(import) = &shared.import
                     && let Some(arrival) = import.arrival(blob).await
@@ -295,7 +295,7 @@ pub(super) fn supply<'a>(
 }
 
 /// What a run would do with `blob`.
-async fn foresee(shared: &Shared, blob: &Descriptor, rank: Rank) -> Result<Arrival> {
+async fn preview(shared: &Shared, blob: &Descriptor, rank: Rank) -> Result<Arrival> {
     let depth = shared.settings.recheck.depth();
     let turn = match depth {
         Depth::Presence => None,

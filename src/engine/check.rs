@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Tag;
 use crate::bounded::{late, try_all};
 use crate::endpoint::Target;
-use crate::endpoint::advice::damaged_there;
+use crate::endpoint::hints::damaged_there;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::options::{ForeignLayers, Recheck};

@@ -7,7 +7,7 @@ use crate::endpoint::Asking;
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::plan;
-use crate::printable::few;
+use crate::sanitize::few;
 
 impl Tag {
     /// Puts `manifest` by `put`. Where it is refused for lack of blobs, these are sent, whatever the destination said

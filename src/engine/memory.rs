@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::once::{Done, Once};
+use super::once_map::{Done, OnceMap};
 use crate::error::Result;
 use crate::image::digest::Digest;
 use crate::image::manifest::{MAX_MANIFEST_BYTES, Manifest};
@@ -72,7 +72,7 @@ fn units(size: usize) -> u32 {
 /// Manifests that were read, each once, as long as they fit; then the oldest are read again when they are asked for.
 #[derive(Default)]
 pub(super) struct Manifests {
-    read: Once<Manifest>,
+    read: OnceMap<Manifest>,
     kept: Mutex<Kept>,
 }
 

@@ -8,16 +8,16 @@ pub mod difference;
 mod export;
 mod insist;
 pub mod inventory;
-mod line;
 mod lists;
 mod memory;
-mod once;
+mod once_map;
 mod publish;
 mod referrers;
 mod resolve;
 pub mod rollback;
 mod stream_import;
 mod tag;
+mod tag_queue;
 pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,17 +28,17 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::line::{Begun, Line, Work};
 use self::lists::Lists;
 use self::memory::{Manifests, Memory};
-use self::once::Once;
+use self::once_map::OnceMap;
 use self::referrers::Came;
-use self::rollback::companions::Companions;
+use self::rollback::attachment_tags::AttachmentTags;
 use self::rollback::{EarlierJournals, Keeping, Staged};
 use self::stream_import::Import;
 use self::tag::{Step, Tag};
+use self::tag_queue::{Begun, TagQueue, Work};
 use crate::endpoint::archive::shelf::Shelf;
-use crate::endpoint::turns::Turns;
+use crate::endpoint::permits::Permits;
 use crate::endpoint::{Arrival, Attached, Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Status, TagOutcome};
@@ -150,7 +150,7 @@ pub enum Earlier {
     /// Nothing.
     Nothing,
     /// A dry run: the tag would be put back first, and would then point at this, or be gone.
-    Foreseen(Option<Head>),
+    Preview(Option<Head>),
 }
 
 /// Whether the destination is other than before.
@@ -169,9 +169,9 @@ struct Shared {
     settings: Settings,
     showing: Showing,
     /// Blobs that move.
-    moving: Turns,
+    moving: Permits,
     /// Blobs that are asked for before it is their turn to move.
-    ahead: Turns,
+    ahead: Permits,
     events: Events,
     /// Manifests read from the source by digest.
     manifests: Manifests,
@@ -184,17 +184,17 @@ struct Shared {
     /// Blobs that come through a pipe; `None` if all of the source can be read at any time.
     import: Option<Arc<Import>>,
     /// Blobs that are at the destination.
-    blobs: Once<Arrival, Stated>,
+    blobs: OnceMap<Arrival, Stated>,
     /// Images that are at the destination.
-    images: Once<()>,
+    images: OnceMap<()>,
     /// The platforms of single images, as far as their configs tell them, by the configs and their types.
-    platforms: Once<Option<Platform>, (Stated, String)>,
+    platforms: OnceMap<Option<Platform>, (Stated, String)>,
     /// The platforms of images that the run moves, as indexes write them, by the images.
-    listed: Once<Platform>,
+    listed: OnceMap<Platform>,
     /// What refers to manifests at the source.
-    found: Once<Arc<Attached>>,
+    found: OnceMap<Arc<Attached>>,
     /// What refers to manifests and is at the destination.
-    attached: Once<Came>,
+    attached: OnceMap<Came>,
     /// Lists of referrers that are written before tags are shown.
     lists: Lists,
     /// What earlier rollback runs left.
@@ -206,9 +206,9 @@ struct Shared {
     /// Whether it was said that a list describes artifacts as they are not.
     misdescribed: OnceLock<()>,
     /// Tags that belong to images and are shown with theirs.
-    companions: Mutex<Companions>,
+    attachment_tags: Mutex<AttachmentTags>,
     /// Roots that are staged: whether the destination lacked them before.
-    lacked: Once<bool>,
+    lacked: OnceMap<bool>,
     /// The wish to end early, for waits behind a tag's last write.
     stop: Stop,
     /// The tags of the run whose last write, the one that shows them, has begun.
@@ -275,8 +275,8 @@ impl Shared {
         (showing, events): (Showing, Events),
     ) -> Self {
         Self {
-            moving: Turns::new(settings.jobs),
-            ahead: Turns::new(settings.jobs),
+            moving: Permits::new(settings.jobs),
+            ahead: Permits::new(settings.jobs),
             events,
             showing,
             source,
@@ -287,19 +287,19 @@ impl Shared {
             children: Memory::of_children(),
             shelf: Shelf::default(),
             import: None,
-            blobs: Once::default(),
-            images: Once::default(),
-            platforms: Once::default(),
-            listed: Once::default(),
-            found: Once::default(),
-            attached: Once::default(),
+            blobs: OnceMap::default(),
+            images: OnceMap::default(),
+            platforms: OnceMap::default(),
+            listed: OnceMap::default(),
+            found: OnceMap::default(),
+            attached: OnceMap::default(),
             lists: Lists::default(),
             journals: Arc::default(),
             warned: OnceLock::new(),
             waited: OnceLock::new(),
             misdescribed: OnceLock::new(),
-            companions: Mutex::default(),
-            lacked: Once::default(),
+            attachment_tags: Mutex::default(),
+            lacked: OnceMap::default(),
             stop: Stop::default(),
             last_writes: Mutex::default(),
             finishing: OnceLock::new(),
@@ -355,7 +355,7 @@ pub async fn run(mut job: Job, stop: &Stop) -> Ended {
             let mut right = BTreeSet::new();
             let tell = |end: TagEnd| {
                 right.extend(end.overtakes());
-                hopeless |= end.outcome.error.as_ref().is_some_and(Error::hits_all);
+                hopeless |= end.outcome.error.as_ref().is_some_and(Error::is_fatal);
                 events.send(Event::TagEnded(Box::new(end.outcome)));
             };
             work(&shared, tags, stop, tell).await;
@@ -400,7 +400,7 @@ async fn work(
     mut on_end: impl FnMut(TagEnd),
 ) {
     let cancelled = &stop.soon;
-    let mut line = Line::new(shared, tags);
+    let mut queue = TagQueue::new(shared, tags);
     let mut running: JoinSet<Option<Step>> = JoinSet::new();
     let mut ready = Vec::new();
     let mut failed = false;
@@ -409,7 +409,7 @@ async fn work(
     loop {
         while !hopeless
             && !cancelled.is_cancelled()
-            && let Some((tag, work)) = line.next()
+            && let Some((tag, work)) = queue.next()
         {
             let (shared, name) = (Arc::clone(shared), tag.job.name.clone());
             running.spawn(until_stopped(shared, name, work, cancelled.clone()));
@@ -428,13 +428,13 @@ async fn work(
             }
             Some(Ok(Some(Step::Decided(decided)))) => {
                 begun.retain(|begun| begun.job.name != decided.tag.job.name);
-                line.put_back(*decided);
+                queue.put_back(*decided);
             }
             Some(Ok(Some(Step::Ended(end)))) => {
                 begun.retain(|begun| begun.job.name != end.outcome.tag);
                 failed |= end.outcome.status == Status::Failed;
                 // What every tag would meet ends the run, instead of 600 tags one by one.
-                hopeless |= end.outcome.error.as_ref().is_some_and(Error::hits_all);
+                hopeless |= end.outcome.error.as_ref().is_some_and(Error::is_fatal);
                 on_end(*end);
             }
             // A task that panicked: its tag is among those begun and not ended.
@@ -443,7 +443,7 @@ async fn work(
         }
     }
     running.shutdown().await;
-    line.close();
+    queue.close();
     for end in export::run(shared, ready, (failed, cancelled)).await {
         on_end(end);
     }
@@ -452,18 +452,18 @@ async fn work(
     }
     shared.transfers.close();
     shared.transfers.wait().await;
-    for end in not_ended(begun, line, shared) {
+    for end in not_ended(begun, queue, shared) {
         on_end(end);
     }
 }
 
 /// The tags that were cut off, and those that were never begun.
-fn not_ended(begun: Vec<Begun>, line: Line, shared: &Shared) -> impl Iterator<Item = TagEnd> {
+fn not_ended(begun: Vec<Begun>, queue: TagQueue, shared: &Shared) -> impl Iterator<Item = TagEnd> {
     let cut_off = begun.into_iter().map(|Begun { job: tag, .. }| {
         let why = unfinished(&tag, shared);
         (tag, Status::Failed, Some(why))
     });
-    let untried = line.rest().map(|tag| (tag, Status::NotAttempted, None));
+    let untried = queue.rest().map(|tag| (tag, Status::NotAttempted, None));
     cut_off.chain(untried).map(|(job, status, error)| TagEnd {
         outcome: named(&job, status, error),
         staged: None,

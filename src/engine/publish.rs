@@ -14,7 +14,7 @@ use crate::image::manifest::Manifest;
 use crate::image::order::{Node, rounds};
 use crate::options::{Recheck, Run};
 use crate::plan::Choice;
-use crate::printable::few;
+use crate::sanitize::few;
 
 impl Tag {
     /// Puts the indexes of `choice`, whose images are there, and what refers to all of them; `brought` is what

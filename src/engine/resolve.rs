@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::check::Held;
 use super::{Earlier, Shared, Tag};
 use crate::bounded::{all, late, try_all};
-use crate::endpoint::advice::damaged_there;
+use crate::endpoint::hints::damaged_there;
 use crate::endpoint::{Arrival, Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -15,7 +15,7 @@ use crate::image::media_type;
 use crate::image::platform::Platform;
 use crate::options::{ForeignLayers, Mode, Recheck};
 use crate::plan::{self, Choice};
-use crate::printable::few;
+use crate::sanitize::few;
 
 /// What reading came to.
 pub(super) enum Resolved {
@@ -83,7 +83,7 @@ impl Tag {
     /// What the tag points at, or would once an earlier run is settled.
     pub(super) async fn destination_head(&self) -> Result<Option<Head>> {
         match &self.job.earlier {
-            Earlier::Foreseen(there) => Ok(there.clone()),
+            Earlier::Preview(there) => Ok(there.clone()),
             Earlier::Nothing => self.head_of_sound(&self.job.destination).await,
         }
     }

@@ -17,7 +17,7 @@ use super::Shared;
 use super::bring::supply;
 use crate::bounded::AT_ONCE;
 use crate::endpoint::archive::{NextBlob, TarStream};
-use crate::endpoint::turns::Rank;
+use crate::endpoint::permits::Rank;
 use crate::endpoint::{Arrival, Asking};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -264,7 +264,7 @@ impl<'a> Sender<'a> {
             let supply = supply(&shared, &needed.blob, (needed.tag, &[], Asking::ToWrite));
             let sent = shared.destination.send_blob(&needed.blob, supply).await;
             drop((kept, room));
-            let fatal = sent.clone().err().filter(Error::hits_all);
+            let fatal = sent.clone().err().filter(Error::is_fatal);
             needed.set(sent.map(|()| Arrival::Copied));
             fatal.map_or(Ok(()), Err)
         };

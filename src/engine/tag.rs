@@ -17,34 +17,34 @@ use crate::event::{Status, TagOutcome};
 use crate::image::digest::Digest;
 use crate::options::{Digests, Run};
 use crate::plan::{self, Choice, Verdict};
-use crate::printable::few;
 use crate::reference::is_tag;
+use crate::sanitize::few;
 use crate::select::is_digest_tag;
 
 /// What helps where a tag that belongs to an image is asked for platforms.
 const OF_NO_PLATFORM: &str = "signatures and lists of referrers are of no platform: --referrers brings them with their images, and needs no --include-digest-tags";
 
-/// How far a tag came by itself.
+/// What a tag needs next.
 pub(super) enum Step {
-    /// To its end; its failure is in the outcome.
+    /// Nothing; its failure is in the outcome.
     Ended(Box<TagEnd>),
-    /// It is read, and goes into an archive with the others.
+    /// To be written into an archive with the others.
     Ready(Box<export::Ready>),
-    /// It has said which blobs a stream has to bring.
+    /// The blobs of a stream, when all tags have decided which they need.
     Decided(Box<Decided>),
 }
 
-/// A tag that is to go on.
+/// A tag whose plan is known.
 pub(super) struct Decided {
     pub(super) tag: Tag,
-    way: Way,
+    plan: Plan,
 }
 
 impl Decided {
-    /// Brings what it needs.
-    pub(super) async fn carry(mut self) -> Step {
-        let reached = self.tag.carry(self.way).await;
-        self.tag.step(reached)
+    /// Copies it.
+    pub(super) async fn run(mut self) -> Step {
+        let progress = self.tag.run(self.plan).await;
+        self.tag.step(progress)
     }
 }
 
@@ -67,25 +67,25 @@ pub(super) async fn one_tag(shared: Arc<Shared>, job: TagJob, place: usize) -> S
         job,
         place,
     };
-    let reached = match tag.decide().await {
-        Ok(Reached::Way(way)) if tag.shared.import.is_none() => tag.carry(*way).await,
-        reached => reached,
+    let progress = match tag.decide().await {
+        Ok(Progress::Plan(plan)) if tag.shared.import.is_none() => tag.run(*plan).await,
+        progress => progress,
     };
-    tag.step(reached)
+    tag.step(progress)
 }
 
 /// How far a copy came.
-enum Reached {
+enum Progress {
     /// Its end.
     End(Status),
     /// All is known that goes into an archive.
     Load(Box<export::Load>),
     /// All is known that is to be brought.
-    Way(Box<Way>),
+    Plan(Box<Plan>),
 }
 
 /// What is to be brought.
-pub(super) struct Way {
+pub(super) struct Plan {
     choice: Choice,
     /// What the destination has.
     there: check::Held,
@@ -103,7 +103,7 @@ enum Chosen {
     Ended(Status),
 }
 
-/// A tag on its way.
+/// A tag that is being copied.
 pub(super) struct Tag {
     pub(super) shared: Arc<Shared>,
     pub(super) job: TagJob,
@@ -179,27 +179,27 @@ impl Tag {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn step(self, reached: Result<Reached>) -> Step {
-        match reached {
-            Ok(Reached::Load(load)) => {
+    fn step(self, progress: Result<Progress>) -> Step {
+        match progress {
+            Ok(Progress::Load(load)) => {
                 self.room().take();
                 Step::Ready(Box::new(export::Ready::new(self, *load)))
             }
-            Ok(Reached::Way(way)) => Step::Decided(Box::new(Decided {
+            Ok(Progress::Plan(plan)) => Step::Decided(Box::new(Decided {
                 tag: self,
-                way: *way,
+                plan: *plan,
             })),
-            Ok(Reached::End(status)) => Step::Ended(Box::new(self.end(Ok(status)))),
+            Ok(Progress::End(status)) => Step::Ended(Box::new(self.end(Ok(status)))),
             Err(error) => Step::Ended(Box::new(self.end(Err(error)))),
         }
     }
 
     /// Finds out what is to be brought, unless nothing is.
-    async fn decide(&mut self) -> Result<Reached> {
+    async fn decide(&mut self) -> Result<Progress> {
         let mut choice = match self.choose().await? {
             Chosen::Choice(choice) => *choice,
             Chosen::Same(digest) => return self.attach_to_current(vec![digest]).await,
-            Chosen::Ended(status) => return Ok(Reached::End(status)),
+            Chosen::Ended(status) => return Ok(Progress::End(status)),
         };
         if matches!(self.shared.destination, Endpoint::DockerArchive(_)) {
             plan::keep_one_image(&mut choice, &self.source_name())?;
@@ -219,16 +219,16 @@ impl Tag {
         if let Endpoint::Layout(layout) = &self.shared.destination {
             layout.check_owner(&choice.filtered.root.digest, &self.job.destination)?;
         }
-        let choice = self.mind_list(choice, &held).await?;
+        let choice = self.check_referrers_tag(choice, &held).await?;
         self.refuse_known_sparse(&choice).await?;
         if let Some(load) = self.load_for_archive(&choice).await? {
-            return Ok(Reached::Load(Box::new(load)));
+            return Ok(Progress::Load(Box::new(load)));
         }
         let streamed = match &self.shared.import {
             Some(import) => self.need_of(import, (&choice, &held)).await?,
             None => Vec::new(),
         };
-        Ok(Reached::Way(Box::new(Way {
+        Ok(Progress::Plan(Box::new(Plan {
             choice,
             there: held,
             _streamed: streamed,
@@ -260,26 +260,26 @@ impl Tag {
     }
 
     /// Brings and shows it.
-    async fn carry(&mut self, way: Way) -> Result<Reached> {
-        let Way { choice, there, .. } = &way;
+    async fn run(&mut self, plan: Plan) -> Result<Progress> {
+        let Plan { choice, there, .. } = &plan;
         let bring = self.bring(choice, there);
         let (brought, ()) = tokio::try_join!(bring, self.look_for_referrers(choice))?;
         let changed = self.publish(choice, brought).await?;
-        Ok(self.reached(changed).await)
+        Ok(self.progress(changed).await)
     }
 
     /// Brings what refers to an image that is at the destination already.
-    async fn attach_to_current(&mut self, subjects: Vec<Digest>) -> Result<Reached> {
+    async fn attach_to_current(&mut self, subjects: Vec<Digest>) -> Result<Progress> {
         self.allow(Use::AsItIs)?;
         let changed = self.attach(subjects).await?;
-        Ok(self.reached(changed).await)
+        Ok(self.progress(changed).await)
     }
 
-    async fn reached(&self, changed: Changed) -> Reached {
+    async fn progress(&self, changed: Changed) -> Progress {
         if let Target::Tag(tag) = &self.job.destination {
             self.overtake(BTreeSet::from([tag.clone()])).await;
         }
-        Reached::End(match (self.shared.settings.run, changed) {
+        Progress::End(match (self.shared.settings.run, changed) {
             (_, Changed::Nothing) => Status::Current,
             (Run::Real, Changed::Something) => Status::Copied,
             (Run::Dry, Changed::Something) => Status::WouldCopy,
@@ -321,7 +321,7 @@ impl Tag {
                 if digests == Digests::Preserve {
                     plan::check_digest(&choice, &name)?;
                 }
-                self.mind_signatures(&choice).await?;
+                self.check_signatures(&choice).await?;
                 Ok(Chosen::Choice(choice))
             }
             Verdict::Fail(error) => Err(self.advised(error)),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
-use crate::printable;
+use crate::sanitize;
 
 /// The schema that is written, and the newest that is read.
 const SCHEMA: u64 = 1;
@@ -73,7 +73,7 @@ impl Inventory {
     /// The file, with a line end. The same content always makes the same text.
     #[must_use]
     pub fn text(&self) -> String {
-        printable::json(&Written {
+        sanitize::json(&Written {
             schema: SCHEMA,
             kind: KIND.to_owned(),
             places: self.places.clone(),
@@ -121,7 +121,7 @@ impl File<'_> {
             return Err(self.refused("it does not say that it is one"));
         };
         if kind != self.kind {
-            let kind = printable::excerpt(&kind, 40);
+            let kind = sanitize::excerpt(&kind, 40);
             return Err(self.refused(&format!("it says that it is of the kind \"{kind}\"")));
         }
         if schema != SCHEMA {

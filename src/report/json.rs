@@ -11,7 +11,7 @@ use crate::event::{BlobCounts, TagOutcome, Undone};
 use crate::image::digest::Digest;
 use crate::inventory::difference::LeftOut;
 use crate::options::{self, Run};
-use crate::printable;
+use crate::sanitize;
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -271,7 +271,7 @@ pub fn render(summary: &Summary) -> String {
             .collect(),
         totals: totals(&summary.totals, dry),
     };
-    printable::json(&report)
+    sanitize::json(&report)
 }
 
 fn settled(summary: &Summary) -> Option<SettledReport<'_>> {

@@ -9,7 +9,7 @@ use indicatif::{DecimalBytes, MultiProgress, ProgressBar, ProgressDrawTarget, Pr
 
 use crate::event::{Event, Status};
 use crate::image::digest::Digest;
-use crate::printable::{LONGEST_TEXT, clean, excerpt, plural};
+use crate::sanitize::{LONGEST_TEXT, clean, excerpt, plural};
 
 /// How long plain progress is quiet between two lines.
 pub const PLAIN_INTERVAL: Duration = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use crate::event::{LeftBehind, LeftOutCounts, ReferrerCounts, Status, TagOutcome
 use crate::image::digest::Digest;
 use crate::inventory::difference::LeftOut;
 use crate::options::{Policy, Run};
-use crate::printable::{LONGEST_TEXT, brief, clean, excerpt, plural};
+use crate::sanitize::{LONGEST_TEXT, brief, clean, excerpt, plural};
 
 /// How much of a digest is enough to tell it from others by eye.
 const SHORT_DIGEST: usize = "sha256:".len() + 12;
@@ -207,7 +207,7 @@ fn notes(text: &mut String, tags: &[TagOutcome]) {
             let name = brief(&tag.tag);
             let lost: Vec<&str> = tag.lost_attestations.iter().map(Digest::as_str).collect();
             let count = plural(lost.len() as u64, "attestation");
-            let lost = excerpt(&crate::printable::few(&lost), LONGEST_TEXT);
+            let lost = excerpt(&crate::sanitize::few(&lost), LONGEST_TEXT);
             line(
                 text,
                 &format!(
@@ -286,7 +286,7 @@ fn partial(summary: &Summary, failed: usize) -> String {
     if !summary.unnamed.is_empty() {
         let images = plural(summary.unnamed.len() as u64, "image");
         let each = excerpt(
-            &clean(&crate::printable::few(&summary.unnamed)),
+            &clean(&crate::sanitize::few(&summary.unnamed)),
             LONGEST_TEXT,
         );
         return format!(

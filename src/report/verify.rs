@@ -15,7 +15,7 @@ use crate::finding::{Finding, Holder, Lack, Part, Verdict};
 use crate::image::digest::Digest;
 use crate::inventory::difference;
 use crate::options::Depth;
-use crate::printable::{self, LONGEST_TEXT, brief, clean, excerpt, plural};
+use crate::sanitize::{self, LONGEST_TEXT, brief, clean, excerpt, plural};
 use crate::select::is_digest_tag;
 
 /// All that there is to tell.
@@ -204,7 +204,7 @@ pub fn json(verification: &Verification) -> String {
     let effort = &verification.effort;
     let left_out = verification.left_out();
     let (missing, damaged) = (verification.missing(), verification.damaged());
-    printable::json(&Report {
+    sanitize::json(&Report {
         schema: 1,
         barge: env!("CARGO_PKG_VERSION"),
         reference: &verification.reference,

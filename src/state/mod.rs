@@ -11,8 +11,8 @@ use crate::disk::{self, Access, Distrust};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::journal::Journal;
-use crate::printable::word;
 use crate::reference::{origin, spellings};
+use crate::sanitize::word;
 
 /// How much of a repository's name goes into the name of a file.
 const LONGEST_NAME: usize = 100;

@@ -20,15 +20,15 @@ use super::layer::{self, Layer};
 use super::store::{Opening, Store};
 use super::tar_index::Span;
 use crate::bounded::try_all;
-use crate::endpoint::advice::of_archive;
 use crate::endpoint::backoff::Backoff;
+use crate::endpoint::hints::of_archive;
 use crate::endpoint::{BlobStream, Head, Labels, OnlyImage, Overwrite, Target, check_directory};
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::image::media_type;
-use crate::printable::plural;
+use crate::sanitize::plural;
 
 /// The longest `manifest.json` that is read: 4 MiB, as of a manifest.
 const LONGEST_LIST: u64 = MAX_MANIFEST_BYTES as u64;

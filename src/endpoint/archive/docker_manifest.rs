@@ -17,8 +17,8 @@ use crate::image::digest::{Algorithm, Digest};
 use crate::image::keys::{self, Shape};
 use crate::image::manifest::{Content, Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::image::media_type;
-use crate::printable::plural;
 use crate::reference::RegistryReference;
+use crate::sanitize::plural;
 
 /// The list of images.
 pub(super) const LIST: &str = "manifest.json";

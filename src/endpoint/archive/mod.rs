@@ -34,14 +34,15 @@ use self::store::{Opening, Stamp};
 use self::tar_index::Span;
 use self::tar_stream::open_stream;
 pub(crate) use self::tar_stream::{NextBlob, TarStream};
-use super::advice::{BRING_AGAIN, of_archive};
 use super::backoff::Backoff;
+use super::hints::{BRING_AGAIN, of_archive};
 use super::layout::attached::{Lists, understood};
 use super::layout::index_file::Entry;
 use super::layout::stored::Stored;
 use super::standard::check_output;
 use super::{
-    BlobStream, Endpoint, Had, Head, Labels, Lent, Listed, Naming, OnlyImage, Overwrite, Target,
+    BlobFallback, BlobStream, Endpoint, Had, Head, Labels, Listed, Naming, OnlyImage, Overwrite,
+    Target,
 };
 use crate::endpoint::check_directory;
 use crate::error::{Error, Kind, Result};
@@ -62,7 +63,7 @@ pub struct OciArchive {
     side: Side,
     pub(super) labels: Labels,
     /// What it leaves out is read there.
-    pub(super) lent: Arc<Lent>,
+    pub(super) fallback: Arc<BlobFallback>,
     pub(super) use_of_pipes: UseOfPipes,
     opened: OnceCell<Option<Arc<Opened>>>,
     /// What refers to what in it.
@@ -89,7 +90,7 @@ impl OciArchive {
             path,
             side,
             labels: Labels::default(),
-            lent: Arc::default(),
+            fallback: Arc::default(),
             use_of_pipes: UseOfPipes::default(),
             opened: OnceCell::new(),
             lists: OnceCell::new(),
@@ -172,9 +173,9 @@ impl OciArchive {
                 let read = || opened.store.read(span);
                 stored.read(span.size, read).map(Some).map_err(of_archive)
             }
-            Part::Lent(lender) => {
+            Part::Fallback(fallback) => {
                 let target = Target::Digest(stored.digest);
-                Box::pin(lender.manifest(&target)).await
+                Box::pin(fallback.manifest(&target)).await
             }
             // What is added to an archive mends it.
             Part::Nowhere if self.side == Side::Destination => Ok(None),
@@ -237,7 +238,7 @@ impl OciArchive {
         };
         match self.part(opened, &blob.digest)? {
             Part::Here(span) => Ok(Some(span.size)),
-            Part::Lent(lender) => Box::pin(lender.blob_size(blob)).await,
+            Part::Fallback(fallback) => Box::pin(fallback.blob_size(blob)).await,
             Part::Nowhere => Ok(None),
         }
     }
@@ -251,7 +252,7 @@ impl OciArchive {
         if let Some(opened) = self.opened().await? {
             match self.part(opened, &blob.digest)? {
                 Part::Here(span) => return Ok(Arc::clone(&opened.store).stream(span, offset)),
-                Part::Lent(lender) => return Box::pin(lender.blob(blob, offset)).await,
+                Part::Fallback(fallback) => return Box::pin(fallback.blob(blob, offset)).await,
                 Part::Nowhere => {}
             }
         }
@@ -267,8 +268,8 @@ impl OciArchive {
         if let Some(span) = opened.contents.file(&member_name(digest)) {
             return Ok(Part::Here(span));
         }
-        if let Some(lender) = self.lent.lender(digest) {
-            return Ok(Part::Lent(lender));
+        if let Some(fallback) = self.fallback.endpoint(digest) {
+            return Ok(Part::Fallback(fallback));
         }
         let span = match &opened.stream {
             Some(stream) => stream.span(digest)?,
@@ -288,7 +289,7 @@ impl OciArchive {
             return false;
         };
         opened.stream.is_some()
-            && self.lent.lender(digest).is_none()
+            && self.fallback.endpoint(digest).is_none()
             && opened.contents.file(&member_name(digest)).is_none()
     }
 
@@ -428,7 +429,7 @@ fn no_such_file(archive: &dyn fmt::Display) -> Error {
 /// Where one blob or manifest is.
 enum Part<'a> {
     Here(Span),
-    Lent(&'a Endpoint),
+    Fallback(&'a Endpoint),
     Nowhere,
 }
 

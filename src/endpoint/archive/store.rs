@@ -17,7 +17,7 @@ use super::one_pass::{Members, OnePass};
 use super::positioned::{read_exact_at, write_all_at};
 use super::tar_index::{Fault, Span, TarIndex};
 use crate::endpoint::BlobStream;
-use crate::endpoint::advice::{BRING_AGAIN, PIPED_AGAIN};
+use crate::endpoint::hints::{BRING_AGAIN, PIPED_AGAIN};
 use crate::endpoint::standard::is_input_closed;
 use crate::error::{Error, Kind, Result};
 use crate::reference::STANDARD;

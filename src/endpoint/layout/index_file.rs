@@ -19,8 +19,8 @@ use crate::image::keys;
 use crate::image::manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest};
 use crate::image::media_type;
 use crate::image::referrers::artifact_type;
-use crate::printable::few;
 use crate::reference::{is_tag, repository_of, tag_of};
+use crate::sanitize::few;
 use crate::select::is_digest_tag;
 
 const INDEX: &str = "index.json";

@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 
 use super::challenge::Challenge;
-use super::credentials::concealed;
+use super::credentials::redact;
 use super::downgrade::Downgrade;
 use super::pages::Pages;
 use super::ranges::ContentRange;
@@ -69,7 +69,7 @@ impl Reading {
     /// client of HTTP gets such an answer.
     #[must_use]
     pub fn of(answer: &Answer<'_>, asked: &str, secret: &str) -> Option<Self> {
-        concealed::note(secret);
+        redact::note(secret);
         let call = call(asked)?;
         let (reply, headers) = (reply(answer, &call.url)?, headers(answer)?);
         let wait = failure::retry_after(&headers, SystemTime::UNIX_EPOCH);

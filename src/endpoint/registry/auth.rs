@@ -16,7 +16,7 @@ use reqwest::{RequestBuilder, Response, StatusCode};
 use super::body::{self, Limits};
 use super::challenge::{Bearer, Challenge};
 use super::connect::Session;
-use super::credentials::{Credentials, concealed};
+use super::credentials::{Credentials, redact};
 use super::failure;
 use super::scope::Scope;
 use super::token::{Token, bearer, secret_header};
@@ -77,7 +77,7 @@ impl Authenticator {
 
     /// Whom to be from now on; nobody until then. The first to say so is obeyed.
     pub(crate) fn identify_as(&self, credentials: Credentials) {
-        concealed::note_credentials(&credentials);
+        redact::note_credentials(&credentials);
         // Fails where it is known already.
         let _ = self.credentials.set(credentials);
     }

@@ -10,13 +10,13 @@ use reqwest::{Client, Response, StatusCode, Url};
 use super::certificates::AskedFor;
 use super::challenge::{self, Challenge};
 use super::clients::Clients;
-use super::credentials::concealed::conceal;
+use super::credentials::redact::redact;
 use super::downgrade::Warned;
 use super::failure;
 use super::proxies::{Proxies, is_loopback};
 use super::trust::{Role, Tls};
 use crate::error::{Error, Kind, Result};
-use crate::printable::excerpt;
+use crate::sanitize::excerpt;
 
 /// How much of the challenges that cannot be answered goes into a message.
 const LONGEST_CHALLENGE: usize = 300;
@@ -92,7 +92,7 @@ pub(crate) fn unanswerable(status: StatusCode, headers: &HeaderMap) -> Option<St
     let lost = status == StatusCode::UNAUTHORIZED && challenge_of(headers).is_none();
     lost.then(|| {
         let how = challenge::unanswerable(challenges(headers));
-        excerpt(&conceal(&how), LONGEST_CHALLENGE)
+        excerpt(&redact(&how), LONGEST_CHALLENGE)
     })
 }
 

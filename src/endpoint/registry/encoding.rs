@@ -12,7 +12,7 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
 use crate::endpoint::BlobStream;
 use crate::error::{Error, Result};
-use crate::printable::clean;
+use crate::sanitize::clean;
 
 /// How gzip begins (RFC 1952 section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];

@@ -10,10 +10,10 @@ use rustls::{AlertDescription, CertificateError};
 
 use super::certificates::KEYS;
 use super::connect;
-use super::credentials::concealed::conceal;
+use super::credentials::redact::redact;
 use super::trust::Refused;
 use crate::error::{Error, Kind};
-use crate::printable::{clean, excerpt};
+use crate::sanitize::{clean, excerpt};
 
 /// How much of a registry's words goes into a message.
 const LONGEST_WORDS: usize = 600;
@@ -27,7 +27,7 @@ pub(crate) fn words(body: &[u8]) -> String {
 /// What a registry sent, as errors show it: cut, and without secrets, also such as appear only when invisible
 /// marks are gone.
 pub(crate) fn shown(text: &str) -> String {
-    excerpt(&conceal(&clean(&conceal(text))), LONGEST_WORDS)
+    excerpt(&redact(&clean(&redact(text))), LONGEST_WORDS)
 }
 
 fn told(body: &[u8]) -> String {

@@ -5,14 +5,14 @@ use reqwest::{Method, StatusCode};
 
 use super::Repository;
 use super::request::{Call, Reply};
-use crate::endpoint::advice::damaged_there;
+use crate::endpoint::hints::damaged_there;
 use crate::endpoint::{Head, Received, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::Side;
 use crate::image::digest::Digest;
 use crate::image::manifest::{self, MAX_MANIFEST_BYTES, Manifest};
 use crate::image::referrers::is_itself;
-use crate::printable::few;
+use crate::sanitize::few;
 
 /// How often a tag that was written is looked at again before it counts as not written.
 const MORE_LOOKS: u32 = 5;
@@ -76,7 +76,7 @@ impl Repository {
 
     async fn manifest_as(&self, target: &Target, side: Side) -> Result<Option<Manifest>> {
         match self.read_manifest(target, side).await {
-            // Once more: it may have been the way, not what is stored.
+            // OnceMap more: it may have been the way, not what is stored.
             Err(error) if error.kind() == Kind::DigestMismatch => {
                 let again = self.read_manifest(target, side).await;
                 again.map_err(|error| match self.side {

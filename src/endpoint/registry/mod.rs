@@ -7,6 +7,7 @@ mod blobs;
 mod body;
 mod certificates;
 mod challenge;
+mod chunked;
 mod clients;
 pub(crate) mod connect;
 pub mod credentials;
@@ -18,7 +19,6 @@ pub(crate) mod failure;
 pub mod login;
 mod manifests;
 mod pages;
-mod pieces;
 mod proxies;
 mod ranges;
 mod referrers;
@@ -48,10 +48,10 @@ pub use registries::RegistriesConf;
 pub use trust::Tls;
 
 use self::auth::Authenticator;
+use self::chunked::Chunked;
 use self::connect::Session;
 use self::credentials::CredentialSource;
 use self::downgrade::Downgrade;
-use self::pieces::Pieces;
 use self::request::Call;
 use self::scope::Scope;
 use self::throttle::Throttle;
@@ -98,7 +98,7 @@ pub struct Repository {
     auth: Authenticator,
     session: OnceCell<Result<Session>>,
     throttle: Throttle,
-    pieces: Pieces,
+    pieces: Chunked,
     /// Why the registry takes no upload of this login.
     refused_uploads: OnceLock<Error>,
     /// The registry refused a sparse index in this run.
@@ -155,7 +155,7 @@ impl Repository {
             auth,
             session: OnceCell::new(),
             throttle: Throttle::new(options.requests),
-            pieces: Pieces::new(&place.host),
+            pieces: Chunked::new(&place.host),
             refused_uploads: OnceLock::new(),
             refused_sparse: AtomicBool::new(false),
             warned_of_limit: OnceLock::new(),

@@ -225,12 +225,12 @@ impl Repository {
     pub async fn add_to_list(&self, tag: &str, added: &Additions) -> Result<()> {
         let target = Target::Tag(tag.to_owned());
         for _ in 0..TRIES {
-            let Some(list) = self.grown_list(tag, added).await? else {
+            let Some(list) = self.merged_list(tag, added).await? else {
                 return Ok(());
             };
             self.put_manifest(&list, &target).await?;
         }
-        match self.grown_list(tag, added).await? {
+        match self.merged_list(tag, added).await? {
             None => Ok(()),
             Some(_) => Err(self.lost_race(tag)),
         }
@@ -241,7 +241,7 @@ impl Repository {
     /// # Errors
     ///
     /// `conflict` when its tag holds an image, or when it could not be read.
-    pub async fn grown_list(&self, tag: &str, added: &Additions) -> Result<Option<Manifest>> {
+    pub async fn merged_list(&self, tag: &str, added: &Additions) -> Result<Option<Manifest>> {
         let list = self.list(tag).await?;
         merge(list.as_ref(), added).map_err(|error| {
             let target = Target::Tag(tag.to_owned());

@@ -9,7 +9,7 @@ use reqwest::{Body, Method, Request, Response, StatusCode, Url};
 
 use super::auth::Authorization;
 use super::body::{self, Limits};
-use super::credentials::concealed::conceal;
+use super::credentials::redact::redact;
 use super::downgrade::Downgrade;
 use super::failure::{self, Refusal};
 use super::scope::Scope;
@@ -18,7 +18,7 @@ use crate::endpoint::backoff::LONGEST_ASKED;
 use crate::endpoint::registry::connect;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Side};
-use crate::printable::clean;
+use crate::sanitize::clean;
 
 /// How many redirects one request may take.
 pub(crate) const MOST_REDIRECTS: usize = 5;
@@ -216,7 +216,7 @@ impl Repository {
             Some(self.throttle.enter().await)
         };
         self.backoff.events.send(Event::Request(self.side));
-        tracing::debug!(method = %request.method(), path = conceal(request.url().path()), side = %self.side, "request");
+        tracing::debug!(method = %request.method(), path = redact(request.url().path()), side = %self.side, "request");
         let target = self.target_at(call, request.url());
         let client = self.session().await?.client(request.url())?;
         let answer = client.execute(request);

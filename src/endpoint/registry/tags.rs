@@ -11,8 +11,8 @@ use super::request::{Call, Reply};
 use super::{Repository, failure};
 use crate::error::{Kind, Result};
 use crate::event::Event;
-use crate::printable::plural;
 use crate::reference::is_tag;
+use crate::sanitize::plural;
 
 /// Tags asked for in one page. Registries cap it as they like; 0 breaks some.
 const PAGE: usize = 1000;

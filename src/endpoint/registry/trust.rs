@@ -22,7 +22,7 @@ use x509_cert::der::oid::ObjectIdentifier;
 
 use super::certificates::{AskedFor, Certificates, Identities, KEYS, P521, system, whose};
 use crate::error::{Error, Kind, Result};
-use crate::printable::clean;
+use crate::sanitize::clean;
 
 /// How to trust a registry.
 #[derive(Clone, Debug, Default)]

@@ -13,7 +13,7 @@ use reqwest::header::{
 use reqwest::{Body, Method, StatusCode, Url};
 use tokio::sync::Mutex;
 
-use super::pieces::{self, Cutter};
+use super::chunked::{self, Cutter};
 use super::request::{Call, location};
 use super::session::Session;
 use super::{Repository, body, connect, failure, manifests};
@@ -71,7 +71,7 @@ impl Repository {
             };
             let open = session.take();
             let next = match watch.take_failure() {
-                // Once more from the start: it may have been the way, not the stored copy.
+                // OnceMap more from the start: it may have been the way, not the stored copy.
                 Some(cause) if cause.kind() == Kind::DigestMismatch && !tries.mismatched => {
                     tries.mismatched = true;
                     None
@@ -192,7 +192,7 @@ impl Repository {
                 length,
             };
             let call = self.piece_call(&session.url, piece, blob).await?;
-            let body = Body::wrap_stream(pieces::piece(Arc::clone(&cutter), length));
+            let body = Body::wrap_stream(chunked::piece(Arc::clone(&cutter), length));
             if let Some(next) = self.send_piece(&call, body, watch).await? {
                 session.url = next;
             }

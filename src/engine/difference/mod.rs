@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::needs::{Needs, recorded};
 use super::TagJob;
 use crate::bounded::try_all;
-use crate::endpoint::{Endpoint, Lent, Target};
+use crate::endpoint::{BlobFallback, Endpoint, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
 use crate::image::platform::Wanted;
 use crate::image::referrers::Types;
 use crate::inventory::difference::{Difference, LeftOut, Origin, Part};
 use crate::options::{self, Mode};
-use crate::printable::{plural, word};
 use crate::reference::{Reference, RegistryReference, Role, is_tag};
+use crate::sanitize::{plural, word};
 
 /// A question that waits takes memory, more than its part does: so many are there at a time.
 const PLANNED: usize = 1024;
@@ -38,8 +38,8 @@ pub struct Selected<'a> {
     pub referrers: Option<&'a Types>,
 }
 
-/// `source` with what it leaves out of what is `selected` lent by `destination`, or by other repositories of its
-/// registry, which `open` opens; a source that leaves nothing out is as it was.
+/// `source`, which reads the parts that it leaves out of what is `selected` from `destination` or from other repositories
+/// of its registry, which `open` opens. A source that leaves nothing out is returned unchanged.
 ///
 /// # Errors
 ///
@@ -55,12 +55,12 @@ pub async fn complete(
         return Ok(source);
     };
     let parts = recorded(difference, selected.tags);
-    let mut lenders = vec![destination.1.clone()];
+    let mut endpoints = vec![destination.1.clone()];
     let mut numbers: BTreeMap<usize, usize> = BTreeMap::new();
     for (number, place) in difference.places.iter().enumerate() {
         if let Some(repository) = neighbour(destination.0, place) {
-            numbers.insert(number, lenders.len());
-            lenders.push(open(&Reference::Registry(repository))?);
+            numbers.insert(number, endpoints.len());
+            endpoints.push(open(&Reference::Registry(repository))?);
         }
     }
     let mut looked: Vec<(&LeftOut, Option<usize>)> = Vec::new();
@@ -68,10 +68,10 @@ pub async fn complete(
         let asked = some.iter().map(async |part| {
             let others = part.places.iter().filter_map(|place| numbers.get(place));
             for number in std::iter::once(&0).chain(others) {
-                let Some(lender) = lenders.get(*number) else {
+                let Some(fallback) = endpoints.get(*number) else {
                     continue;
                 };
-                if holds(lender, part).await? {
+                if holds(fallback, part).await? {
                     return Ok((*part, Some(*number)));
                 }
             }
@@ -79,19 +79,19 @@ pub async fn complete(
         });
         looked.extend(try_all(asked).await?);
     }
-    let mut lent = Lent::by(lenders.clone());
-    for (part, lender) in &looked {
-        if let Some(lender) = lender {
-            lent.add(part.digest.clone(), *lender);
+    let mut fallback = BlobFallback::by(endpoints.clone());
+    for (part, number) in &looked {
+        if let Some(number) = number {
+            fallback.add(part.digest.clone(), *number);
         }
     }
-    let completed = source.clone().completed_by(lent);
-    if looked.iter().all(|(_, lender)| lender.is_some()) {
+    let completed = source.clone().completed_by(fallback);
+    if looked.iter().all(|(_, number)| number.is_some()) {
         return Ok(completed);
     }
     // Not all that is gone is wanted: what is there tells which platform a part is of.
     let needs = Needs::read(&completed, selected, events).await?;
-    let gone = looked.iter().filter(|(_, lender)| lender.is_none());
+    let gone = looked.iter().filter(|(_, number)| number.is_none());
     let lacking = needs.among(gone.map(|(part, _)| *part));
     if lacking.is_empty() {
         return Ok(completed);

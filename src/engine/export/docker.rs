@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::super::bring::Tally;
-use super::super::once::Done;
+use super::super::once_map::Done;
 use super::super::{Shared, TAGS_AT_ONCE};
 use super::{Export, Needed, Ready, disputed, interrupted};
 use crate::endpoint::archive::docker::DockerArchive;
@@ -205,7 +205,7 @@ impl Export<'_, DockerArchive> {
             }
             let prefetch = prefetch.unwrap_or_else(|| begin(blob));
             match saving.add(wanted.diff_id, prefetch).await {
-                Err(error) if error.hits_all() => return Err(error),
+                Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => self.fail(users, &error),
                 Ok(()) => {}
             }

@@ -21,7 +21,7 @@ use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest, Stated};
 use crate::options::Run;
 use crate::plan::Choice;
-use crate::printable::few;
+use crate::sanitize::few;
 
 /// A tag that has been read and is to be written.
 pub(super) struct Ready {
@@ -175,7 +175,7 @@ impl<'a, A> Export<'a, A> {
             let size = source.blob_size(&needed.blob).await;
             Ok::<_, Error>(match size {
                 Ok(size) => size.and_then(|size| source.check_size(&needed.blob, size).err()),
-                Err(error) if error.hits_all() => return Err(error),
+                Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => Some(error),
             })
         });

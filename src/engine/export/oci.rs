@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::super::bring::Tally;
-use super::super::once::Done;
+use super::super::once_map::Done;
 use super::{Export, Needed, Ready, disputed, interrupted};
 use crate::endpoint::Endpoint;
 use crate::endpoint::archive::OciArchive;
@@ -212,7 +212,7 @@ impl Export<'_, OciArchive> {
             let ended = ended.map_err(panicked)?;
             if let Err((stated, error)) = ended {
                 match users(&needed, &stated) {
-                    Some(users) if !error.hits_all() => self.fail(users, &error),
+                    Some(users) if !error.is_fatal() => self.fail(users, &error),
                     _ => return Err(error),
                 }
                 if writer.is_stream() {

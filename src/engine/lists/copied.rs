@@ -34,7 +34,7 @@ impl Tag {
 
     /// Finds out whether the tag is a list that is merged; of one, what the source does not have any more is
     /// left out, or fails it. The destination has what is `held`.
-    pub(in super::super) async fn mind_list(
+    pub(in super::super) async fn check_referrers_tag(
         &mut self,
         choice: Choice,
         held: &Held,
@@ -119,7 +119,7 @@ impl Tag {
     ) -> Result<Changed> {
         let shared = Arc::clone(&self.shared);
         let added = Additions::all_of(&choice.filtered.root);
-        let grown = shared.destination.grown_list(&tag, &added).await?;
+        let grown = shared.destination.merged_list(&tag, &added).await?;
         let there = self.there.as_ref().map(|there| &there.digest);
         self.keep_digest(choice, grown.as_ref().map(|list| &list.digest).or(there))?;
         let nested = choice.filtered.nested.iter();
@@ -157,7 +157,7 @@ impl Tag {
         };
         let destination = &self.shared.destination;
         let added = Additions::all_of(root);
-        let list = match destination.grown_list(&tag, &added).await? {
+        let list = match destination.merged_list(&tag, &added).await? {
             Some(grown) => Some(grown),
             None => destination.manifest(&Target::Tag(tag)).await?,
         };

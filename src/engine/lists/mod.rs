@@ -82,7 +82,7 @@ impl Tag {
                 let list = self.shared.lists.of(tag);
                 list.wanted.lock().await.added.add(added);
             }
-            Showing::Later => self.companions().list(tag, (&self.job.name, added)),
+            Showing::Later => self.attachment_tags().list(tag, (&self.job.name, added)),
         }
     }
 
@@ -105,7 +105,7 @@ impl Tag {
 
 impl Shared {
     /// Writes the list under `tag`, where something is still to be entered. A failure, after all its retries, is
-    /// shared by the tags that waited for it, as in [`Once`](super::once::Once).
+    /// shared by the tags that waited for it, as in [`OnceMap`](super::once_map::OnceMap).
     pub(super) async fn write_list(&self, tag: &str) -> Result<()> {
         let list = self.lists.of(tag);
         let failures = list.failures.load(Ordering::Relaxed);
@@ -130,7 +130,7 @@ impl Shared {
     /// Makes the list under `tag` hold `added`. A list that an unfinished rollback run moved is not written.
     async fn grow(&self, tag: &str, added: &Additions) -> Result<()> {
         if let Err(error) = self.journals.allow(tag, Use::Growth) {
-            let grown = self.destination.grown_list(tag, added).await?;
+            let grown = self.destination.merged_list(tag, added).await?;
             return grown.map_or(Ok(()), |_| Err(error));
         }
         let _turns = self.turns([tag]).await;

@@ -214,7 +214,7 @@ impl Tag {
 
     /// What refers to an index says nothing about another one: tells what stays behind, or fails where an
     /// index is signed and has to stay as it is.
-    pub(in super::super) async fn mind_signatures(&mut self, choice: &Choice) -> Result<()> {
+    pub(in super::super) async fn check_signatures(&mut self, choice: &Choice) -> Result<()> {
         let settings = &self.shared.settings;
         let must_stay = settings.signed_index == SignedIndex::MustStay;
         if !must_stay && settings.referrers.is_none() {

@@ -33,7 +33,7 @@ impl Tag {
         }
         let mut lists = Vec::new();
         for (tag, added) in wanted {
-            let list = self.shared.destination.grown_list(&tag, &added).await?;
+            let list = self.shared.destination.merged_list(&tag, &added).await?;
             if let Some(list) = list {
                 lists.push(self.beside(&list, Some(Target::Tag(tag)))?);
             }
@@ -110,7 +110,7 @@ impl Tag {
         }
         let tag = list_tag(subject);
         let listed = Additions::of(whole.iter().map(|(artifact, _)| artifact));
-        let list = self.shared.destination.grown_list(&tag, &listed).await?;
+        let list = self.shared.destination.merged_list(&tag, &listed).await?;
         let mut all = Vec::new();
         for (tag, manifest) in &found.tagged {
             let below = self.below(manifest).await?;

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use self::find::Artifact;
 use futures_util::future::BoxFuture;
 
-use super::once::Done;
+use super::once_map::Done;
 use super::rollback::Use;
 use super::{Changed, Relied, Showing, Tag};
 use crate::bounded::{late, try_all};
-use crate::endpoint::advice::damaged_there;
+use crate::endpoint::hints::damaged_there;
 use crate::endpoint::{Listing, Lost, Target};
 use crate::error::{Error, Result};
 use crate::event::ReferrerCounts;
@@ -292,7 +292,7 @@ impl Tag {
                     let pushed = self.lacked(&digest).await?;
                     self.put(manifest).await?;
                     let staged = (manifest.clone(), pushed);
-                    self.companions().tag(tag, (&self.job.name, staged));
+                    self.attachment_tags().tag(tag, (&self.job.name, staged));
                 }
             }
         }

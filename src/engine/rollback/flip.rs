@@ -245,7 +245,7 @@ async fn still_lists(repository: &Repository, moving: &Moving) -> Result<(), Err
     let Some(added) = &moving.listed else {
         return Ok(());
     };
-    match repository.grown_list(&moving.tag, added).await? {
+    match repository.merged_list(&moving.tag, added).await? {
         None => Ok(()),
         Some(_) => Err(repository.lost_race(&moving.tag)),
     }

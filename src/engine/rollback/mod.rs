@@ -1,15 +1,15 @@
 //! All or nothing: everything is staged by digest, what tags point at is recorded, then they are
 //! flipped together; on a failure or a signal they are put back. A layout is flipped by one rename.
 
-pub(super) mod companions;
+pub(super) mod attachment_tags;
 mod earlier;
 mod flip;
-mod foresee;
 mod look;
+mod preview;
 mod record;
 mod stage;
-mod told;
 mod undo;
+mod undo_messages;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) use self::earlier::Use;
 pub use self::earlier::{EarlierJournals, Standing, only_one};
 pub use self::flip::Doubts;
 use self::flip::{Flip, Moving};
-pub use self::foresee::{Foreseen, foresee};
+pub use self::preview::{Preview, preview};
 use self::record::Recorded;
 pub use self::stage::Staged;
 pub use self::undo::{UndoJob, undo};
@@ -32,7 +32,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Status, Undone};
 use crate::journal::Journal;
 use crate::options::Run;
-use crate::printable::word;
+use crate::sanitize::word;
 use crate::state::{self, Lock, StateDirectory};
 
 /// What a rollback run keeps on this machine.
@@ -199,7 +199,7 @@ impl Rollback<'_> {
     fn end_of(&mut self, tag: &str) -> Option<&mut TagEnd> {
         let owner = self
             .shared
-            .staged_companions()
+            .staged_attachment_tags()
             .owner(tag)
             .map(str::to_owned);
         let owns = |end: &TagEnd| owner.as_ref() == Some(&end.outcome.tag);
@@ -226,8 +226,8 @@ impl Rollback<'_> {
     }
 
     async fn flip_layout(&mut self, layout: &Layout) -> Result<Ended> {
-        let companions = self.shared.staged_companions().clone();
-        if self.ends.iter().all(|end| end.staged.is_none()) && companions.is_empty() {
+        let attachment_tags = self.shared.staged_attachment_tags().clone();
+        if self.ends.iter().all(|end| end.staged.is_none()) && attachment_tags.is_empty() {
             return Ok(Ended::Tags);
         }
         // The wait can be given up, what is written afterwards cannot.
@@ -247,7 +247,7 @@ impl Rollback<'_> {
         };
         let arrivals = Arrivals {
             images: self.ends.iter_mut().filter_map(staged).collect(),
-            ..companions.arrivals()
+            ..attachment_tags.arrivals()
         };
         let started = Instant::now();
         layout.enter_locked(lock, arrivals).await?;
@@ -346,14 +346,14 @@ impl Rollback<'_> {
         let mut recorded = stop.soon.run_until_cancelled(recorded).await??;
         self.refresh(repository).await?;
         // Behind what may stage them again.
-        let companions = self.record_companions(repository, &mut recorded);
-        stop.soon.run_until_cancelled(companions).await??;
+        let attachment_tags = self.record_companions(repository, &mut recorded);
+        stop.soon.run_until_cancelled(attachment_tags).await??;
         Some(recorded)
     }
 
     /// The tags that have to move, and the journal of that.
     fn journal(&mut self, recorded: Recorded) -> (Vec<Moving>, Journal) {
-        let mut moving = recorded.companions;
+        let mut moving = recorded.attachment_tags;
         for list in &moving {
             if let Some(end) = self.ends.iter_mut().find(|end| end.writes(&list.tag)) {
                 end.outcome.previous_digest.clone_from(&list.before);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, stream};
 
-use super::super::once::Once;
+use super::super::once_map::OnceMap;
 use super::flip::Moving;
 use super::{AT_ONCE, Rollback, look};
 use crate::bounded::{late, try_all};
@@ -25,7 +25,7 @@ pub(super) struct Recorded {
     /// The manifests that the tags lead to.
     pub(super) manifests: Vec<Manifest>,
     /// Where tags move that belong to images.
-    pub(super) companions: Vec<Moving>,
+    pub(super) attachment_tags: Vec<Moving>,
     /// What keeps other runs from the lists among those.
     pub(super) turns: Vec<Lock>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Recorded {
 impl Rollback<'_> {
     /// Reads what the tags that are to be flipped point at. `None`: a tag failed.
     pub(super) async fn record(&mut self, repository: &Repository) -> Option<Recorded> {
-        let known = Once::default();
+        let known = OnceMap::default();
         let staged = self.ends.iter().filter(|end| end.staged.is_some());
         let tags: Vec<String> = staged.filter_map(super::TagEnd::tag).collect();
         let reads = stream::iter(tags).map(|tag| {
@@ -80,13 +80,13 @@ impl Rollback<'_> {
 
 /// The manifests that `tag` leads to, the root first; none where there is no such tag.
 pub(super) async fn tag(repository: &Repository, tag: &str) -> Result<Vec<Manifest>> {
-    one(repository, &Once::default(), tag).await
+    one(repository, &OnceMap::default(), tag).await
 }
 
 /// The same, where several tags lead to what is `known`.
 async fn one(
     repository: &Repository,
-    known: &Once<Option<Manifest>>,
+    known: &OnceMap<Option<Manifest>>,
     tag: &str,
 ) -> Result<Vec<Manifest>> {
     let root = repository

@@ -133,10 +133,10 @@ impl Rollback<'_> {
         self.is_good().then_some(gone)
     }
 
-    /// The tags of whose companions something was staged, and whether it has expired.
+    /// The tags with staged attachments, and whether any of these have expired.
     async fn bereft(&self, repository: &Repository) -> Vec<(String, Result<bool>)> {
-        let companions = self.shared.staged_companions().clone();
-        let staged = companions.staged().filter_map(|(owner, digest)| {
+        let attachment_tags = self.shared.staged_attachment_tags().clone();
+        let staged = attachment_tags.staged().filter_map(|(owner, digest)| {
             let end = self.ends.iter().find(|end| end.outcome.tag == owner)?;
             Some((end.tag()?, digest))
         });
@@ -161,8 +161,8 @@ impl Rollback<'_> {
         let shared = Arc::new(self.shared.again());
         let mut again = Vec::new();
         work(&shared, jobs, self.stop, |end| again.push(end)).await;
-        let companions = shared.staged_companions().clone();
-        self.shared.staged_companions().absorb(companions);
+        let attachment_tags = shared.staged_attachment_tags().clone();
+        self.shared.staged_attachment_tags().absorb(attachment_tags);
         for end in again {
             let place = self
                 .ends

@@ -7,7 +7,7 @@ use std::path::Path;
 use futures_util::{StreamExt as _, stream};
 
 use super::super::Stop;
-use super::super::once::Once;
+use super::super::once_map::OnceMap;
 use super::flip::{Doubt, Doubts};
 use super::stage::lacks_content;
 use super::{AT_ONCE, Options};
@@ -76,7 +76,7 @@ pub(super) struct Undo<'a> {
     pub(super) job: UndoJob<'a>,
     doubts: Doubts,
     /// Children of what is restored, that are there again.
-    brought: Once<Brought>,
+    brought: OnceMap<Brought>,
 }
 
 /// Whether a child of what is restored had to be put.
@@ -92,7 +92,7 @@ impl<'a> Undo<'a> {
         Self {
             job,
             doubts: Doubts::new(),
-            brought: Once::default(),
+            brought: OnceMap::default(),
         }
     }
 
@@ -378,7 +378,7 @@ impl<'a> Undo<'a> {
     /// What every tag of the repository leads to. A failure to find out is one: nothing is deleted then.
     async fn reaches(&self) -> Result<Vec<Reach>> {
         let tags = self.job.repository.tags().await?;
-        let known = Once::default();
+        let known = OnceMap::default();
         let reads = stream::iter(tags).map(|tag| {
             let known = &known;
             async move { self.reach(tag, known).await }
@@ -387,7 +387,7 @@ impl<'a> Undo<'a> {
         reads.into_iter().collect()
     }
 
-    async fn reach(&self, tag: String, known: &Once<Vec<Digest>>) -> Result<Reach> {
+    async fn reach(&self, tag: String, known: &OnceMap<Vec<Digest>>) -> Result<Reach> {
         let mut digests = BTreeSet::new();
         let root = self
             .job

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::referrers::may_be_list;
-use crate::printable::few;
+use crate::sanitize::few;
 use crate::select::is_list_tag;
 
 impl Tag<'_> {

@@ -91,7 +91,7 @@ pub async fn run(job: Job, stop: &Stop) -> Verified {
     let mut findings = work(&shared, job.tags, stop).await;
     let hopeless = findings
         .values()
-        .find_map(|finding| finding.error.clone().filter(Error::hits_all));
+        .find_map(|finding| finding.error.clone().filter(Error::is_fatal));
     for name in names {
         findings.entry(name.clone()).or_insert_with(|| {
             let error = hopeless
@@ -129,7 +129,7 @@ async fn work(shared: &Arc<Shared>, tags: Vec<TagJob>, stop: &Stop) -> BTreeMap<
         match ended {
             Some(Ok(finding)) => {
                 // What every tag would meet ends the run.
-                hopeless |= finding.error.as_ref().is_some_and(Error::hits_all);
+                hopeless |= finding.error.as_ref().is_some_and(Error::is_fatal);
                 findings.insert(finding.tag.clone(), finding);
             }
             // A task that panicked: its tag is among those without a finding.

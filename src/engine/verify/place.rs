@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
 use super::super::memory::{Manifests, Memory, Room};
-use super::super::once::Once;
+use super::super::once_map::OnceMap;
 use crate::bounded::{late, try_all};
 use crate::endpoint::{Attached, Endpoint, Target, transfer};
 use crate::error::{Error, Kind, Result};
@@ -27,9 +27,9 @@ pub(in super::super) struct Place {
     manifests: Manifests,
     roots: Memory,
     children: Memory,
-    attached: Once<Arc<Attached>>,
+    attached: OnceMap<Arc<Attached>>,
     /// By what a descriptor states, and whether the blob is read as a config.
-    blobs: Once<Held, (Stated, bool)>,
+    blobs: OnceMap<Held, (Stated, bool)>,
     /// Blobs that are read at once.
     reading: Semaphore,
     /// The sizes of blobs that are right as far as they were looked into.
@@ -72,8 +72,8 @@ impl Place {
             manifests: Manifests::default(),
             roots: Memory::of_roots(),
             children: Memory::of_children(),
-            attached: Once::default(),
-            blobs: Once::default(),
+            attached: OnceMap::default(),
+            blobs: OnceMap::default(),
             reading: Semaphore::new(jobs),
             found: Mutex::default(),
         }

@@ -18,7 +18,7 @@ use crate::image::manifest::{Content, Descriptor, Manifest};
 use crate::inventory::difference::LeftOut;
 use crate::options::Mode;
 use crate::plan;
-use crate::printable::{few, plural};
+use crate::sanitize::{few, plural};
 
 /// What is found out about `job`.
 pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {

@@ -4,7 +4,7 @@ use reqwest::{Response, StatusCode, Url};
 
 use super::super::challenge::Bearer;
 use super::super::connect::Session;
-use super::super::credentials::concealed::{self, conceal};
+use super::super::credentials::redact::{self, redact};
 use super::super::credentials::{Credentials, Secret};
 use super::super::failure::{authority, sent_on_to};
 use super::super::request::{MOST_REDIRECTS, is_redirect, location, web_address};
@@ -13,7 +13,7 @@ use super::super::token::{Asked, Token};
 use super::super::{body, downgrade, failure};
 use super::{Authenticator, DOING};
 use crate::error::{Error, Kind, Result};
-use crate::printable::clean;
+use crate::sanitize::clean;
 
 /// What came of a question for a token, and from whom.
 struct Answered {
@@ -53,7 +53,7 @@ impl Authenticator {
             // Fails where it is known already.
             let _ = self.accepted.set(());
         }
-        Token::parse(&body, asked, concealed::note)
+        Token::parse(&body, asked, redact::note)
             .map_err(|cause| Error::new(Kind::Protocol, DOING, &target).because(cause))
     }
 
@@ -208,7 +208,7 @@ fn shown(realm: &str) -> String {
         (None, Some((_, rest))) => rest.to_owned(),
         (_, None) => address.to_owned(),
     };
-    clean(&conceal(&shown))
+    clean(&redact(&shown))
 }
 
 fn with_query(mut url: Url, question: Vec<(&str, String)>) -> Url {

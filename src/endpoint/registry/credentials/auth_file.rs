@@ -12,7 +12,7 @@ use super::helper::Helper;
 use super::{Credentials, Found, Secret, keys};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
-use crate::printable::clean;
+use crate::sanitize::clean;
 
 /// A configuration file with an `auths` object.
 #[derive(Clone, Debug)]

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, Command};
 
-use super::concealed::conceal;
+use super::redact::redact;
 use super::{Credentials, LONGEST_LOGIN, Secret};
 use crate::error::{Error, Kind, Result};
-use crate::printable::excerpt;
+use crate::sanitize::excerpt;
 
 /// The user that marks an identity token (docker-credential-helpers).
 const IDENTITY_USER: &str = "<token>";
@@ -253,7 +253,7 @@ impl Answer {
     /// nobody knows yet would be there.
     fn words(&self) -> Option<String> {
         let said = |bytes: &[u8]| {
-            let words = excerpt(&conceal(&String::from_utf8_lossy(bytes)), LONGEST_WORDS);
+            let words = excerpt(&redact(&String::from_utf8_lossy(bytes)), LONGEST_WORDS);
             Some(words).filter(|words| !words.is_empty())
         };
         let printed = || said(&self.printed).filter(|words| !words.contains('{'));

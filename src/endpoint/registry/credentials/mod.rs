@@ -3,10 +3,10 @@
 //! errors or logs.
 
 mod auth_file;
-pub(super) mod concealed;
 mod helper;
 mod keys;
 pub mod login_file;
+pub(super) mod redact;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -109,7 +109,7 @@ impl fmt::Display for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anonymous => f.write_str("nobody"),
-            Self::Password { user, .. } => write!(f, "user {}", crate::printable::clean(user)),
+            Self::Password { user, .. } => write!(f, "user {}", crate::sanitize::clean(user)),
             Self::Identity(_) => f.write_str("an identity token"),
             Self::Token(_) => f.write_str("a registry token"),
         }

@@ -27,7 +27,7 @@ impl Rank {
 
 /// What is given out.
 #[derive(Clone, Debug)]
-pub struct Turns(Arc<Mutex<State>>);
+pub struct Permits(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -38,17 +38,17 @@ struct State {
 #[derive(Debug)]
 struct Waiter {
     rank: Rank,
-    turn: oneshot::Sender<Turn>,
+    turn: oneshot::Sender<Permit>,
 }
 
 /// One turn; the next in line has it when it is dropped.
 #[derive(Debug)]
-pub struct Turn {
+pub struct Permit {
     /// `None` once it has been given back.
-    turns: Option<Turns>,
+    turns: Option<Permits>,
 }
 
-impl Turns {
+impl Permits {
     /// So many at once.
     #[must_use]
     pub fn new(most: usize) -> Self {
@@ -60,7 +60,7 @@ impl Turns {
     }
 
     /// Waits until it is the turn of `rank`.
-    pub async fn take(&self, rank: Rank) -> Turn {
+    pub async fn take(&self, rank: Rank) -> Permit {
         let waiting = {
             let mut state = self.state();
             if state.free > 0 {
@@ -75,8 +75,8 @@ impl Turns {
         waiting.await.unwrap_or_else(|_| self.turn())
     }
 
-    fn turn(&self) -> Turn {
-        Turn {
+    fn turn(&self) -> Permit {
+        Permit {
             turns: Some(self.clone()),
         }
     }
@@ -105,7 +105,7 @@ impl Turns {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(turns) = self.turns.take() {
             turns.give_back();
@@ -142,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_earliest_tag_and_its_largest_blob_come_first() {
-        let turns = Turns::new(1);
+        let turns = Permits::new(1);
         let first = turns.take(Rank::new(9, 1)).await;
         let ranks = [
             Rank::new(1, 9),
@@ -171,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_that_nobody_waits_for_is_not_lost() {
-        let turns = Turns::new(1);
+        let turns = Permits::new(1);
         let first = turns.take(Rank::new(0, 0)).await;
         let mut given_up = Box::pin(turns.take(Rank::new(0, 9)));
         let mut waiting = Box::pin(turns.take(Rank::new(1, 1)));
@@ -189,7 +189,7 @@ mod tests {
     fn lets_waiters_in_whoever_is_dropped_before_them() {
         for (most, waiters, length) in [(1, 3, 5), (2, 4, 4)] {
             let scripts = Scripts::of(waiters, length);
-            let all_turns: Vec<_> = scripts.clone().map(|_| Turns::new(most)).collect();
+            let all_turns: Vec<_> = scripts.clone().map(|_| Permits::new(most)).collect();
             let mut rest = Vec::new();
             for (script, turns) in scripts.zip(&all_turns) {
                 let ranks = (0..waiters).map(|waiter| Rank::new(waiters - waiter, 1));

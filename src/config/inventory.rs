@@ -10,7 +10,7 @@ use crate::select::Selection;
 
 /// `barge inventory`, resolved.
 #[derive(Debug)]
-pub struct InventoryRequest {
+pub struct InventoryConfig {
     /// Where to look.
     pub repositories: Vec<Reference>,
     /// At which tags.
@@ -25,7 +25,7 @@ pub struct InventoryRequest {
     pub quiet: bool,
 }
 
-impl InventoryRequest {
+impl InventoryConfig {
     /// Checks `arguments`.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ pub enum LoginWish {
 
 /// `barge login`, resolved.
 #[derive(Debug)]
-pub struct LoginRequest {
+pub struct LoginConfig {
     /// What the login is for.
     pub registry: RegistryScope,
     /// The user, where it was given.
@@ -40,7 +40,7 @@ pub struct LoginRequest {
 
 /// `barge logout`, resolved.
 #[derive(Debug)]
-pub struct LogoutRequest {
+pub struct LogoutConfig {
     /// What to forget the login for; `None`: every login.
     pub registry: Option<RegistryScope>,
     /// Where it is stored.
@@ -51,7 +51,7 @@ pub struct LogoutRequest {
     pub output: Output,
 }
 
-impl LoginRequest {
+impl LoginConfig {
     /// Checks `arguments`.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl LoginRequest {
     }
 }
 
-impl LogoutRequest {
+impl LogoutConfig {
     /// Checks `arguments`.
     ///
     /// # Errors

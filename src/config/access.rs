@@ -10,7 +10,7 @@ use crate::endpoint::registry::credentials::{CredentialSource, Credentials};
 use crate::endpoint::registry::{RegistriesConf, RegistryOptions, Tls};
 use crate::error::{Error, Result};
 use crate::event::{Events, Side};
-use crate::printable::word;
+use crate::sanitize::word;
 
 /// Small requests that one registry gets at once.
 const SMALL_REQUESTS: usize = 32;

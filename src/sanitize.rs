@@ -7,7 +7,7 @@ use serde::Serialize;
 /// `text` without control characters and invisible marks, white space folded.
 ///
 /// ```
-/// assert_eq!(barge::printable::clean("a\x1b[31m\n b"), "a [31m b");
+/// assert_eq!(barge::sanitize::clean("a\x1b[31m\n b"), "a [31m b");
 /// ```
 #[must_use]
 pub fn clean(text: &str) -> String {
@@ -22,7 +22,7 @@ pub fn clean(text: &str) -> String {
 /// So many of what `noun` names; one in -ry ends in -ries.
 ///
 /// ```
-/// use barge::printable::plural;
+/// use barge::sanitize::plural;
 ///
 /// assert_eq!(plural(1, "tag"), "1 tag");
 /// assert_eq!(plural(0, "tag"), "0 tags");
@@ -43,7 +43,7 @@ pub(crate) const FEW: usize = 10;
 /// The first ten of `names`, and how many more there are: an error names no more, however many a registry sent.
 ///
 /// ```
-/// use barge::printable::few;
+/// use barge::sanitize::few;
 ///
 /// assert_eq!(few(&["a", "b"]), "a, b");
 /// assert!(few(&["x"; 12]).ends_with("x and 2 more"));
@@ -83,7 +83,7 @@ pub fn excerpt(text: &str, longest: usize) -> String {
 /// C1 controls and marks that turn text round as they are.
 ///
 /// ```
-/// assert_eq!(barge::printable::json(&"\u{9b}2J"), "\"\\u009b2J\"\n");
+/// assert_eq!(barge::sanitize::json(&"\u{9b}2J"), "\"\\u009b2J\"\n");
 /// ```
 ///
 /// # Panics
@@ -109,8 +109,8 @@ pub fn json(value: &impl Serialize) -> String {
 /// `text` as one word of a shell's command line.
 ///
 /// ```
-/// assert_eq!(barge::printable::word("it's"), r"'it'\''s'");
-/// assert_eq!(barge::printable::word("/a/b-1.json"), "/a/b-1.json");
+/// assert_eq!(barge::sanitize::word("it's"), r"'it'\''s'");
+/// assert_eq!(barge::sanitize::word("/a/b-1.json"), "/a/b-1.json");
 /// ```
 #[must_use]
 pub fn word(text: &str) -> String {

@@ -20,7 +20,7 @@ use crate::image::referrers::{Additions, is_itself, merge};
 
 /// What is staged of them.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct Companions {
+pub(in super::super) struct AttachmentTags {
     /// Under each tag of cosign's: the manifest, and whether the destination lacked it.
     tags: BTreeMap<String, (Manifest, bool)>,
     /// What is to be in each list of referrers, by the tag of the list.
@@ -29,7 +29,7 @@ pub(in super::super) struct Companions {
     owners: BTreeMap<String, String>,
 }
 
-impl Companions {
+impl AttachmentTags {
     /// Stages a tag of cosign's for the tag `owner` of the run.
     pub(in super::super) fn tag(&mut self, tag: &str, (owner, staged): (&str, (Manifest, bool))) {
         self.own(tag, owner);
@@ -93,26 +93,26 @@ impl Companions {
 }
 
 impl Shared {
-    pub(super) fn staged_companions(&self) -> MutexGuard<'_, Companions> {
-        let locked = self.companions.lock();
+    pub(super) fn staged_attachment_tags(&self) -> MutexGuard<'_, AttachmentTags> {
+        let locked = self.attachment_tags.lock();
         locked.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Tag {
-    pub(in super::super) fn companions(&self) -> MutexGuard<'_, Companions> {
-        self.shared.staged_companions()
+    pub(in super::super) fn attachment_tags(&self) -> MutexGuard<'_, AttachmentTags> {
+        self.shared.staged_attachment_tags()
     }
 }
 
 impl Rollback<'_> {
-    /// Adds to what was recorded what companions point at now, and where they move.
+    /// Records what the tags of attachments point at now, and where they move.
     pub(super) async fn record_companions(
         &mut self,
         repository: &Repository,
         recorded: &mut Recorded,
     ) -> Option<()> {
-        let Companions { tags, lists, .. } = self.shared.staged_companions().clone();
+        let AttachmentTags { tags, lists, .. } = self.shared.staged_attachment_tags().clone();
         let lists_there = lists.keys().map(String::as_str);
         recorded.turns = self.shared.turns(lists_there).await;
         let tags = tags.into_iter().map(|(tag, (root, pushed))| Wish::Tag {
@@ -136,14 +136,14 @@ impl Rollback<'_> {
                         continue;
                     }
                     recorded.manifests.extend(before);
-                    recorded.companions.push(moving);
+                    recorded.attachment_tags.push(moving);
                 }
                 Ok(None) => {}
                 Err(error) => self.fail(&tag, error),
             }
         }
         recorded
-            .companions
+            .attachment_tags
             .sort_by(|left, right| left.tag.cmp(&right.tag));
         self.is_good().then_some(())
     }

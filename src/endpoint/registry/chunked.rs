@@ -20,14 +20,14 @@ const RESETS: usize = 2;
 
 /// What a host has shown of the bodies that it takes.
 #[derive(Debug)]
-pub(super) struct Pieces {
+pub(super) struct Chunked {
     /// The largest body that may pass; at first any.
     largest: AtomicU64,
     resets: AtomicUsize,
     allowed: bool,
 }
 
-impl Pieces {
+impl Chunked {
     /// For `host`. GitHub's registry corrupts uploads of several pieces, and Google's take none.
     pub(super) fn new(host: &str) -> Self {
         let google = host == "gcr.io" || host.ends_with(".gcr.io") || host.ends_with(".pkg.dev");
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn sizes_shrink_where_that_is_safe() {
-        let pieces = Pieces::new("h.io");
+        let pieces = Chunked::new("h.io");
         assert_eq!(pieces.size_for(1 << 40), None);
         assert!(pieces.refused(100 << 20));
         assert_eq!(pieces.size_for(17 << 20), Some(16 << 20));
@@ -129,13 +129,13 @@ mod tests {
         assert_eq!(pieces.size_for(3 << 20), Some(1 << 20));
         assert!(pieces.refused(1 << 20) && !pieces.refused(512 << 10));
         for host in ["ghcr.io", "gcr.io", "eu.gcr.io", "europe-docker.pkg.dev"] {
-            assert!(!Pieces::new(host).refused(100 << 20), "{host}");
+            assert!(!Chunked::new(host).refused(100 << 20), "{host}");
         }
     }
 
     #[test]
     fn the_second_reset_of_a_large_upload_counts() {
-        let pieces = Pieces::new("h.io");
+        let pieces = Chunked::new("h.io");
         assert!(!pieces.broke(1000) && !pieces.broke(5 << 20) && pieces.broke(5 << 20));
         assert_eq!(pieces.size_for(5 << 20), Some(4 << 20));
     }

@@ -3,18 +3,18 @@
 
 use std::path::Path;
 
+use crate::config::{Access, CopyConfig, homeless};
 use crate::endpoint::registry::Repository;
 use crate::endpoint::{Endpoint, Target};
 use crate::engine::rollback::{
-    self, Doubts, EarlierJournals, Foreseen, Keeping, Options, Standing, UndoJob,
+    self, Doubts, EarlierJournals, Keeping, Options, Preview, Standing, UndoJob,
 };
 use crate::engine::{Earlier, Policy, Stop, TagJob};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Undone};
 use crate::journal::{Journal, Move, State};
 use crate::options::{self, Run};
-use crate::printable::plural;
-use crate::request::{Access, CopyRequest, homeless};
+use crate::sanitize::plural;
 use crate::select::is_digest_tag;
 use crate::state::{StateDirectory, Stored};
 
@@ -25,13 +25,13 @@ use crate::state::{StateDirectory, Stored};
 ///
 /// `local-io` where a rollback run could not keep a journal, `interrupted` where a signal ended the wait.
 pub(super) async fn clear(
-    request: &CopyRequest,
+    config: &CopyConfig,
     destination: &Endpoint,
     tags: &mut [TagJob],
     (events, stop): (&Events, &Stop),
 ) -> Result<(Policy, EarlierJournals)> {
-    let rollback = request.policy == options::Policy::Rollback;
-    let place = request.destination.place().to_string();
+    let rollback = config.policy == options::Policy::Rollback;
+    let place = config.destination.place().to_string();
     let keeps_nothing = if rollback {
         Policy::Rollback(Keeping::Nothing)
     } else {
@@ -41,15 +41,15 @@ pub(super) async fn clear(
         return Ok((keeps_nothing, EarlierJournals::default()));
     };
     if !rollback {
-        let journals = request.state.as_ref().map(|directory| {
-            let options = options(&request.destination_access, directory);
+        let journals = config.state.as_ref().map(|directory| {
+            let options = options(&config.destination_access, directory);
             mind((directory, &options), &place, events)
         });
         return Ok((keeps_nothing, journals.unwrap_or_default()));
     }
-    let directory = request.state.clone().ok_or_else(homeless)?;
-    let options = options(&request.destination_access, &directory);
-    let lock = match request.run {
+    let directory = config.state.clone().ok_or_else(homeless)?;
+    let options = options(&config.destination_access, &directory);
+    let lock = match config.run {
         Run::Real => Some(rollback::only_one(&directory, &place, (events, stop)).await?),
         Run::Dry if directory.is_locked(&place)? => {
             let text = format!(
@@ -61,7 +61,7 @@ pub(super) async fn clear(
         Run::Dry => None,
     };
     let kept = (&directory, &options);
-    let journals = settle_all((request, repository), tags, kept, (events, stop)).await?;
+    let journals = settle_all((config, repository), tags, kept, (events, stop)).await?;
     let policy = lock.map_or(keeps_nothing, |lock| {
         Policy::Rollback(Keeping::Journal {
             directory,
@@ -74,12 +74,12 @@ pub(super) async fn clear(
 
 /// Puts back what earlier runs left half-way whose tags this run selects; the journals that stay.
 async fn settle_all(
-    (request, repository): (&CopyRequest, &Repository),
+    (config, repository): (&CopyConfig, &Repository),
     tags: &mut [TagJob],
     (directory, options): (&StateDirectory, &Options),
     (events, stop): (&Events, &Stop),
 ) -> Result<EarlierJournals> {
-    let place = request.destination.place().to_string();
+    let place = config.destination.place().to_string();
     let mut journals = EarlierJournals::of(&place, directory, options);
     for stored in directory.journals_of(&place)? {
         let path = stored.path;
@@ -90,7 +90,7 @@ async fn settle_all(
             journals.add(&path, &journal, Standing::Closed);
             continue;
         }
-        if !covers((request, tags), &journal) {
+        if !covers((config, tags), &journal) {
             let told = tell((&path, &journal), Standing::Killed, options);
             events.send(Event::Warning(told));
             journals.add(&path, &journal, Standing::Killed);
@@ -102,13 +102,13 @@ async fn settle_all(
             path: &path,
             options,
         };
-        match request.run {
+        match config.run {
             Run::Real => {
                 settle(job, (events, stop)).await?;
                 // What could not be put back is still in its file.
                 journals.add(&path, &journal, Standing::Closed);
             }
-            Run::Dry => foresee(job, tags, events).await?,
+            Run::Dry => preview(job, tags, events).await?,
         }
     }
     Ok(journals)
@@ -138,11 +138,10 @@ fn writes(job: &TagJob, tag: &str) -> bool {
 
 /// Whether a run moves all that the journal's moved. What belongs to images comes with them; where nothing
 /// else moved, a run does that brings such things.
-fn covers((request, tags): (&CopyRequest, &[TagJob]), journal: &Journal) -> bool {
+fn covers((config, tags): (&CopyConfig, &[TagJob]), journal: &Journal) -> bool {
     let moved = journal.tags.iter();
     let comes_along = |moved: &&Move| is_digest_tag(&moved.tag);
-    let along =
-        !moved.clone().all(|moved| comes_along(&moved)) || request.referrers.types.is_some();
+    let along = !moved.clone().all(|moved| comes_along(&moved)) || config.referrers.types.is_some();
     let mut own = moved.filter(|moved| !(along && comes_along(moved)));
     own.all(|moved| tags.iter().any(|job| writes(job, &moved.tag)))
 }
@@ -173,14 +172,14 @@ fn hindrance(undone: &Undone) -> Option<Error> {
 }
 
 /// Tells what [`settle`] would do, and has `tags` judged as they would be after it.
-async fn foresee(job: UndoJob<'_>, tags: &mut [TagJob], events: &Events) -> Result<()> {
-    let Foreseen {
+async fn preview(job: UndoJob<'_>, tags: &mut [TagJob], events: &Events) -> Result<()> {
+    let Preview {
         undone,
         tags: after,
-    } = rollback::foresee(job).await;
+    } = rollback::preview(job).await;
     for (tag, head) in after {
         for job in tags.iter_mut().filter(|job| writes(job, &tag)) {
-            job.earlier = Earlier::Foreseen(head.clone());
+            job.earlier = Earlier::Preview(head.clone());
         }
     }
     let uncertain = uncertain(job.journal, &undone);

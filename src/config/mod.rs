@@ -27,11 +27,11 @@ use crate::state::StateDirectory;
 pub use self::access::Access;
 use self::access::{resolve, sides};
 pub use self::environment::Environment;
-pub use self::inventory::InventoryRequest;
-pub use self::login::{LoginRequest, LoginWish, LogoutRequest};
+pub use self::inventory::InventoryConfig;
+pub use self::login::{LoginConfig, LoginWish, LogoutConfig};
 pub use self::referrers::Along;
-pub use self::undo::{Task, UndoRequest, homeless};
-pub use self::verify::VerifyRequest;
+pub use self::undo::{Task, UndoConfig, homeless};
+pub use self::verify::VerifyConfig;
 pub use crate::cli::{Form, Progress};
 
 /// What to print.
@@ -45,7 +45,7 @@ pub struct Output {
 
 /// `barge copy`, resolved.
 #[derive(Debug)]
-pub struct CopyRequest {
+pub struct CopyConfig {
     /// Where images are read.
     pub source: Reference,
     /// Where they go.
@@ -109,7 +109,7 @@ pub enum Subjects {
 
 /// `barge inspect`, resolved.
 #[derive(Debug)]
-pub struct InspectRequest {
+pub struct InspectConfig {
     /// What to look at.
     pub reference: Reference,
     /// Whether the bytes are printed as they are.
@@ -124,7 +124,7 @@ pub struct InspectRequest {
 
 /// `barge list-tags`, resolved.
 #[derive(Debug)]
-pub struct ListTagsRequest {
+pub struct ListTagsConfig {
     /// Whose tags.
     pub repository: Reference,
     /// Which; `None`: all but digest tags.
@@ -135,7 +135,7 @@ pub struct ListTagsRequest {
     pub output: Output,
 }
 
-impl CopyRequest {
+impl CopyConfig {
     /// Checks `arguments` as a whole.
     ///
     /// # Errors
@@ -205,7 +205,7 @@ impl CopyRequest {
     }
 }
 
-impl InspectRequest {
+impl InspectConfig {
     /// Checks `arguments`.
     ///
     /// # Errors
@@ -226,7 +226,7 @@ impl InspectRequest {
     }
 }
 
-impl ListTagsRequest {
+impl ListTagsConfig {
     /// Checks `arguments`.
     ///
     /// # Errors
@@ -429,7 +429,7 @@ mod tests {
     fn copy(
         arguments: &[&str],
         variables: &[(&str, &str)],
-    ) -> std::result::Result<CopyRequest, String> {
+    ) -> std::result::Result<CopyConfig, String> {
         let words = ["barge", "copy", "docker://h.io/a", "oci:x"]
             .iter()
             .chain(arguments);
@@ -442,7 +442,7 @@ mod tests {
         let Verb::Copy(arguments) = cli.verb else {
             return Err("not copy".into());
         };
-        CopyRequest::new(*arguments, &Environment::default()).map_err(|error| error.to_string())
+        CopyConfig::new(*arguments, &Environment::default()).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! Where the running hash of a blob stood on the way, so that sending can go on behind a byte that was
-//! sent before.
+//! States of the running hash of a blob, so that an upload can resume from an earlier offset.
 
 use std::collections::VecDeque;
 
@@ -20,9 +19,9 @@ pub(crate) struct Mark {
 
 /// The last marks, the newest last.
 #[derive(Debug, Default)]
-pub(crate) struct Trail(VecDeque<Mark>);
+pub(crate) struct HashCheckpoint(VecDeque<Mark>);
 
-impl Trail {
+impl HashCheckpoint {
     /// The hash stands at `offset`; it is remembered now and then.
     pub(crate) fn note(&mut self, offset: u64, hasher: &Hasher) {
         let last = self.0.back().map_or(0, |mark| mark.offset);
@@ -53,7 +52,7 @@ mod tests {
     #[test]
     fn goes_back_to_the_last_mark_before_an_offset() {
         let mut hasher = Digest::of(b"").hasher();
-        let mut trail = Trail::default();
+        let mut trail = HashCheckpoint::default();
         for step in 1..=100_u64 {
             hasher.update(b"a chunk");
             trail.note(step << 19, &hasher);
@@ -68,7 +67,7 @@ mod tests {
     #[test]
     fn keeps_no_more_than_it_needs() {
         let hasher = Digest::of(b"").hasher();
-        let mut trail = Trail::default();
+        let mut trail = HashCheckpoint::default();
         for offset in 1..1000 {
             trail.note(offset * STRIDE, &hasher);
         }

@@ -1,5 +1,5 @@
-//! What an archive leaves out is read where it is lent from: the place that the archive goes to, or another
-//! repository of the same registry.
+//! Parts that an archive leaves out are read elsewhere: from the destination of the copy, or from another repository of
+//! the same registry.
 
 use std::collections::HashMap;
 
@@ -9,44 +9,43 @@ use crate::error::Result;
 use crate::image::digest::Digest;
 use crate::inventory::difference::Difference;
 
-/// Who lends each part that an archive leaves out.
+/// Where each part that an archive leaves out can be read.
 #[derive(Clone, Debug, Default)]
-pub struct Lent {
-    /// Places that lend something.
-    lenders: Vec<Endpoint>,
-    /// The number of its lender, by what is lent.
+pub struct BlobFallback {
+    endpoints: Vec<Endpoint>,
+    /// The index of the endpoint that has each part.
     parts: HashMap<Digest, usize>,
 }
 
-impl Lent {
-    /// Nothing is lent yet, by `lenders`.
+impl BlobFallback {
+    /// No part is known to be in any of the `endpoints` yet.
     #[must_use]
-    pub fn by(lenders: Vec<Endpoint>) -> Self {
+    pub fn by(endpoints: Vec<Endpoint>) -> Self {
         Self {
-            lenders,
+            endpoints,
             parts: HashMap::new(),
         }
     }
 
-    /// The lender of this number has the part.
-    pub fn add(&mut self, part: Digest, lender: usize) {
-        self.parts.insert(part, lender);
+    /// Notes that the endpoint with this index has the part.
+    pub fn add(&mut self, part: Digest, endpoint: usize) {
+        self.parts.insert(part, endpoint);
     }
 
-    /// Who lends a part.
-    pub(super) fn lender(&self, part: &Digest) -> Option<&Endpoint> {
-        self.lenders.get(*self.parts.get(part)?)
+    /// The endpoint that has a part.
+    pub(super) fn endpoint(&self, part: &Digest) -> Option<&Endpoint> {
+        self.endpoints.get(*self.parts.get(part)?)
     }
 }
 
 impl Endpoint {
-    /// The same place, to which is lent what it leaves out.
+    /// The same endpoint, which reads the parts that it leaves out from `fallback`.
     #[must_use]
-    pub fn completed_by(self, lent: Lent) -> Self {
+    pub fn completed_by(self, fallback: BlobFallback) -> Self {
         match self {
             Self::OciArchive(archive) => {
                 let mut archive = OciArchive::clone(&archive);
-                archive.lent = lent.into();
+                archive.fallback = fallback.into();
                 Self::OciArchive(archive.into())
             }
             other => other,
@@ -74,9 +73,10 @@ impl Endpoint {
             {
                 Some(source.name().to_owned())
             }
-            (Self::OciArchive(archive), _) => {
-                archive.lent.lender(blob)?.mountable_from(blob, destination)
-            }
+            (Self::OciArchive(archive), _) => archive
+                .fallback
+                .endpoint(blob)?
+                .mountable_from(blob, destination),
             _ => None,
         }
     }

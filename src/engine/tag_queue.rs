@@ -1,5 +1,4 @@
-//! Tags that wait for their turn. If the source is a stream, all of them say first which blobs they need, and none
-//! goes on before the last of them has.
+//! The queue of tags. If the source is a stream, all tags first decide which blobs they need; only then are they copied.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -14,43 +13,48 @@ use super::{Shared, TAGS_AT_ONCE, TagJob};
 /// The work on one tag.
 pub(super) type Work = Pin<Box<dyn Future<Output = Step> + Send>>;
 
-/// A tag that is worked on; its place is free again when this is dropped.
+/// A tag in progress; dropping it makes room for the next one.
 pub(super) struct Begun {
     pub(super) job: TagJob,
-    _turn: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-/// Those that wait.
-pub(super) struct Line {
+/// The tags of a run that are not in progress.
+pub(super) struct TagQueue {
     shared: Arc<Shared>,
-    /// How many more may be worked on.
-    turns: Arc<Semaphore>,
+    /// For tags in progress.
+    permits: Arc<Semaphore>,
     new: std::iter::Enumerate<std::vec::IntoIter<TagJob>>,
     /// The stream, until all tags have decided.
     deciding: Option<Arc<Import>>,
     decided: BTreeMap<usize, Decided>,
 }
 
-impl Line {
-    /// All `tags` of the run.
+impl TagQueue {
     pub(super) fn new(shared: &Arc<Shared>, tags: Vec<TagJob>) -> Self {
         Self {
             shared: Arc::clone(shared),
-            turns: Arc::new(Semaphore::new(TAGS_AT_ONCE)),
+            permits: Arc::new(Semaphore::new(TAGS_AT_ONCE)),
             new: tags.into_iter().enumerate(),
             deciding: shared.import.clone(),
             decided: BTreeMap::new(),
         }
     }
 
-    /// The next tag, and the work on it; `None` also while too many are worked on.
+    /// The next tag, and the work on it; `None` also while too many are in progress.
     pub(super) fn next(&mut self) -> Option<(Begun, Work)> {
-        let turn = Arc::clone(&self.turns).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         if let Some((place, job)) = self.new.next() {
             let work = one_tag(Arc::clone(&self.shared), job.clone(), place);
-            return Some((Begun { job, _turn: turn }, Box::pin(work)));
+            return Some((
+                Begun {
+                    job,
+                    _permit: permit,
+                },
+                Box::pin(work),
+            ));
         }
-        let others = TAGS_AT_ONCE - 1 - self.turns.available_permits();
+        let others = TAGS_AT_ONCE - 1 - self.permits.available_permits();
         if let Some(import) = self.deciding.take_if(|_| others == 0) {
             import.begin(&self.shared);
         }
@@ -59,10 +63,16 @@ impl Line {
         }
         let (_, decided) = self.decided.pop_first()?;
         let job = decided.tag.job.clone();
-        Some((Begun { job, _turn: turn }, Box::pin(decided.carry())))
+        Some((
+            Begun {
+                job,
+                _permit: permit,
+            },
+            Box::pin(decided.run()),
+        ))
     }
 
-    /// A tag has decided, and waits again.
+    /// Queues a tag that has decided.
     pub(super) fn put_back(&mut self, decided: Decided) {
         self.decided.insert(decided.tag.place, decided);
     }
@@ -74,7 +84,7 @@ impl Line {
         }
     }
 
-    /// Those that had no turn.
+    /// The tags that were never copied.
     pub(super) fn rest(self) -> impl Iterator<Item = TagJob> {
         let decided = self.decided.into_values().map(|decided| decided.tag.job);
         self.new.map(|(_, job)| job).chain(decided)

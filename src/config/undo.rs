@@ -9,7 +9,7 @@ use crate::state::StateDirectory;
 
 /// `barge undo`, resolved.
 #[derive(Debug)]
-pub struct UndoRequest {
+pub struct UndoConfig {
     /// What is to be done.
     pub task: Task,
     /// Where journals are kept.
@@ -33,7 +33,7 @@ pub enum Task {
     Forget(String),
 }
 
-impl UndoRequest {
+impl UndoConfig {
     /// Checks `arguments`.
     ///
     /// # Errors

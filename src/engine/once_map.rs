@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::image::digest::Digest;
 
 /// What was done, by all that its result depends on: a digest, and for a blob what a descriptor states of it.
-pub(crate) struct Once<T, K = Digest> {
+pub(crate) struct OnceMap<T, K = Digest> {
     cells: Mutex<HashMap<K, Arc<Cell<T>>>>,
 }
 
@@ -44,7 +44,7 @@ impl<T> Done<T> {
     }
 }
 
-impl<T, K> Default for Once<T, K> {
+impl<T, K> Default for OnceMap<T, K> {
     fn default() -> Self {
         Self {
             cells: Mutex::default(),
@@ -61,7 +61,7 @@ impl<T> Default for Cell<T> {
     }
 }
 
-impl<T: Clone, K: Clone + Eq + Hash> Once<T, K> {
+impl<T: Clone, K: Clone + Eq + Hash> OnceMap<T, K> {
     /// Does `work` unless it has been done.
     pub(crate) async fn run(
         &self,
@@ -146,7 +146,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_is_done_once_and_taken_over() {
-        let once = Once::default();
+        let once = OnceMap::default();
         let digest = Digest::of(b"x");
         let fail = |kind| async move { Err::<u8, _>(Error::new(kind, "do", "x")) };
         assert!(once.run(&digest, fail(Kind::Unavailable)).await.is_err());
@@ -161,7 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_that_may_pass_is_shared_by_those_who_waited() {
-        let once = Once::default();
+        let once = OnceMap::default();
         let digest = Digest::of(b"x");
         let (begun, end) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
         let first = once.run(&digest, async {
@@ -185,7 +185,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_found_need_not_be_done() {
-        let once = Once::default();
+        let once = OnceMap::default();
         let digest = Digest::of(b"x");
         let found = once.look(&digest, async { Ok(None) }).await;
         assert_eq!(found.ok(), Some(None));

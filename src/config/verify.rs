@@ -12,7 +12,7 @@ use crate::select::Selection;
 
 /// `barge verify`, resolved.
 #[derive(Debug)]
-pub struct VerifyRequest {
+pub struct VerifyConfig {
     /// What is looked at.
     pub reference: Reference,
     /// What it is compared with.
@@ -35,7 +35,7 @@ pub struct VerifyRequest {
     pub output: Output,
 }
 
-impl VerifyRequest {
+impl VerifyConfig {
     /// Checks `arguments`.
     ///
     /// # Errors

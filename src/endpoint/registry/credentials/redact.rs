@@ -44,7 +44,7 @@ pub(in super::super) fn note_credentials(credentials: &Credentials) {
 }
 
 /// `text` without the secrets of this run, however they are spelt in it.
-pub(in super::super) fn conceal(text: &str) -> String {
+pub(in super::super) fn redact(text: &str) -> String {
     let secrets = SECRETS.read().unwrap_or_else(PoisonError::into_inner);
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -183,7 +183,7 @@ mod tests {
             (&format!("Basic {base64}"), "Basic [redacted]"),
             ("nothing", "nothing"),
         ] {
-            assert_eq!(conceal(text), shown);
+            assert_eq!(redact(text), shown);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::journal::undo::Action;
 
 /// What an undo would do.
 #[derive(Debug, Default)]
-pub struct Foreseen {
+pub struct Preview {
     /// What it would come to.
     pub undone: Undone,
     /// What the tags that it would change would point at then; `None`: the tag would be gone.
@@ -21,14 +21,14 @@ pub struct Foreseen {
 }
 
 /// Looks at the tags of a journal, and changes nothing.
-pub async fn foresee(job: UndoJob<'_>) -> Foreseen {
+pub async fn preview(job: UndoJob<'_>) -> Preview {
     let undo = Undo::of(job);
     let looks = stream::iter(&job.journal.tags).map(|moved| {
         let undo = &undo;
         async move { (moved, one(undo, moved).await) }
     });
     let mut looks = looks.buffered(AT_ONCE);
-    let mut foreseen = Foreseen::default();
+    let mut foreseen = Preview::default();
     foreseen.undone.finished = true;
     while let Some((moved, step)) = looks.next().await {
         let tag = moved.tag.clone();
