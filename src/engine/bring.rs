@@ -12,7 +12,7 @@ use super::stream_import::{Import, NeededBlob};
 use super::{Changed, Shared, Tag};
 use crate::bounded::{late, try_all};
 use crate::endpoint::permits::Rank;
-use crate::endpoint::{Arrival, Asking, Supply, Target};
+use crate::endpoint::{Arrival, Asking, Target};
 use crate::error::{Error, Kind, Result, Side};
 use crate::event::{BlobCounts, LeftOutCounts};
 use crate::image::digest::Digest;
@@ -269,29 +269,12 @@ async fn one_blob(
                     return arrival;
                 }
                 let mountable = shared.mountable(&blob.digest);
-                let supply = supply(shared, blob, (tag, &mountable, asking));
+                let supply = shared.supply(blob, (tag, &mountable, asking));
                 shared.destination.ensure_blob(blob, supply).await
             }
         }
     };
     shared.blobs.run(&blob.stated(), work).await
-}
-
-/// From where `blob` may come for the tag with this place.
-pub(super) fn supply<'a>(
-    shared: &'a Shared,
-    blob: &Descriptor,
-    (tag, mountable, asking): (usize, &'a [String], Asking),
-) -> Supply<'a> {
-    Supply {
-        source: &shared.source,
-        mountable,
-        rank: Rank::new(tag, blob.size),
-        moving: &shared.moving,
-        ahead: &shared.ahead,
-        asking,
-        depth: shared.settings.recheck.depth(),
-    }
 }
 
 /// What a run would do with `blob`.

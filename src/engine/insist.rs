@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 
-use super::{Tag, bring};
+use super::Tag;
 use crate::endpoint::Asking;
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::manifest::{Descriptor, Manifest};
@@ -38,7 +38,7 @@ impl Tag {
 
     async fn send(&self, blob: &Descriptor) -> Result<()> {
         let shared = &self.shared;
-        let supply = bring::supply(shared, blob, (self.place, &[], Asking::ToWrite));
+        let supply = shared.supply(blob, (self.place, &[], Asking::ToWrite));
         shared.destination.send_blob(blob, supply).await
     }
 }

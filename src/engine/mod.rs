@@ -38,12 +38,12 @@ use self::stream_import::Import;
 use self::tag::{Step, Tag};
 use self::tag_queue::{Begun, TagQueue, Work};
 use crate::endpoint::archive::shelf::Shelf;
-use crate::endpoint::permits::Permits;
-use crate::endpoint::{Arrival, Attached, Endpoint, Head, Target};
+use crate::endpoint::permits::{Permits, Rank};
+use crate::endpoint::{Arrival, Asking, Attached, Endpoint, Head, Supply, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Status, TagOutcome};
 use crate::image::digest::Digest;
-use crate::image::manifest::Stated;
+use crate::image::manifest::{Descriptor, Stated};
 use crate::image::platform::{Platform, Wanted};
 use crate::image::referrers::Types;
 use crate::options::{
@@ -238,6 +238,23 @@ impl Shared {
             journals: Arc::clone(&self.journals),
             stop: self.stop.clone(),
             ..Self::new(places, self.settings.clone(), listener)
+        }
+    }
+
+    /// Where `blob` can be read for the tag at `tag`.
+    fn supply<'a>(
+        &'a self,
+        blob: &Descriptor,
+        (tag, mountable, asking): (usize, &'a [String], Asking),
+    ) -> Supply<'a> {
+        Supply {
+            source: &self.source,
+            mountable,
+            rank: Rank::new(tag, blob.size),
+            moving: &self.moving,
+            ahead: &self.ahead,
+            asking,
+            depth: self.settings.recheck.depth(),
         }
     }
 

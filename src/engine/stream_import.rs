@@ -14,7 +14,6 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::bring::supply;
 use crate::bounded::AT_ONCE;
 use crate::endpoint::archive::{NextBlob, TarStream};
 use crate::endpoint::permits::Rank;
@@ -261,7 +260,7 @@ impl<'a> Sender<'a> {
         let kept = next.keep().await?;
         let shared = Arc::clone(self.shared);
         let send = async move {
-            let supply = supply(&shared, &needed.blob, (needed.tag, &[], Asking::ToWrite));
+            let supply = shared.supply(&needed.blob, (needed.tag, &[], Asking::ToWrite));
             let sent = shared.destination.send_blob(&needed.blob, supply).await;
             drop((kept, room));
             let fatal = sent.clone().err().filter(Error::is_fatal);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::store::{Opening, Store};
+use super::opening::Opening;
+use super::store::Store;
 use super::tar_index::TarIndex;
 use super::tar_stream::TarStream;
 use crate::endpoint::layout::index_file::{IndexFile, LONGEST};
