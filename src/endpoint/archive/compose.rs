@@ -268,7 +268,6 @@ impl OciArchive {
             .iter()
             .flat_map(Incoming::blobs)
             .for_each(|blob| collected.add_blob(blob));
-        index.mark_signed().map_err(failed)?;
         if opened.is_some() {
             self.collect_held((&index, waiting), &mut collected).await?;
         }

@@ -298,9 +298,7 @@ impl Layout {
         for (tag, manifest) in &arrivals.tags {
             changed |= self.entered(index, manifest, tagged(tag))?;
         }
-        let marked = index.mark_signed();
-        let marked = marked.map_err(|why| Error::new(Kind::LocalIo, "write", self).because(why))?;
-        Ok(changed | marked)
+        Ok(changed)
     }
 
     /// Enters what refers to something in both forms: in the list under `tag`, and each by itself.

@@ -1,8 +1,7 @@
-//! What cosign writes into a layout and reads there (`save`, `load`, `verify --local-image`): the annotation
-//! `kind` says what an entry is to the one image of the layout, and no entry has a name (cosign,
-//! `pkg/oci/layout/write.go` and `index.go`). hauler names them, by whole references.
+//! Layouts that `cosign save` wrote: the annotation `kind` says whether an entry is the image or its signatures, and
+//! entries have no names (cosign, `pkg/oci/layout/write.go` and `index.go`). hauler names them by full references.
 //!
-//! Read, such entries have the names that cosign gives them in a registry. Written, entries have both.
+//! When such a layout is read, its entries get the names that cosign gives them in a registry.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -24,8 +23,6 @@ const BELONGING: [(&str, &str); 3] = [
     ("dev.cosignproject.cosign/atts", ".att"),
     ("dev.cosignproject.cosign/sboms", ".sbom"),
 ];
-/// How many of those cosign looks for.
-const LOOKED_FOR: usize = 2;
 
 impl Entry {
     fn kind(&self) -> Option<&str> {
@@ -37,7 +34,7 @@ impl Entry {
         matches!(self.kind(), Some(IMAGE | INDEX))
     }
 
-    /// Whether it is an image of its own, by its kind or its name.
+    /// Whether it is an image, by its kind or its name.
     fn is_own(&self) -> bool {
         let named = self.name.as_deref();
         self.is_image() || named.is_some_and(|name| !is_digest_tag(name))
@@ -125,53 +122,6 @@ impl IndexFile {
         let error = Error::new(Kind::InvalidManifest, "find the image of", name);
         Some(error.because(cause).hint(hint))
     }
-
-    /// Marks the image and its signatures for cosign, which takes a layout for one image: where there are
-    /// several, nothing more is marked. A mark of what belongs to no marked image goes. Whether anything
-    /// changed.
-    pub(in crate::endpoint) fn mark_signed(&mut self) -> serde_json::Result<bool> {
-        let mut changed = false;
-        if let Some(image) = self.signed_image() {
-            changed = self.mark(|entry| {
-                if entry.descriptor.digest == image {
-                    let kind = if entry.descriptor.is_index() {
-                        INDEX
-                    } else {
-                        IMAGE
-                    };
-                    return Some(Some(kind));
-                }
-                let end = entry.name.as_deref()?.strip_prefix(&list_tag(&image))?;
-                let mut kinds = BELONGING.iter().take(LOOKED_FOR);
-                let (kind, _) = kinds.find(|(_, known)| *known == end)?;
-                Some(Some(*kind))
-            })?;
-        }
-        let images = self.entries().filter(Entry::is_image);
-        let lists: BTreeSet<String> = images
-            .map(|image| list_tag(&image.descriptor.digest))
-            .collect();
-        let dropped = self.mark(|entry| {
-            let name = entry.descriptor.annotations.get(REF_NAME)?;
-            let stem = name.strip_suffix(entry.end()?)?;
-            (is_digest_tag(stem) && !lists.contains(stem)).then_some(None)
-        })?;
-        Ok(changed | dropped)
-    }
-
-    /// The only image, where something belongs to it.
-    fn signed_image(&self) -> Option<Digest> {
-        let images = self.entries().filter(Entry::is_own);
-        let images: BTreeSet<Digest> = images.map(|entry| entry.descriptor.digest).collect();
-        let mut images = images.into_iter();
-        let (Some(image), None) = (images.next(), images.next()) else {
-            return None;
-        };
-        let list = list_tag(&image);
-        let belongs = |name: String| name.starts_with(&list);
-        let mut names = self.entries().filter_map(|entry| entry.name);
-        names.any(belongs).then_some(image)
-    }
 }
 
 #[cfg(test)]
@@ -200,12 +150,6 @@ mod tests {
 
     fn names(index: &IndexFile) -> Vec<Option<String>> {
         index.entries().map(|entry| entry.name).collect()
-    }
-
-    fn kinds(index: &IndexFile) -> Vec<Option<String>> {
-        let entries = index.entries();
-        let kind = |entry: Entry| entry.descriptor.annotations.get(KIND).cloned();
-        entries.map(kind).collect()
     }
 
     const SIGS: &str = BELONGING[0].0;
@@ -240,9 +184,6 @@ mod tests {
         assert_eq!(found[3], Some(tag("b", ".sig")));
         assert_eq!(found[2].as_deref(), Some("example.com/y:1"));
         assert!(!saved.is_cosigns());
-        let lost = format!("example.com/x:{}", tag("z", ".sig"));
-        let mut alone = index(&[entry("s", Some(&lost), Some(SIGS))]);
-        assert!(!alone.mark_signed().expect("marks"), "it is not ours");
     }
 
     #[test]
@@ -285,50 +226,5 @@ mod tests {
             entry("b", Some("2"), None),
         ]);
         assert_eq!(names(&marked)[1], sig);
-    }
-
-    #[test]
-    fn marks_follow_the_only_image() {
-        let (old, new) = (tag("a", ".sig"), tag("b", ".sig"));
-        let mut moved = index(&[
-            entry("b", Some("1"), None),
-            entry("s", Some(&old), Some(SIGS)),
-            entry("t", Some(&new), None),
-        ]);
-        assert!(moved.mark_signed().expect("marks"));
-        let marks = [Some(IMAGE.to_owned()), None, Some(SIGS.to_owned())];
-        assert_eq!(kinds(&moved), marks);
-        assert!(!moved.mark_signed().expect("marks"));
-        let mut several = index(&[
-            entry("a", Some("1"), Some(IMAGE)),
-            entry("s", Some(&old), Some(SIGS)),
-            entry("b", Some("2"), None),
-            entry("t", Some(&new), None),
-        ]);
-        assert!(!several.mark_signed().expect("marks"));
-    }
-
-    /// cosign takes the first image and the first signatures: those of two images never stand together.
-    #[test]
-    fn beside_what_cosign_saved_nothing_is_marked() {
-        let mut beside = index(&[
-            entry("a", None, Some(IMAGE)),
-            entry("b", Some("1"), None),
-            entry("t", Some(&tag("b", ".sig")), None),
-        ]);
-        assert!(!beside.mark_signed().expect("marks"));
-    }
-
-    /// cosign 3 looks at all that refers to the image that is marked.
-    #[test]
-    fn an_image_with_a_list_of_referrers_is_marked() {
-        let mut listed = index(&[
-            entry("a", Some("1"), None),
-            entry("l", Some(&tag("a", "")), None),
-        ]);
-        assert!(listed.mark_signed().expect("marks"));
-        assert_eq!(kinds(&listed), [Some(IMAGE.to_owned()), None]);
-        let mut bare = index(&[entry("a", Some("1"), None)]);
-        assert!(!bare.mark_signed().expect("marks"));
     }
 }

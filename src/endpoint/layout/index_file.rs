@@ -273,31 +273,6 @@ impl IndexFile {
         })
     }
 
-    /// Says of each entry what it is to cosign, or no longer, where `kind` tells; whether anything changed.
-    pub(super) fn mark(
-        &mut self,
-        kind: impl Fn(&Entry) -> Option<Option<&'static str>>,
-    ) -> serde_json::Result<bool> {
-        let mut changed = false;
-        for entry in &mut self.entries {
-            let Some(kind) = kind(entry) else { continue };
-            if entry.descriptor.annotations.get(KIND).map(String::as_str) == kind {
-                continue;
-            }
-            let mut fields: serde_json::Value = serde_json::from_str(entry.raw.get())?;
-            match (kind, fields["annotations"].as_object_mut()) {
-                (None, Some(annotations)) => drop(annotations.remove(KIND)),
-                (None, None) => {}
-                (Some(kind), _) => fields["annotations"][KIND] = kind.into(),
-            }
-            let name = entry.name.take();
-            *entry = Entry::parse(serde_json::value::to_raw_value(&fields)?)?;
-            entry.name = name;
-            changed = true;
-        }
-        Ok(changed)
-    }
-
     /// The text of the file.
     pub(in crate::endpoint) fn text(&self) -> serde_json::Result<String> {
         let mut fields: BTreeMap<&str, &RawValue> = BTreeMap::new();
