@@ -298,7 +298,6 @@ impl Error {
         )
     }
 
-    /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.0.kind

@@ -31,26 +31,20 @@ pub enum Event {
     },
     /// A blob that the destination lacks is about to be moved.
     BlobStarted {
-        /// Which blob.
         digest: Digest,
         /// Its size in bytes.
         size: u64,
     },
     /// Some bytes of a blob went to the destination.
     BlobBytes {
-        /// Which blob.
         digest: Digest,
         /// How many bytes more.
         bytes: u64,
     },
     /// The transfer of a blob starts again; what was counted of it no longer counts.
-    BlobRestarted {
-        /// Which blob.
-        digest: Digest,
-    },
+    BlobRestarted { digest: Digest },
     /// The transfer of a blob ended, well or badly.
     BlobEnded {
-        /// Which blob.
         digest: Digest,
         /// Bytes of it that went to the destination for nothing: it did not come whole.
         lost: u64,
@@ -167,9 +161,7 @@ pub struct BlobCounts {
 /// Blobs that stay behind, each counted for the first tag that needs it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOutCounts {
-    /// How many.
     pub blobs: u64,
-    /// Their bytes.
     pub bytes: u64,
 }
 
@@ -293,13 +285,11 @@ impl Events {
         Self(Arc::new(listener))
     }
 
-    /// Events go nowhere.
     #[must_use]
     pub fn ignored() -> Self {
         Self::new(|_| {})
     }
 
-    /// Tells the listener.
     pub fn send(&self, event: Event) {
         (self.0)(event);
     }

@@ -105,7 +105,6 @@ impl Flaw {
 /// A part that is not there, or is not what it should be.
 #[derive(Clone, Debug)]
 pub struct Lack {
-    /// What it is.
     pub part: Part,
     /// Its digest; `None` where only a tag names it.
     pub digest: Option<Digest>,
@@ -126,7 +125,6 @@ pub struct Lack {
 /// What refers to an image, as what a part is of.
 #[derive(Clone, Debug)]
 pub struct Holder {
-    /// Its digest.
     pub referrer: Digest,
     /// That of what it refers to.
     pub subject: Digest,
@@ -180,7 +178,6 @@ pub struct Finding {
     pub manifests: u64,
     /// Blobs of the tag that are right as far as they were looked into, each of an image once.
     pub blobs: u64,
-    /// Their bytes.
     pub bytes: u64,
     /// Nondistributable layers, which nobody pushes: they are not looked for.
     pub foreign: u64,

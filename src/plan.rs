@@ -12,7 +12,7 @@ use crate::sanitize::few;
 
 /// What becomes of a tag's root, and which of its children are wanted.
 #[derive(Clone, Debug)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// The digest of the source's root.
     pub source: Digest,
     /// What the filter made of it.
@@ -22,23 +22,23 @@ pub struct Choice {
 impl Choice {
     /// Whether the destination's root is the source's own index, which may then lack children.
     #[must_use]
-    pub fn is_own_index(&self) -> bool {
+    pub(crate) fn is_own_index(&self) -> bool {
         self.filtered.root.is_index() && !self.filtered.is_rewritten()
     }
 
     /// Whether the destination gets an index without some of its children.
     #[must_use]
-    pub fn is_sparse(&self) -> bool {
+    pub(crate) fn is_sparse(&self) -> bool {
         self.is_own_index() && !self.filtered.omitted.is_empty()
     }
 
     /// What the source's index lists: what is wanted, and what is left out.
-    pub fn listed(&self) -> impl Iterator<Item = &Descriptor> {
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &Descriptor> {
         self.filtered.kept.iter().chain(&self.filtered.omitted)
     }
 
     /// The digests of all manifests that the destination is to hold below the root.
-    pub fn children(&self) -> impl Iterator<Item = Digest> {
+    pub(crate) fn children(&self) -> impl Iterator<Item = Digest> {
         let nested = self.filtered.nested.iter().map(|index| &index.digest);
         nested
             .chain(self.filtered.kept.iter().map(|entry| &entry.digest))
@@ -48,7 +48,7 @@ impl Choice {
     /// The manifests whose referrers come along: all that the destination is to hold, but for indexes that
     /// are new there.
     #[must_use]
-    pub fn subjects(&self) -> Vec<Digest> {
+    pub(crate) fn subjects(&self) -> Vec<Digest> {
         let Filtered { root, replaced, .. } = &self.filtered;
         let new: BTreeSet<&Digest> = replaced.values().collect();
         let all = std::iter::once(root.digest.clone()).chain(self.children());
@@ -61,7 +61,7 @@ impl Choice {
 /// # Errors
 ///
 /// When the index cannot be filtered; see [`filter::filter`].
-pub fn choose_index(
+pub(crate) fn choose_index(
     index: &Manifest,
     known: &Known,
     mode: Mode,
@@ -80,7 +80,7 @@ pub fn choose_index(
 
 /// Decides what becomes of a single image, whose config names `platform`.
 #[must_use]
-pub fn choose_image(
+pub(crate) fn choose_image(
     image: &Manifest,
     platform: Option<&Platform>,
     mode: Mode,
@@ -126,18 +126,17 @@ pub fn choose_image(
 
 /// Whether a tag goes on.
 #[derive(Debug)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It has what was asked for, or some of it.
     Copy,
     /// It has none of the platforms, and such tags are left out.
     Skip(Error),
-    /// It fails.
     Fail(Error),
 }
 
 /// Whether a tag whose source came to `choice` is copied.
 #[must_use]
-pub fn judge(choice: &Choice, mode: Mode, missing: MissingArch, name: &str) -> Verdict {
+pub(crate) fn judge(choice: &Choice, mode: Mode, missing: MissingArch, name: &str) -> Verdict {
     let Filtered {
         platforms,
         omitted_platforms,
@@ -186,7 +185,7 @@ fn listed(platforms: &[String]) -> String {
 /// # Errors
 ///
 /// `unsupported`, where the filter made a new index.
-pub fn check_digest(choice: &Choice, name: &str) -> Result<()> {
+pub(crate) fn check_digest(choice: &Choice, name: &str) -> Result<()> {
     let root = &choice.filtered.root.digest;
     if *root == choice.source {
         return Ok(());
@@ -206,7 +205,7 @@ pub fn check_digest(choice: &Choice, name: &str) -> Result<()> {
 /// # Errors
 ///
 /// `unsupported` where the source's index comes to several images, or none.
-pub fn keep_one_image(choice: &mut Choice, name: &str) -> Result<()> {
+pub(crate) fn keep_one_image(choice: &mut Choice, name: &str) -> Result<()> {
     let filtered = &mut choice.filtered;
     if !filtered.root.is_index() {
         return Ok(());
@@ -228,7 +227,7 @@ pub fn keep_one_image(choice: &mut Choice, name: &str) -> Result<()> {
 
 /// Every blob of `image` once, the largest first.
 #[must_use]
-pub fn largest_first(image: &Manifest) -> Vec<&Descriptor> {
+pub(crate) fn largest_first(image: &Manifest) -> Vec<&Descriptor> {
     let mut blobs = image.blobs();
     blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
     blobs

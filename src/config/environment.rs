@@ -9,11 +9,9 @@ use crate::endpoint::registry::credentials::AuthFile;
 /// What this process was started with, besides barge's own options.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    /// `REGISTRY_AUTH_FILE`.
     pub registry_auth_file: Option<PathBuf>,
     /// `CONTAINERS_REGISTRIES_CONF`.
     pub registries_conf: Option<PathBuf>,
-    /// `DOCKER_CONFIG`.
     pub docker_config: Option<PathBuf>,
     /// `XDG_RUNTIME_DIR`, else what podman takes for it.
     pub runtime: Option<PathBuf>,
@@ -21,7 +19,6 @@ pub struct Environment {
     pub config: Option<PathBuf>,
     /// `XDG_STATE_HOME`.
     pub state: Option<PathBuf>,
-    /// The home directory.
     pub home: Option<PathBuf>,
 }
 

@@ -8,12 +8,9 @@ use crate::image::referrers::Types;
 use crate::reference::Reference;
 use crate::select::Selection;
 
-/// `barge inventory`, resolved.
 #[derive(Debug)]
 pub struct InventoryConfig {
-    /// Where to look.
     pub repositories: Vec<Reference>,
-    /// At which tags.
     pub selection: Selection,
     /// Whether what refers to them is listed too, of these types; `None`: it is not.
     pub referrers: Option<Types>,

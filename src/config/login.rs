@@ -21,24 +21,20 @@ pub enum LoginWish {
     ShowUser,
 }
 
-/// `barge login`, resolved.
 #[derive(Debug)]
 pub struct LoginConfig {
     /// What the login is for.
     pub registry: RegistryScope,
     /// The user, where it was given.
     pub user: Option<String>,
-    /// What to do.
     pub wish: LoginWish,
     /// Where the login is stored.
     pub file: LoginFile,
     /// How the registry is reached.
     pub access: Access,
-    /// What to print.
     pub output: Output,
 }
 
-/// `barge logout`, resolved.
 #[derive(Debug)]
 pub struct LogoutConfig {
     /// What to forget the login for; `None`: every login.
@@ -47,7 +43,6 @@ pub struct LogoutConfig {
     pub file: LoginFile,
     /// Where else credentials are looked for, unless the user named a file.
     pub elsewhere: Option<Access>,
-    /// What to print.
     pub output: Output,
 }
 

@@ -34,7 +34,6 @@ pub use self::undo::{Task, UndoConfig, homeless};
 pub use self::verify::VerifyConfig;
 pub use crate::cli::{Form, Progress};
 
-/// What to print.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     /// The form of results.
@@ -43,12 +42,10 @@ pub struct Output {
     pub quiet: bool,
 }
 
-/// `barge copy`, resolved.
 #[derive(Debug)]
 pub struct CopyConfig {
     /// Where images are read.
     pub source: Reference,
-    /// Where they go.
     pub destination: Reference,
     /// What images are called in an archive of docker, where DESTINATION says so.
     pub repository: Option<String>,
@@ -86,13 +83,11 @@ pub struct CopyConfig {
     pub source_access: Access,
     /// How the destination is reached.
     pub destination_access: Access,
-    /// What to print.
     pub output: Output,
     /// How progress is shown.
     pub progress: Progress,
     /// Where the JSON summary goes as well.
     pub report: Option<PathBuf>,
-    /// Where digests go.
     pub digestfile: Option<PathBuf>,
     /// Variables that say what the destination can never hold.
     pub notes: Vec<String>,
@@ -107,7 +102,6 @@ pub enum Subjects {
     Each,
 }
 
-/// `barge inspect`, resolved.
 #[derive(Debug)]
 pub struct InspectConfig {
     /// What to look at.
@@ -118,20 +112,16 @@ pub struct InspectConfig {
     pub subjects: Subjects,
     /// How it is reached.
     pub access: Access,
-    /// What to print.
     pub output: Output,
 }
 
-/// `barge list-tags`, resolved.
 #[derive(Debug)]
 pub struct ListTagsConfig {
-    /// Whose tags.
     pub repository: Reference,
     /// Which; `None`: all but digest tags.
     pub selection: Selection,
     /// How it is reached.
     pub access: Access,
-    /// What to print.
     pub output: Output,
 }
 

@@ -7,7 +7,6 @@ use crate::cli::UndoArgs;
 use crate::error::{Error, Kind, Result};
 use crate::state::StateDirectory;
 
-/// `barge undo`, resolved.
 #[derive(Debug)]
 pub struct UndoConfig {
     /// What is to be done.
@@ -16,7 +15,6 @@ pub struct UndoConfig {
     pub state: StateDirectory,
     /// How registries are reached.
     pub access: Access,
-    /// What to print.
     pub output: Output,
 }
 
@@ -29,7 +27,6 @@ pub enum Task {
     Settle(String),
     /// Put back the tags of every unfinished one.
     SettleAll,
-    /// Drop this one.
     Forget(String),
 }
 

@@ -10,7 +10,6 @@ use crate::options::Depth;
 use crate::reference::{Reference, Role};
 use crate::select::Selection;
 
-/// `barge verify`, resolved.
 #[derive(Debug)]
 pub struct VerifyConfig {
     /// What is looked at.
@@ -31,7 +30,6 @@ pub struct VerifyConfig {
     pub access: Access,
     /// How `against` is reached.
     pub source_access: Access,
-    /// What to print.
     pub output: Output,
 }
 

@@ -10,7 +10,6 @@ use std::path::Path;
 pub(crate) enum Distrust {
     /// It is another user's.
     Owner {
-        /// Whose it is.
         owner: u32,
         /// As whom this runs.
         user: u32,

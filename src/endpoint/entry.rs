@@ -48,7 +48,6 @@ impl Labels {
 pub struct OnlyImage {
     /// Its REF, where it has one.
     pub name: Option<String>,
-    /// Its digest.
     pub digest: Digest,
 }
 

@@ -69,9 +69,7 @@ impl fmt::Display for Target {
 /// What is known of a manifest without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Its media type.
     pub media_type: String,
-    /// Its digest.
     pub digest: Digest,
 }
 
@@ -145,7 +143,6 @@ pub struct Caps {
 /// A place that holds images.
 #[derive(Clone, Debug)]
 pub enum Endpoint {
-    /// A repository in a registry.
     Registry(Arc<Repository>),
     /// An OCI image layout.
     Layout(Arc<Layout>),

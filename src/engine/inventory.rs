@@ -19,14 +19,13 @@ use crate::select::Selection;
 
 /// How a place is looked into.
 #[derive(Clone, Copy, Debug)]
-pub struct Stocktaking<'a> {
+pub(crate) struct Stocktaking<'a> {
     /// Which of its tags.
     pub selection: &'a Selection,
     /// Whether what refers to them is listed too, of these types; `None`: it is not.
     pub referrers: Option<&'a Types>,
     /// Whether each blob is asked for, where the place checked them when it took their manifests.
     pub check: bool,
-    /// Who is told.
     pub events: &'a Events,
 }
 
@@ -35,7 +34,11 @@ pub struct Stocktaking<'a> {
 /// # Errors
 ///
 /// When it could not be found out.
-pub async fn take(reference: String, place: &Endpoint, how: Stocktaking<'_>) -> Result<Place> {
+pub(crate) async fn take(
+    reference: String,
+    place: &Endpoint,
+    how: Stocktaking<'_>,
+) -> Result<Place> {
     let mut held = Place {
         reference,
         ..Place::default()

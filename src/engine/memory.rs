@@ -20,7 +20,6 @@ const KEPT: usize = 20 << 20;
 /// Room is counted in these.
 const UNIT: usize = 1 << 10;
 
-/// Room for manifests.
 #[derive(Clone, Debug)]
 pub(super) struct Memory(Arc<Semaphore>);
 
@@ -29,12 +28,10 @@ pub(super) struct Memory(Arc<Semaphore>);
 pub(super) struct Room(Option<OwnedSemaphorePermit>);
 
 impl Memory {
-    /// For roots.
     pub(super) fn of_roots() -> Self {
         Self(Arc::new(Semaphore::new(ROOTS / UNIT)))
     }
 
-    /// For children.
     pub(super) fn of_children() -> Self {
         Self(Arc::new(Semaphore::new(CHILDREN / UNIT)))
     }

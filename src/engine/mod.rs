@@ -4,21 +4,21 @@
 
 mod bring;
 mod check;
-pub mod difference;
+pub(crate) mod difference;
 mod export;
 mod insist;
-pub mod inventory;
+pub(crate) mod inventory;
 mod lists;
 mod memory;
 mod once_map;
 mod publish;
 mod referrers;
 mod resolve;
-pub mod rollback;
+pub(crate) mod rollback;
 mod stream_import;
 mod tag;
 mod tag_queue;
-pub mod verify;
+pub(crate) mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -56,26 +56,22 @@ const TAGS_AT_ONCE: usize = 24;
 
 /// All that a run is to do.
 #[derive(Debug)]
-pub struct Job {
+pub(crate) struct Job {
     /// Where images are read.
     pub source: Endpoint,
-    /// Where they go.
     pub destination: Endpoint,
-    /// Which.
     pub tags: Vec<TagJob>,
-    /// How.
     pub settings: Settings,
     /// What a failed tag means for the others.
     pub policy: Policy,
     /// What earlier rollback runs left.
     pub journals: EarlierJournals,
-    /// Who is told.
     pub events: Events,
 }
 
 /// What a failed tag means for the others.
 #[derive(Debug)]
-pub enum Policy {
+pub(crate) enum Policy {
     /// Every tag is shown as soon as it is there.
     BestEffort,
     /// All tags are shown together, or none.
@@ -84,7 +80,7 @@ pub enum Policy {
 
 /// What holds for every tag.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// What becomes of an index.
     pub mode: Mode,
     /// The platforms asked for.
@@ -123,7 +119,6 @@ impl Policy {
 /// When a tag is shown, once all its content is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Showing {
-    /// At once.
     AtOnce,
     /// Not by who copies it: its content is staged by digest.
     Later,
@@ -131,10 +126,8 @@ enum Showing {
 
 /// One tag to copy.
 #[derive(Clone, Debug)]
-pub struct TagJob {
-    /// What to read.
+pub(crate) struct TagJob {
     pub source: Target,
-    /// What to write.
     pub destination: Target,
     /// The name in the report: the source's tag or REF, or its digest.
     pub name: String,
@@ -146,8 +139,7 @@ pub struct TagJob {
 
 /// What a rollback run that has not come to its end means for a tag.
 #[derive(Clone, Debug)]
-pub enum Earlier {
-    /// Nothing.
+pub(crate) enum Earlier {
     Nothing,
     /// A dry run: the tag would be put back first, and would then point at this, or be gone.
     Preview(Option<Head>),
@@ -156,7 +148,6 @@ pub enum Earlier {
 /// Whether the destination is other than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Changed {
-    /// Everything was there.
     Nothing,
     /// Something was written, or would be.
     Something,
@@ -168,16 +159,13 @@ struct Shared {
     destination: Endpoint,
     settings: Settings,
     showing: Showing,
-    /// Blobs that move.
     moving: Permits,
     /// Blobs that are asked for before it is their turn to move.
     ahead: Permits,
     events: Events,
     /// Manifests read from the source by digest.
     manifests: Manifests,
-    /// Room for roots.
     roots: Memory,
-    /// Room for children.
     children: Memory,
     /// Manifests that are to be written into an archive.
     shelf: Shelf,
@@ -328,7 +316,7 @@ impl Shared {
 /// The wish to end early: [`Stop::soon`] what was begun is cut off, or undone; [`Stop::now`] the undo
 /// ends too.
 #[derive(Clone, Debug, Default)]
-pub struct Stop {
+pub(crate) struct Stop {
     /// Cancelled by the first signal.
     pub soon: CancellationToken,
     /// Cancelled by the second.
@@ -337,7 +325,7 @@ pub struct Stop {
 
 /// How a run ended, besides what became of each tag.
 #[derive(Debug)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// Every tag had its turn, unless a signal came first.
     Tags,
     /// Every tag had its turn, but the source is not what it should be behind what they needed.
@@ -351,7 +339,7 @@ pub enum Ended {
 /// Runs `job` to its end, or until it is to `stop`.
 ///
 /// Every tag gets its [`Event::TagEnded`]; nothing of the run is left behind when this returns.
-pub async fn run(mut job: Job, stop: &Stop) -> Ended {
+pub(crate) async fn run(mut job: Job, stop: &Stop) -> Ended {
     let shared = Arc::new(Shared {
         stop: stop.clone(),
         ..Shared::of(&mut job)

@@ -41,7 +41,6 @@ pub(super) struct Decided {
 }
 
 impl Decided {
-    /// Copies it.
     pub(super) async fn run(mut self) -> Step {
         let progress = self.tag.run(self.plan).await;
         self.tag.step(progress)
@@ -76,7 +75,6 @@ pub(super) async fn one_tag(shared: Arc<Shared>, job: TagJob, place: usize) -> S
 
 /// How far a copy came.
 enum Progress {
-    /// Its end.
     End(Status),
     /// All is known that goes into an archive.
     Load(Box<export::Load>),

@@ -76,7 +76,6 @@ impl Digest {
         Algorithm::Sha256.digest(bytes)
     }
 
-    /// The hash function.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm

@@ -49,13 +49,11 @@ pub struct Manifest {
 pub enum Content {
     /// One image (or artifact): a config and layers.
     Image {
-        /// The config blob.
         config: Descriptor,
         /// The layer blobs, the lowest first.
         layers: Vec<Descriptor>,
         /// The manifest that this one refers to.
         subject: Option<Descriptor>,
-        /// The type of an artifact.
         artifact_type: Option<String>,
     },
     /// An index of other manifests.

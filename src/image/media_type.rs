@@ -2,7 +2,6 @@
 
 use oci_client::manifest;
 
-/// An OCI index.
 pub const OCI_INDEX: &str = manifest::OCI_IMAGE_INDEX_MEDIA_TYPE;
 /// An OCI image manifest.
 pub const OCI_MANIFEST: &str = manifest::OCI_IMAGE_MEDIA_TYPE;

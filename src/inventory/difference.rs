@@ -29,13 +29,10 @@ pub struct Without {
 pub struct Origin {
     /// The source's reference, without a tag.
     pub source: String,
-    /// `--arch`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arch: Vec<String>,
-    /// `--require-arch`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub require_arch: Vec<String>,
-    /// `--mode`.
     pub mode: String,
 }
 
@@ -70,11 +67,9 @@ pub struct Difference {
 /// A manifest or blob that is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// Its digest.
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// What it is.
     pub part: Part,
     /// The numbers of the places that have it.
     pub places: Vec<usize>,

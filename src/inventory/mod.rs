@@ -30,9 +30,7 @@ pub struct Inventory {
 pub struct Place {
     /// The place as a reference without tag: `docker://registry.internal/team/app`.
     pub reference: String,
-    /// Manifests and indexes.
     pub manifests: BTreeSet<Digest>,
-    /// Configs and layers.
     pub blobs: BTreeSet<Digest>,
 }
 

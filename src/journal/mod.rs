@@ -1,7 +1,7 @@
 //! What a rollback run writes down before its first tag moves, so that whoever comes later can put the
 //! tags back. Pure: [`crate::state`] keeps journals on disk, the engine carries out what [`undo`] says.
 
-pub mod undo;
+pub(crate) mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

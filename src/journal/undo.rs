@@ -7,11 +7,11 @@ use crate::image::digest::Digest;
 use crate::image::referrers::list_tag;
 
 /// What tags point at now; `None`: the tag is not there. Tags that are not in it are not judged.
-pub type Now = BTreeMap<String, Option<Digest>>;
+pub(crate) type Now = BTreeMap<String, Option<Digest>>;
 
 /// What one tag needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// The destination's tag.
     pub tag: String,
     /// What is to be done about it.
@@ -20,7 +20,7 @@ pub struct Step {
 
 /// What is to be done about a tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// It is as it was before the run.
     Nothing,
     /// It points at what the run wrote, and gets back what it had.
@@ -39,7 +39,7 @@ pub enum Action {
 /// Steps are independent of each other, and in the journal's order. Carrying them out twice is
 /// carrying them out once: a tag that is back needs nothing.
 #[must_use]
-pub fn undo(journal: &Journal, now: &Now) -> Vec<Step> {
+pub(crate) fn undo(journal: &Journal, now: &Now) -> Vec<Step> {
     let known = journal
         .tags
         .iter()
@@ -68,10 +68,8 @@ fn action(moved: &Move, now: Option<&Digest>) -> Action {
 
 /// What a tag of the repository leads to: its root's digest and all those below.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reach {
-    /// The tag.
+pub(crate) struct Reach {
     pub tag: String,
-    /// The digests.
     pub digests: BTreeSet<Digest>,
 }
 
@@ -79,7 +77,7 @@ pub struct Reach {
 ///
 /// `others` are the other tags of the repository. Referrers are not judged here.
 #[must_use]
-pub fn keeps(
+pub(crate) fn keeps(
     journal: &Journal,
     digest: &Digest,
     tags: &BTreeSet<String>,

@@ -151,7 +151,6 @@ pub(super) fn check_length(path: &str) -> Parsed<()> {
     Ok(())
 }
 
-/// Checks the path of a repository.
 pub(super) fn check_repository(path: &str) -> Parsed<()> {
     if path.is_empty() {
         return Err("the repository is missing; write docker://HOST/REPOSITORY:TAG".into());

@@ -51,7 +51,6 @@ pub struct LeftOutReport<'a> {
 }
 
 impl<'a> LeftOutReport<'a> {
-    /// Of `part`.
     #[must_use]
     pub fn new(part: &'a LeftOut) -> Self {
         Self {
@@ -124,7 +123,6 @@ pub struct ErrorReport {
 }
 
 impl ErrorReport {
-    /// Of `error`.
     #[must_use]
     pub fn new(error: &Error) -> Self {
         Self {

@@ -22,7 +22,6 @@ pub enum Style {
         /// Bars for blobs.
         blobs: usize,
     },
-    /// Lines.
     Plain,
     /// Only warnings.
     Silent,

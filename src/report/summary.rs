@@ -19,9 +19,7 @@ pub const KEEP_INDEX: &str =
 /// What was asked for, as the report repeats it.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// The source reference.
     pub source: String,
-    /// The destination reference.
     pub destination: String,
     /// The same without a tag.
     pub place: String,
@@ -40,7 +38,6 @@ pub struct Asked {
 /// What a digest at the destination is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DigestsOf {
-    /// Manifests and indexes.
     Manifests,
     /// Configs: a docker-archive has no manifests, and docker calls an image by its config.
     Configs,
@@ -49,7 +46,6 @@ pub enum DigestsOf {
 /// A signal that ends a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// Ctrl-C.
     Interrupt,
     /// `kill`, or the end of a CI job.
     Terminate,
@@ -62,7 +58,6 @@ pub enum End {
     Complete,
     /// Every tag had its turn, but the source is not what it should be behind what they needed.
     Damaged(Error),
-    /// A signal came.
     Signal(Signal),
     /// It could not start.
     NotStarted(Error),
@@ -81,7 +76,6 @@ pub enum Outcome {
     Success,
     /// No tag is, or the run could not start.
     Failed,
-    /// Some tags are.
     Partial,
     /// Under rollback: something failed, and the destination's tags are as before.
     RolledBack,
@@ -254,15 +248,12 @@ impl Tally {
 /// The counts of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
-    /// All tags.
     pub tags: u64,
-    /// Tags copied.
     pub copied: u64,
     /// Tags that were right already.
     pub current: u64,
     /// Tags left out on request.
     pub skipped: u64,
-    /// Tags that failed.
     pub failed: u64,
     /// Tags undone because another failed.
     pub rolled_back: u64,
@@ -322,7 +313,6 @@ pub struct Summary {
     pub outcome: Outcome,
     /// Every tag, sorted by bytes.
     pub tags: Vec<TagOutcome>,
-    /// The counts.
     pub totals: Totals,
     /// Why the run could not start, or no tag could move.
     pub error: Option<Error>,
@@ -339,7 +329,6 @@ pub struct Summary {
 /// Blobs that did not come whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LostCounts {
-    /// How many.
     pub blobs: u64,
     /// The bytes of them that were sent.
     pub bytes: u64,

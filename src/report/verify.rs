@@ -33,7 +33,6 @@ pub struct Verification {
     pub error: Option<Error>,
     /// The signal that ended it.
     pub signal: Option<Signal>,
-    /// What it took.
     pub effort: Effort,
 }
 
@@ -42,9 +41,7 @@ pub struct Verification {
 pub struct Effort {
     /// Blobs that are right as far as they were looked into, each once.
     pub blobs: u64,
-    /// Their bytes.
     pub bytes: u64,
-    /// HTTP requests.
     pub requests: u64,
     /// Requests and transfers that were tried again.
     pub retries: u64,

@@ -33,7 +33,6 @@ pub struct StateDirectory {
 /// A file with a journal.
 #[derive(Debug)]
 pub struct Stored {
-    /// The file.
     pub path: PathBuf,
     /// What is in it, or why that cannot be known.
     pub journal: Result<Journal>,
@@ -272,7 +271,7 @@ impl StateDirectory {
 
 /// The journal at `path`; `None` where the file is gone. Why it cannot be read is in [`Stored::journal`].
 #[must_use]
-pub fn read(path: &Path) -> Option<Stored> {
+pub(crate) fn read(path: &Path) -> Option<Stored> {
     let failed = |kind| Error::new(kind, "read journal", path.display());
     let unread = |error: io::Error| failed(Kind::LocalIo).because(error);
     let bytes = match disk::open(path) {
@@ -343,7 +342,7 @@ fn open_directory(distrust: Distrust, path: &Path) -> String {
 /// # Errors
 ///
 /// `local-io`, and what was there is as it was.
-pub fn save(path: &Path, journal: &Journal) -> Result<()> {
+pub(crate) fn save(path: &Path, journal: &Journal) -> Result<()> {
     let written = journal.text().map_err(io::Error::from).and_then(|text| {
         if text.len() as u64 > LONGEST {
             return Err(io::Error::other(format!(
@@ -365,7 +364,7 @@ pub fn save(path: &Path, journal: &Journal) -> Result<()> {
 /// # Errors
 ///
 /// `local-io`.
-pub fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     let directory = disk::parent(path);
     let removed = match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),

@@ -40,7 +40,6 @@ pub struct Incoming<'a> {
 /// A manifest that belongs to an image without being part of it: what refers to it, and lists of that.
 #[derive(Clone, Debug)]
 pub struct Beside {
-    /// The manifest.
     pub manifest: Arc<Shelved>,
     /// What it is entered as; `None`: another one leads to it.
     pub entry: Option<Target>,

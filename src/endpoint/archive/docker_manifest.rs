@@ -157,7 +157,6 @@ fn name_of(text: &str) -> Option<Name> {
     })
 }
 
-/// All of a name.
 fn whole(name: &Name) -> String {
     format!("{}:{}", name.repository, name.tag)
 }
@@ -187,7 +186,6 @@ pub(super) fn diff_ids(config: &[u8]) -> std::result::Result<Vec<Digest>, String
 pub struct Name {
     /// With its host: `docker.io/library/alpine`.
     pub repository: String,
-    /// Its tag.
     pub tag: String,
 }
 

@@ -32,9 +32,7 @@ pub struct Listing {
     pub index: Bytes,
     /// What is left out, where something may be.
     pub difference: Option<Bytes>,
-    /// Manifests and indexes.
     pub manifests: Vec<Arc<Shelved>>,
-    /// Configs and layers.
     pub blobs: Vec<Descriptor>,
 }
 

@@ -45,7 +45,6 @@ impl Partial {
         Ok(partial)
     }
 
-    /// Writes `bytes` from `offset` on.
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         write_all_at(self.file(), bytes, offset)
     }

@@ -99,7 +99,6 @@ impl Store {
         }
     }
 
-    /// What it holds.
     pub(super) fn contents(&self) -> Result<TarIndex> {
         let read = |offset, buffer: &mut [u8]| read_exact_at(&self.file, buffer, offset);
         TarIndex::read(self.length, read).map_err(|fault| self.refusal(&fault))

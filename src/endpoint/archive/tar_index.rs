@@ -32,7 +32,6 @@ pub(super) const LARGEST_OCTAL: u64 = 0o777_7777_7777;
 pub struct Span {
     /// The first of them.
     pub offset: u64,
-    /// How many.
     pub size: u64,
 }
 
@@ -187,7 +186,6 @@ struct Extension {
 
 /// Bytes by offset.
 pub(super) trait ReadAt {
-    /// Fills `buffer` from `offset`.
     fn fill(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 }
 

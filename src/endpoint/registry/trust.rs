@@ -47,7 +47,6 @@ impl Tls {
         self.cert_dir.clone().or_else(found)
     }
 
-    /// The registry at `host`.
     pub(super) fn registry(&self, host: &str) -> Peer {
         Peer {
             host: host.to_owned(),
@@ -362,7 +361,6 @@ fn verify_alone(
 pub(super) struct Refused {
     /// Whose it is and why it is not accepted.
     pub(super) cause: String,
-    /// What to do.
     pub(super) hint: String,
 }
 

@@ -27,8 +27,7 @@ const NAMED_TAGS: usize = 20;
 
 /// What a run copies of an archive.
 #[derive(Clone, Copy, Debug)]
-pub struct Selected<'a> {
-    /// Which tags.
+pub(crate) struct Selected<'a> {
     pub tags: &'a [TagJob],
     /// What becomes of their indexes.
     pub mode: Mode,
@@ -45,7 +44,7 @@ pub struct Selected<'a> {
 ///
 /// `not-found` where something is at neither place; [`Event::Lacking`] has all of it. Or why that could not
 /// be found out.
-pub async fn complete(
+pub(crate) async fn complete(
     source: Endpoint,
     destination: (&Reference, &Endpoint),
     selected: &Selected<'_>,

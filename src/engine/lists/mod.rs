@@ -26,7 +26,6 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A turn that takes longer to come is told of.
 const LONG: Duration = Duration::from_secs(1);
 
-/// One list.
 #[derive(Default)]
 struct List {
     /// How often writing it failed.

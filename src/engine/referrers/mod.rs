@@ -29,7 +29,6 @@ pub(super) type Came = Arc<Attachments>;
 
 #[derive(Default)]
 pub(super) struct Attachments {
-    /// What came along.
     came: Vec<Referrer>,
     /// What the source names and does not have.
     gone: Vec<String>,

@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// How far the run of a journal came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// It may still put its tags back.
     AtWork,
     /// It was killed, and `barge undo` puts its tags back.
@@ -40,7 +40,7 @@ pub(in super::super) enum Use {
 
 /// The journals of a repository as they were when this run began.
 #[derive(Debug, Default)]
-pub struct EarlierJournals {
+pub(crate) struct EarlierJournals {
     place: String,
     directory: Option<StateDirectory>,
     options: Options,
@@ -59,7 +59,7 @@ struct Known {
 impl EarlierJournals {
     /// None yet, of the repository `place`.
     #[must_use]
-    pub fn of(place: &str, directory: &StateDirectory, options: &Options) -> Self {
+    pub(crate) fn of(place: &str, directory: &StateDirectory, options: &Options) -> Self {
         Self {
             place: place.to_owned(),
             directory: Some(directory.clone()),
@@ -68,8 +68,7 @@ impl EarlierJournals {
         }
     }
 
-    /// Adds the journal at `path`.
-    pub fn add(&mut self, path: &Path, journal: &Journal, standing: Standing) {
+    pub(crate) fn add(&mut self, path: &Path, journal: &Journal, standing: Standing) {
         self.known.push(Known {
             path: path.to_owned(),
             tags: journal.tags.iter().map(|moved| moved.tag.clone()).collect(),
@@ -206,7 +205,7 @@ impl Tag {
 /// # Errors
 ///
 /// `local-io` when its lock cannot be taken, `interrupted` when a signal ends the wait.
-pub async fn only_one(
+pub(crate) async fn only_one(
     directory: &StateDirectory,
     place: &str,
     (events, stop): (&Events, &Stop),

@@ -61,7 +61,7 @@ impl Moving {
 /// time, the registry may still be at it. A connection that breaks leaves no doubt: what the registry did of
 /// that request is seen right after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubt {
+pub(crate) enum Doubt {
     /// Its PUT was answered: a look that finds it as before may have met a replica that is behind.
     Moved,
     /// There was one such PUT: once the tag is seen to have moved it is over.
@@ -71,7 +71,7 @@ pub enum Doubt {
 }
 
 /// The tags that are in doubt.
-pub type Doubts = BTreeMap<String, Doubt>;
+pub(crate) type Doubts = BTreeMap<String, Doubt>;
 
 /// What came of a flip.
 pub(super) struct Flip {
@@ -199,7 +199,6 @@ impl Put {
     }
 }
 
-/// Moves one tag.
 async fn put(repository: &Repository, moving: &Moving, halt: &CancellationToken) -> Put {
     let target = Target::Tag(moving.tag.clone());
     let (mut failures, mut unanswered) = (0, 0);

@@ -16,13 +16,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 pub(super) use self::earlier::Use;
-pub use self::earlier::{EarlierJournals, Standing, only_one};
-pub use self::flip::Doubts;
+pub(crate) use self::earlier::{EarlierJournals, Standing, only_one};
+pub(crate) use self::flip::Doubts;
 use self::flip::{Flip, Moving};
-pub use self::preview::{Preview, preview};
+pub(crate) use self::preview::{Preview, preview};
 use self::record::Recorded;
-pub use self::stage::Staged;
-pub use self::undo::{UndoJob, undo};
+pub(crate) use self::stage::Staged;
+pub(crate) use self::undo::{UndoJob, undo};
 use super::{Ended, Shared, Stop, TagEnd, TagJob, work};
 use crate::bounded::AT_ONCE;
 use crate::endpoint::layout::{Arrivals, Layout};
@@ -37,12 +37,10 @@ use crate::state::{self, Lock, StateDirectory};
 
 /// What a rollback run keeps on this machine.
 #[derive(Debug)]
-pub enum Keeping {
+pub(crate) enum Keeping {
     /// The destination changes by one rename: there is nothing to keep.
     Nothing,
-    /// A journal.
     Journal {
-        /// Where.
         directory: StateDirectory,
         /// The right to be the only such run.
         lock: Lock,
@@ -54,7 +52,7 @@ pub enum Keeping {
 /// What has to be written behind a command so that it reaches the same places in the same way, each with
 /// a space in front; a placeholder stands for a secret.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// Whom to be and whom to trust, for `undo` and for both sides of `copy`.
     pub access: String,
     /// Where journals are kept, for `undo`.
@@ -64,7 +62,7 @@ pub struct Options {
 impl Options {
     /// The command line that puts back the tags of the journal at `path`.
     #[must_use]
-    pub fn undo(&self, path: &Path) -> String {
+    pub(crate) fn undo(&self, path: &Path) -> String {
         let Self { access, state } = self;
         format!(
             "barge undo{access}{state} {}",
@@ -423,7 +421,7 @@ fn with_reason(error: &Error, reason: Option<&Error>) -> Error {
 }
 
 /// Does `work` to its end, and says what a signal means that comes meanwhile.
-pub async fn saying_so<T>(stop: &Stop, events: &Events, work: impl Future<Output = T>) -> T {
+pub(crate) async fn saying_so<T>(stop: &Stop, events: &Events, work: impl Future<Output = T>) -> T {
     if stop.soon.is_cancelled() {
         return work.await;
     }
@@ -440,7 +438,7 @@ pub async fn saying_so<T>(stop: &Stop, events: &Events, work: impl Future<Output
 
 /// Whether a journal is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub(crate) enum Kept {
     /// Its file is gone.
     No,
     /// It holds what could not be put back.
@@ -450,7 +448,7 @@ pub enum Kept {
 /// Whether a tag was left since the registry could not be reached, or wants to know who asks, or a signal
 /// came: the journal stays as it is then, and the next run or `barge undo` may do better.
 #[must_use]
-pub fn is_worth_another_try(error: &Error) -> bool {
+pub(crate) fn is_worth_another_try(error: &Error) -> bool {
     let kind = error.kind();
     let passing = matches!(kind, Kind::Unauthorized | Kind::Denied | Kind::Interrupted);
     kind.retryable() || passing
@@ -461,7 +459,7 @@ pub fn is_worth_another_try(error: &Error) -> bool {
 /// # Errors
 ///
 /// `local-io`; the journal is as it was.
-pub fn close(job: UndoJob<'_>, undone: &Undone) -> Result<Kept> {
+pub(crate) fn close(job: UndoJob<'_>, undone: &Undone) -> Result<Kept> {
     if !undone.finished {
         return Ok(Kept::Yes);
     }

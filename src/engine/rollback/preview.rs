@@ -13,7 +13,7 @@ use crate::journal::undo::Action;
 
 /// What an undo would do.
 #[derive(Debug, Default)]
-pub struct Preview {
+pub(crate) struct Preview {
     /// What it would come to.
     pub undone: Undone,
     /// What the tags that it would change would point at then; `None`: the tag would be gone.
@@ -21,7 +21,7 @@ pub struct Preview {
 }
 
 /// Looks at the tags of a journal, and changes nothing.
-pub async fn preview(job: UndoJob<'_>) -> Preview {
+pub(crate) async fn preview(job: UndoJob<'_>) -> Preview {
     let undo = Undo::of(job);
     let looks = stream::iter(&job.journal.tags).map(|moved| {
         let undo = &undo;

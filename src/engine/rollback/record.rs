@@ -17,7 +17,6 @@ use crate::image::manifest::Manifest;
 use crate::image::referrers::is_itself;
 use crate::state::Lock;
 
-/// What was there.
 #[derive(Default)]
 pub(super) struct Recorded {
     /// What each tag points at; `None`: it is not there.

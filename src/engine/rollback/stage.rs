@@ -21,14 +21,12 @@ const ROUNDS: usize = 3;
 
 /// What a tag is to point at, once it is shown.
 #[derive(Clone, Debug)]
-pub struct Staged {
+pub(crate) struct Staged {
     /// What the tag pointed at when it was looked at.
     pub(super) before: Option<Digest>,
-    /// The manifest.
     pub(super) root: Manifest,
     /// Whether the destination lacked it, and this run pushed it.
     pub(super) pushed: bool,
-    /// When.
     at: Instant,
 }
 

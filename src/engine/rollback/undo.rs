@@ -34,19 +34,17 @@ enum End {
 
 /// A journal whose tags are put back.
 #[derive(Clone, Copy, Debug)]
-pub struct UndoJob<'a> {
+pub(crate) struct UndoJob<'a> {
     /// The repository that it is of.
     pub repository: &'a Repository,
-    /// The journal.
     pub journal: &'a Journal,
-    /// Its file.
     pub path: &'a Path,
     /// How the repository was reached.
     pub options: &'a Options,
 }
 
 /// Puts back the tags of a journal, some of which are in doubt. Only [`Stop::now`] ends it early.
-pub async fn undo(job: UndoJob<'_>, doubts: &Doubts, stop: &Stop) -> Undone {
+pub(crate) async fn undo(job: UndoJob<'_>, doubts: &Doubts, stop: &Stop) -> Undone {
     let undo = Undo {
         doubts: doubts.clone(),
         ..Undo::of(job)

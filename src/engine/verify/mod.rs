@@ -24,12 +24,10 @@ use crate::options::Depth;
 
 /// All that is to be verified.
 #[derive(Debug)]
-pub struct Job {
-    /// Where it is.
+pub(crate) struct Job {
     pub place: Endpoint,
     /// What it is compared with.
     pub source: Option<Endpoint>,
-    /// Which.
     pub tags: Vec<TagJob>,
     /// The platforms asked for; none of them: all.
     pub wanted: Wanted,
@@ -39,13 +37,12 @@ pub struct Job {
     pub depth: Depth,
     /// Blobs that are read at once.
     pub jobs: usize,
-    /// Who is told.
     pub events: Events,
 }
 
 /// One tag to verify.
 #[derive(Clone, Debug)]
-pub struct TagJob {
+pub(crate) struct TagJob {
     /// The name in the report: the tag or REF, or the digest.
     pub name: String,
     /// What to look at.
@@ -56,12 +53,11 @@ pub struct TagJob {
 
 /// What verifying came to.
 #[derive(Debug)]
-pub struct Verified {
+pub(crate) struct Verified {
     /// A finding for each tag, sorted by bytes.
     pub findings: Vec<Finding>,
     /// Blobs that are right as far as they were looked into, each once.
     pub blobs: u64,
-    /// Their bytes.
     pub bytes: u64,
 }
 
@@ -74,7 +70,7 @@ struct Shared {
 }
 
 /// Runs `job` to its end, or until it is to `stop`. Every tag gets its finding.
-pub async fn run(job: Job, stop: &Stop) -> Verified {
+pub(crate) async fn run(job: Job, stop: &Stop) -> Verified {
     job.events.send(Event::Selected {
         tags: job.tags.len(),
     });

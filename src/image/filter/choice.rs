@@ -10,7 +10,6 @@ use crate::image::digest::Digest;
 use crate::image::manifest::Descriptor;
 use crate::image::platform::{Platform, Wanted};
 
-/// What is kept.
 pub(super) enum Choice<'a> {
     Everything,
     Only {

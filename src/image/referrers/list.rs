@@ -34,7 +34,6 @@ pub struct Additions {
 }
 
 impl Additions {
-    /// These manifests.
     #[must_use]
     pub fn of<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> Self {
         let manifests = manifests.into_iter();
@@ -73,7 +72,6 @@ impl Additions {
         self.listed.is_empty()
     }
 
-    /// Of which manifests.
     pub fn digests(&self) -> impl Iterator<Item = &Digest> {
         self.listed.keys()
     }

@@ -17,7 +17,6 @@ use crate::sanitize::clean;
 /// A configuration file with an `auths` object.
 #[derive(Clone, Debug)]
 pub struct AuthFile {
-    /// The file.
     pub path: PathBuf,
     /// Whether the user named it, so that it has to be there.
     pub named: bool,

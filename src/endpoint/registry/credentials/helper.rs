@@ -54,7 +54,6 @@ struct Stored {
 }
 
 impl Helper<'_> {
-    /// The program.
     pub(super) fn program(&self) -> String {
         format!("docker-credential-{}", self.name)
     }

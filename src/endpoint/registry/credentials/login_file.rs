@@ -17,7 +17,6 @@ use serde_json::value::{RawValue, to_raw_value};
 /// The file that logins go to; it need not be there.
 #[derive(Clone, Debug)]
 pub struct LoginFile {
-    /// The file.
     pub path: PathBuf,
 }
 

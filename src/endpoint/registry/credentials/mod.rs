@@ -46,13 +46,11 @@ impl fmt::Debug for Secret {
 /// What to show a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
-    /// Nothing.
     Anonymous,
     /// A user and a password.
     Password {
         /// The user's name.
         user: String,
-        /// The password.
         password: Secret,
     },
     /// A refresh token, which a token server takes by POST (`OAuth2`); what `docker login` stores where a
