@@ -2,14 +2,15 @@
 //! blob is sent as it comes by, in the order of the archive. What no tag needs, or the destination has, is skipped. A tag
 //! that has failed needs nothing more.
 //!
-//! Reading waits for no tag, only for room on the disk: blobs in the temporary file are at most [`MOST_BYTES`].
+//! Reading waits for no tag, only until blobs in the temporary file have been sent: it holds at most [`MOST_BYTES`] of small
+//! blobs or `--jobs` large ones, and never more than the disk has room for.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use tokio::sync::{OnceCell, Semaphore, SetOnce};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, SetOnce};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -23,9 +24,9 @@ use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Stated};
 use crate::options::Depth;
 
-/// How many bytes of blobs are in the temporary file at a time; a larger blob is there by itself.
+/// How many bytes of small blobs are in the temporary file at a time.
 const MOST_BYTES: u64 = 64 << 20;
-/// Room is counted in these, and each blob takes one or more.
+/// Permits are for this many bytes; each blob takes at least one.
 const UNIT: u64 = 64 << 10;
 
 /// The blobs that the tags of a run need of the stream.
@@ -200,20 +201,21 @@ fn by_digest(all: &[Weak<NeededBlob>]) -> Needed {
 /// Sends blobs of the stream.
 struct Sender<'a> {
     shared: &'a Arc<Shared>,
-    /// Room in the temporary file.
-    room: Arc<Semaphore>,
-    units: u32,
+    /// Room on the disk.
+    room: Limit,
+    /// For blobs in the temporary file, of which a large one counts as one of `--jobs`.
+    kept: Limit,
     /// Each fails only with an error that ends the whole run.
     sending: JoinSet<Result<()>>,
 }
 
 impl<'a> Sender<'a> {
     fn new(shared: &'a Arc<Shared>, stream: &TarStream) -> Self {
-        let units = units(stream.room().min(MOST_BYTES));
+        let jobs = shared.settings.jobs.max(1) as u64;
         Self {
             shared,
-            room: Arc::new(Semaphore::new(units as usize)),
-            units,
+            room: Limit::new(stream.room(), stream.room()),
+            kept: Limit::new(MOST_BYTES, MOST_BYTES / jobs),
             sending: JoinSet::new(),
         }
     }
@@ -255,14 +257,16 @@ impl<'a> Sender<'a> {
                 return Ok(());
             }
         }
-        let units = units(next.size()).min(self.units);
-        let room = Arc::clone(&self.room).acquire_many_owned(units).await;
+        let permits = (
+            self.kept.acquire(next.size()).await,
+            self.room.acquire(next.size()).await,
+        );
         let kept = next.keep().await?;
         let shared = Arc::clone(self.shared);
         let send = async move {
             let supply = shared.supply(&needed.blob, (needed.tag, &[], Asking::ToWrite));
             let sent = shared.destination.send_blob(&needed.blob, supply).await;
-            drop((kept, room));
+            drop((kept, permits));
             let fatal = sent.clone().err().filter(Error::is_fatal);
             needed.set(sent.map(|()| Arrival::Copied));
             fatal.map_or(Ok(()), Err)
@@ -285,6 +289,33 @@ impl<'a> Sender<'a> {
     }
 }
 
+/// A limit on bytes, of which a blob takes at most a share.
+struct Limit {
+    permits: Arc<Semaphore>,
+    share: u32,
+}
+
+impl Limit {
+    fn new(bytes: u64, share: u64) -> Self {
+        let most = u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX);
+        let units = units(bytes).min(most);
+        Self {
+            permits: Arc::new(Semaphore::new(units as usize)),
+            share: self::units(share).min(units),
+        }
+    }
+
+    async fn acquire(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let units = units(bytes).min(self.share);
+        // The semaphore is never closed.
+        Arc::clone(&self.permits)
+            .acquire_many_owned(units)
+            .await
+            .ok()
+    }
+}
+
+/// How many permits `bytes` take.
 fn units(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT))
         .unwrap_or(u32::MAX)
