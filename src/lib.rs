@@ -4,6 +4,7 @@
 //! only modules of a lower rank, and what can be a pure function is one.
 
 mod bounded;
+mod catalog;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -16,6 +17,7 @@ mod finding;
 pub mod image;
 pub mod inventory;
 mod journal;
+mod once_map;
 pub mod options;
 mod plan;
 pub mod reference;

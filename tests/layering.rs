@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Ranks of the modules, as DESIGN.md has them.
-const RANKS: [(&str, u8); 21] = [
+const RANKS: [(&str, u8); 23] = [
     ("disk", 0),
     ("error", 0),
     ("sanitize", 0),
@@ -13,6 +13,7 @@ const RANKS: [(&str, u8); 21] = [
     ("bounded", 1),
     ("image", 1),
     ("inventory", 2),
+    ("once_map", 2),
     ("reference", 2),
     ("event", 3),
     ("finding", 3),
@@ -20,6 +21,7 @@ const RANKS: [(&str, u8); 21] = [
     ("options", 3),
     ("select", 3),
     ("endpoint", 4),
+    ("catalog", 5),
     ("cli", 5),
     ("plan", 5),
     ("state", 5),

@@ -7,7 +7,6 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use tokio::task::JoinSet;
 
 use super::check::Held;
-use super::once_map::Done;
 use super::stream_import::{Import, NeededBlob};
 use super::{Changed, Shared, Tag};
 use crate::bounded::{late, try_all};
@@ -18,6 +17,7 @@ use crate::event::{BlobCounts, LeftOutCounts};
 use crate::image::digest::Digest;
 use crate::image::filter::Filtered;
 use crate::image::manifest::{Descriptor, Manifest};
+use crate::once_map::Done;
 use crate::options::{Depth, Recheck, Run};
 use crate::plan::{self, Choice};
 

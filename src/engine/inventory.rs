@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::memory::Memory;
 use crate::bounded::{AT_ONCE, late, try_all};
+use crate::catalog::memory::Memory;
 use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};

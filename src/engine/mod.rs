@@ -9,8 +9,6 @@ mod export;
 mod insist;
 pub(crate) mod inventory;
 mod lists;
-mod memory;
-mod once_map;
 mod publish;
 mod referrers;
 mod resolve;
@@ -29,14 +27,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::lists::Lists;
-use self::memory::{Manifests, Memory};
-use self::once_map::OnceMap;
 use self::referrers::Came;
 use self::rollback::attachment_tags::AttachmentTags;
 use self::rollback::{EarlierJournals, Keeping, Staged};
 use self::stream_import::Import;
 use self::tag::{Step, Tag};
 use self::tag_queue::{Begun, TagQueue, Work};
+use crate::catalog::memory::{Manifests, Memory};
 use crate::endpoint::archive::shelf::Shelf;
 use crate::endpoint::permits::{Permits, Rank};
 use crate::endpoint::{Arrival, Asking, Attached, Endpoint, Head, Supply, Target};
@@ -46,6 +43,7 @@ use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Stated};
 use crate::image::platform::{Platform, Wanted};
 use crate::image::referrers::Types;
+use crate::once_map::OnceMap;
 use crate::options::{
     Digests, ForeignLayers, MissingArch, MissingReferrers, Mode, Recheck, Run, SignedIndex,
 };

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use tokio::sync::OnceCell;
 
-use super::memory::Room;
 use super::rollback::{Staged, Use};
 use super::stream_import::NeededBlob;
 use super::{Changed, Relied, Shared, TagEnd, TagJob, bring, check, export, named, resolve};
+use crate::catalog::memory::Room;
 use crate::endpoint::{Endpoint, Head, Target};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Status, TagOutcome};

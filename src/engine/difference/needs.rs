@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::super::TagJob;
-use super::super::verify::place::{Learnt, Place, part};
 use super::Selected;
 use crate::bounded::{AT_ONCE, try_all};
+use crate::catalog::{Catalog, IndexSurvey, content_error};
 use crate::endpoint::{Endpoint, Target};
 use crate::error::Result;
 use crate::event::Events;
@@ -73,7 +73,7 @@ impl Needs {
         selected: &Selected<'_>,
         events: &Events,
     ) -> Result<Self> {
-        let place = Place::new(source.clone(), Depth::Presence, (AT_ONCE, events));
+        let place = Catalog::new(source.clone(), Depth::Presence, (AT_ONCE, events));
         let mut needs = Vec::new();
         for tag in selected.tags {
             needs.push(need(&place, selected, tag).await?);
@@ -93,16 +93,16 @@ impl Needs {
     }
 }
 
-async fn need(place: &Place, selected: &Selected<'_>, tag: &TagJob) -> Result<Need> {
+async fn need(place: &Catalog, selected: &Selected<'_>, tag: &TagJob) -> Result<Need> {
     let names = match &tag.source {
         Target::Tag(name) => BTreeSet::from([name.clone()]),
         Target::Digest(digest) => called(&place.endpoint, digest).await?,
     };
-    let root = part(place.root(&tag.source).await)?;
+    let root = content_error(place.root(&tag.source).await)?;
     let digests = match (root, &tag.source) {
         (Ok(_), Target::Tag(_)) if selected.mode == Mode::All => None,
         // What is wrong with an index is told when it is copied.
-        (Ok(root), _) => part(digests(place, selected, &root).await)?.ok(),
+        (Ok(root), _) => content_error(digests(place, selected, &root).await)?.ok(),
         (Err(_), Target::Tag(_)) => None,
         (Err(_), Target::Digest(root)) => Some(Digests {
             wanted: BTreeSet::from([root.clone()]),
@@ -127,14 +127,14 @@ async fn called(archive: &Endpoint, digest: &Digest) -> Result<BTreeSet<String>>
     Ok(names)
 }
 
-async fn digests(place: &Place, selected: &Selected<'_>, root: &Manifest) -> Result<Digests> {
+async fn digests(place: &Catalog, selected: &Selected<'_>, root: &Manifest) -> Result<Digests> {
     let mut digests = Digests {
         wanted: BTreeSet::from([root.digest.clone()]),
         others: selected.referrers.is_some(),
         ..Digests::default()
     };
     if !root.is_index() {
-        let platform = part(place.platform(root).await)?;
+        let platform = content_error(place.platform(root).await)?;
         let is_wanted = platform.map_or(true, |platform| {
             let choice =
                 plan::choose_image(root, platform.as_ref(), selected.mode, selected.wanted);
@@ -145,7 +145,7 @@ async fn digests(place: &Place, selected: &Selected<'_>, root: &Manifest) -> Res
         }
         return Ok(digests);
     }
-    let Learnt { known, lost } = place.learn(root, selected.mode).await?;
+    let IndexSurvey { known, lost } = place.survey(root, selected.mode).await?;
     let choice = plan::choose_index(root, &known, selected.mode, selected.wanted)?;
     digests.wanted.extend(choice.children());
     digests.wanted.extend(known.manifests.into_keys());
@@ -164,10 +164,10 @@ async fn digests(place: &Place, selected: &Selected<'_>, root: &Manifest) -> Res
 }
 
 /// The blobs of these images, as far as the images are there.
-async fn listed(place: &Place, images: &[Descriptor]) -> Result<BTreeSet<Digest>> {
+async fn listed(place: &Catalog, images: &[Descriptor]) -> Result<BTreeSet<Digest>> {
     let read = images
         .iter()
-        .map(async |entry| part(place.child(entry).await));
+        .map(async |entry| content_error(place.child(entry).await));
     let read = try_all(read).await?;
     Ok(read.iter().flatten().flat_map(blobs).collect())
 }

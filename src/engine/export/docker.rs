@@ -7,7 +7,6 @@ use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::super::bring::Tally;
-use super::super::once_map::Done;
 use super::super::{Shared, TAGS_AT_ONCE};
 use super::{Export, Needed, Ready, disputed, interrupted};
 use crate::endpoint::archive::docker::DockerArchive;
@@ -18,6 +17,7 @@ use crate::endpoint::{Arrival, Target};
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::Stated;
+use crate::once_map::Done;
 use crate::options::Run;
 
 /// A blob that unpacks to a layer. Several blobs may unpack to the same one.

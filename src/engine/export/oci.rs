@@ -7,7 +7,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::super::bring::Tally;
-use super::super::once_map::Done;
 use super::{Export, Needed, Ready, disputed, interrupted};
 use crate::endpoint::Endpoint;
 use crate::endpoint::archive::OciArchive;
@@ -18,6 +17,7 @@ use crate::endpoint::{Arrival, Target};
 use crate::error::{Error, Result};
 use crate::image::manifest::Stated;
 use crate::inventory::difference::Part;
+use crate::once_map::Done;
 use crate::options::Run;
 
 impl Ready {

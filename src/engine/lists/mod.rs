@@ -104,7 +104,7 @@ impl Tag {
 
 impl Shared {
     /// Writes the list under `tag`, where something is still to be entered. A failure, after all its retries, is
-    /// shared by the tags that waited for it, as in [`OnceMap`](super::once_map::OnceMap).
+    /// shared by the tags that waited for it, as in [`OnceMap`](crate::once_map::OnceMap).
     pub(super) async fn write_list(&self, tag: &str) -> Result<()> {
         let list = self.lists.of(tag);
         let failures = list.failures.load(Ordering::Relaxed);

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use self::find::Artifact;
 use futures_util::future::BoxFuture;
 
-use super::once_map::Done;
 use super::rollback::Use;
 use super::{Changed, Relied, Showing, Tag};
 use crate::bounded::{late, try_all};
@@ -22,6 +21,7 @@ use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::order::{Node, rounds};
 use crate::image::referrers::{Additions, Types, Walk, list_tag};
+use crate::once_map::Done;
 use crate::options::{Recheck, Run};
 
 /// What refers to one manifest.

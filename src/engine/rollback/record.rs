@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, stream};
 
-use super::super::once_map::OnceMap;
 use super::flip::Moving;
 use super::{AT_ONCE, Rollback, look};
 use crate::bounded::{late, try_all};
@@ -15,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::image::referrers::is_itself;
+use crate::once_map::OnceMap;
 use crate::state::Lock;
 
 #[derive(Default)]

@@ -7,7 +7,6 @@ use std::path::Path;
 use futures_util::{StreamExt as _, stream};
 
 use super::super::Stop;
-use super::super::once_map::OnceMap;
 use super::flip::{Doubt, Doubts};
 use super::stage::lacks_content;
 use super::{AT_ONCE, Options};
@@ -19,6 +18,7 @@ use crate::image::digest::Digest;
 use crate::image::manifest::Manifest;
 use crate::journal::undo::{Action, Now, Reach, keeps, undo as steps};
 use crate::journal::{Journal, Move};
+use crate::once_map::OnceMap;
 use crate::select::is_digest_tag;
 
 /// How one tag ended.

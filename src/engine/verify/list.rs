@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::place::{Place, part};
 use super::tag::Tag;
+use crate::catalog::{Catalog, content_error};
 use crate::endpoint::Target;
 use crate::error::{Error, Kind, Result};
 use crate::image::digest::Digest;
@@ -21,7 +21,7 @@ impl Tag<'_> {
     /// How the source's list differs: what it names, and has, has to be named here.
     pub(super) async fn compare_list(
         &self,
-        (source, target): (&Place, &Target),
+        (source, target): (&Catalog, &Target),
         here: &Manifest,
     ) -> Result<Option<Error>> {
         let list = source.root(target).await?;
@@ -51,14 +51,14 @@ impl Tag<'_> {
 }
 
 /// Whether the source has all of what it lists: what it has lost cannot be asked of a copy.
-async fn is_whole(source: &Place, entry: &Descriptor) -> Result<bool> {
+async fn is_whole(source: &Catalog, entry: &Descriptor) -> Result<bool> {
     let mut waiting = vec![entry.clone()];
     let mut seen = BTreeSet::new();
     while let Some(entry) = waiting.pop() {
         if !seen.insert(entry.digest.clone()) {
             continue;
         }
-        match part(source.child(&entry).await)? {
+        match content_error(source.child(&entry).await)? {
             Ok(manifest) => waiting.extend(manifest.entries().iter().cloned()),
             Err(error) if error.kind() == Kind::NotFound => return Ok(false),
             Err(_) => {}

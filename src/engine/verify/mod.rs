@@ -3,7 +3,6 @@
 //! Tags are looked at concurrently; what they share is looked at once.
 
 mod list;
-pub(super) mod place;
 mod referrers;
 mod tag;
 
@@ -12,8 +11,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use self::place::Place;
 use super::{Stop, TAGS_AT_ONCE};
+use crate::catalog::Catalog;
 use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Kind};
 use crate::event::{Event, Events};
@@ -63,8 +62,8 @@ pub(crate) struct Verified {
 
 /// What the tags of a run share.
 struct Shared {
-    place: Place,
-    source: Option<Place>,
+    place: Catalog,
+    source: Option<Catalog>,
     wanted: Wanted,
     referrers: Option<Types>,
 }
@@ -76,10 +75,10 @@ pub(crate) async fn run(job: Job, stop: &Stop) -> Verified {
     });
     let reading = (job.jobs, &job.events);
     let shared = Arc::new(Shared {
-        place: Place::new(job.place, job.depth, reading),
+        place: Catalog::new(job.place, job.depth, reading),
         source: job
             .source
-            .map(|source| Place::new(source, Depth::Presence, reading)),
+            .map(|source| Catalog::new(source, Depth::Presence, reading)),
         wanted: job.wanted,
         referrers: job.referrers,
     });

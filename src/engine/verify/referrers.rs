@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::place::{Place, part};
 use super::tag::{Looked, Tag, lack, look_at_blobs};
 use crate::bounded::{late, try_all};
+use crate::catalog::{Catalog, content_error};
 use crate::endpoint::{Attached, Lost, Naming, Target};
 use crate::error::{Error, Kind, Result};
 use crate::finding::{Holder, Lack, Part};
@@ -68,7 +68,7 @@ impl Tag<'_> {
         let here = place.attached(subject, types).await?;
         let mut behind = Behind::default();
         for entry in &here.referrers {
-            match part(place.listed(entry).await)? {
+            match content_error(place.listed(entry).await)? {
                 Ok(artifact) if !types.takes(&artifact_type(&artifact)) => {}
                 Ok(artifact) => {
                     let wrong = misnamed(place, subject, (entry, &artifact));
@@ -119,7 +119,7 @@ impl Tag<'_> {
         {
             // A copy leaves out what only a list says to refer to it.
             let naming = Naming::entry(entry, None);
-            let artifact = match part(source.listed(entry).await)? {
+            let artifact = match content_error(source.listed(entry).await)? {
                 Ok(artifact) => artifact,
                 Err(error) => {
                     let error = source.endpoint.referrer_error(subject, entry, &error);
@@ -154,7 +154,7 @@ impl Tag<'_> {
 
 impl Behind {
     /// Looks at what refers to the manifest, and at all below it.
-    async fn add(&mut self, place: &Place, subject: &Digest, referrer: &Manifest) -> Result<()> {
+    async fn add(&mut self, place: &Catalog, subject: &Digest, referrer: &Manifest) -> Result<()> {
         let first = self.looked.lacks.len();
         self.referrers.push(referrer.digest.clone());
         let mut seen = BTreeSet::new();
@@ -166,7 +166,7 @@ impl Behind {
                 if !seen.insert(entry.digest.clone()) {
                     continue;
                 }
-                match part(place.child(entry).await)? {
+                match content_error(place.child(entry).await)? {
                     Ok(child) => waiting.push(child),
                     Err(error) => self.looked.lacks.push(lack(entry, error)),
                 }
@@ -231,7 +231,7 @@ fn names(artifact: &Manifest, subject: &Digest) -> bool {
 /// What the list of what refers to `subject` says of an artifact that is there, and is not so. The artifact
 /// is no worse for it.
 fn misnamed(
-    place: &Place,
+    place: &Catalog,
     subject: &Digest,
     (entry, artifact): (&Descriptor, &Manifest),
 ) -> Option<Lack> {

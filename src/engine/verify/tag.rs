@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::place::{Learnt, Place, part};
 use super::{Shared, TagJob};
 use crate::bounded::{AT_ONCE, late, try_all};
+use crate::catalog::{Catalog, IndexSurvey, content_error};
 use crate::endpoint::Target;
 use crate::error::{Error, Kind, Result};
 use crate::finding::{Finding, Flaw, Lack, Part, Verdict};
@@ -55,7 +55,7 @@ pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {
 }
 
 /// The error of a tag of which something is missing or damaged.
-fn lacking(lacks: &[Lack], mode: Mode, (place, target): (&Place, &Target)) -> Option<Error> {
+fn lacking(lacks: &[Lack], mode: Mode, (place, target): (&Catalog, &Target)) -> Option<Error> {
     let first = lacks.first()?;
     let count = |flaw| lacks.iter().filter(|lack| lack.flaw() == flaw).count();
     let missing = count(Flaw::Missing);
@@ -160,7 +160,7 @@ impl Tag<'_> {
     }
 
     async fn look_at_index(&mut self, root: &Manifest) -> Result<()> {
-        let Learnt { known, lost } = self.shared.place.learn(root, self.mode).await?;
+        let IndexSurvey { known, lost } = self.shared.place.survey(root, self.mode).await?;
         let choice = plan::choose_index(root, &known, self.mode, &self.shared.wanted)?;
         self.subjects = choice.subjects();
         let filtered = choice.filtered;
@@ -196,7 +196,7 @@ impl Tag<'_> {
 
     async fn look_at_image(&mut self, root: &Manifest) -> Result<()> {
         let place = &self.shared.place;
-        let platform = part(place.platform(root).await)?.unwrap_or_default();
+        let platform = content_error(place.platform(root).await)?.unwrap_or_default();
         let name = platform.as_ref().map(ToString::to_string);
         let looked = self.look_at_blobs(root, name.as_deref()).await?;
         let choice = plan::choose_image(root, platform.as_ref(), self.mode, &self.shared.wanted);
@@ -302,7 +302,7 @@ impl Tag<'_> {
     /// platforms makes of it.
     async fn compare(
         &mut self,
-        source: &Place,
+        source: &Catalog,
         target: &Target,
         here: &Manifest,
     ) -> Result<Option<Error>> {
@@ -320,9 +320,9 @@ impl Tag<'_> {
         }
         let root = source.root(target).await?;
         if self.mode != Mode::All && root.is_index() {
-            let learnt = source.learn(&root, Mode::FilteredIndex).await?;
+            let surveyed = source.survey(&root, Mode::FilteredIndex).await?;
             let wanted = &self.shared.wanted;
-            let choice = plan::choose_index(&root, &learnt.known, Mode::FilteredIndex, wanted)?;
+            let choice = plan::choose_index(&root, &surveyed.known, Mode::FilteredIndex, wanted)?;
             if choice.filtered.root.digest == here.digest {
                 return Ok(None);
             }
@@ -407,12 +407,12 @@ pub(super) fn lack(entry: &Descriptor, error: Error) -> Lack {
 
 /// Looks at an entry of an index and at its blobs; with how many manifests of it are there.
 async fn look_at_child(
-    place: &Place,
+    place: &Catalog,
     entry: &Descriptor,
     platform: Option<String>,
 ) -> Result<(u64, Looked)> {
     let _room = place.room(entry).await;
-    let image = match part(place.child(entry).await)? {
+    let image = match content_error(place.child(entry).await)? {
         Ok(image) => image,
         Err(error) => {
             let mut lack = lack(entry, error);
@@ -432,7 +432,7 @@ async fn look_at_child(
 }
 
 pub(super) async fn look_at_blobs(
-    place: &Place,
+    place: &Catalog,
     image: &Manifest,
     platform: Option<&str>,
 ) -> Result<Looked> {
@@ -442,7 +442,7 @@ pub(super) async fn look_at_blobs(
     };
     let blobs = image.blobs();
     let looked = blobs.iter().map(async |blob| {
-        let found = part(late(|| place.blob(blob)).await)?;
+        let found = content_error(late(|| place.blob(blob)).await)?;
         Ok::<_, Error>(found.err().map(|error| Lack {
             part: if image.is_index() {
                 Part::Blob

@@ -1,12 +1,16 @@
-//! Looking into one place: its manifests and blobs, each asked for once a run.
+//! Reading one endpoint: its manifests, blobs and referrers, each requested once a run.
+//!
+//! A catalog tells missing and damaged content apart from failures to look. It writes nothing, and leaves to
+//! its callers which content matters.
+
+pub(crate) mod memory;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
-use super::super::memory::{Manifests, Memory, Room};
-use super::super::once_map::OnceMap;
+use self::memory::{Manifests, Memory, Room};
 use crate::bounded::{late, try_all};
 use crate::endpoint::{Attached, Endpoint, Target, transfer};
 use crate::error::{Error, Kind, Result};
@@ -17,41 +21,42 @@ use crate::image::manifest::{Content, Descriptor, MAX_MANIFEST_BYTES, Manifest, 
 use crate::image::media_type;
 use crate::image::platform::Platform;
 use crate::image::referrers::Types;
+use crate::once_map::OnceMap;
 use crate::options::{Depth, Mode};
 
-/// A place, and what is known of it.
-pub(in super::super) struct Place {
-    pub(in super::super) endpoint: Endpoint,
+/// A memoised reader of one endpoint.
+pub(crate) struct Catalog {
+    pub(crate) endpoint: Endpoint,
     depth: Depth,
     events: Events,
     manifests: Manifests,
     roots: Memory,
     children: Memory,
     attached: OnceMap<Arc<Attached>>,
-    /// By what a descriptor states, and whether the blob is read as a config.
-    blobs: OnceMap<Held, (Stated, bool)>,
-    /// Blobs that are read at once.
+    /// Keyed by what the descriptor states and whether the blob is read as a config.
+    blobs: OnceMap<CheckedBlob, (Stated, bool)>,
+    /// Limits how many blobs are read in full at once.
     reading: Semaphore,
-    /// The sizes of blobs that are right as far as they were looked into.
+    /// Sizes of the blobs that passed their check.
     found: Mutex<HashMap<Digest, u64>>,
 }
 
-/// A blob that is there and, as far as it was read, is what its digest says.
+/// A blob that is present and, if it was read, matches its digest.
 #[derive(Clone)]
-struct Held {
+struct CheckedBlob {
     size: u64,
-    /// The platform that it names, where it is the config of an image.
+    /// The platform it names, if it is an image config.
     platform: Option<Platform>,
 }
 
-/// What is known of an index, and what of it is not there or not what it should be.
-pub(in super::super) struct Learnt {
-    pub(in super::super) known: Known,
-    pub(in super::super) lost: Vec<(Descriptor, Error)>,
+/// What the filter needs to know about an index, and the entries that are missing or damaged.
+pub(crate) struct IndexSurvey {
+    pub(crate) known: Known,
+    pub(crate) lost: Vec<(Descriptor, Error)>,
 }
 
-/// Parts what is wrong with the content of a place from what keeps it from being looked at.
-pub(in super::super) fn part<T>(looked: Result<T>) -> Result<std::result::Result<T, Error>> {
+/// Separates missing or damaged content (the inner error) from a failure to look (the outer one).
+pub(crate) fn content_error<T>(looked: Result<T>) -> Result<std::result::Result<T, Error>> {
     match looked {
         Ok(value) => Ok(Ok(value)),
         Err(error) if error.is_of_content() => Ok(Err(error)),
@@ -59,12 +64,8 @@ pub(in super::super) fn part<T>(looked: Result<T>) -> Result<std::result::Result
     }
 }
 
-impl Place {
-    pub(in super::super) fn new(
-        endpoint: Endpoint,
-        depth: Depth,
-        (jobs, events): (usize, &Events),
-    ) -> Self {
+impl Catalog {
+    pub(crate) fn new(endpoint: Endpoint, depth: Depth, (jobs, events): (usize, &Events)) -> Self {
         Self {
             endpoint,
             depth,
@@ -79,8 +80,8 @@ impl Place {
         }
     }
 
-    /// How many blobs are right as far as they were looked into, and their bytes.
-    pub(super) fn counts(&self) -> (u64, u64) {
+    /// The number of blobs that passed their check, and their total size in bytes.
+    pub(crate) fn counts(&self) -> (u64, u64) {
         let found = self.found();
         let bytes = found
             .values()
@@ -92,24 +93,24 @@ impl Place {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `target` as errors name it.
-    pub(super) fn name(&self, target: &Target) -> String {
+    /// The full name of `target` for error messages.
+    pub(crate) fn name(&self, target: &Target) -> String {
         match target {
             Target::Tag(tag) => format!("{}:{tag}", self.endpoint),
             Target::Digest(digest) => format!("{}@{digest}", self.endpoint),
         }
     }
 
-    /// The manifest that a tag points at, once there is room for it.
-    pub(super) async fn root_in_room(&self, target: &Target) -> Result<(Manifest, Room)> {
+    /// Reads the manifest at `target` once there is memory for it.
+    pub(crate) async fn root_in_room(&self, target: &Target) -> Result<(Manifest, Room)> {
         let mut taken = self.roots.largest().await;
         let root = self.root(target).await?;
         taken.shrink(root.bytes.len());
         Ok((root, taken))
     }
 
-    /// The manifest that a tag points at.
-    pub(in super::super) async fn root(&self, target: &Target) -> Result<Manifest> {
+    /// Reads the manifest at `target`. Not memoised: a tag can move.
+    pub(crate) async fn root(&self, target: &Target) -> Result<Manifest> {
         let found = self.endpoint.manifest(target).await?;
         found.ok_or_else(|| {
             Error::new(Kind::NotFound, "read manifest", self.name(target))
@@ -117,8 +118,8 @@ impl Place {
         })
     }
 
-    /// The manifest that an index or a list lists, whatever it says of it.
-    pub(super) async fn listed(&self, entry: &Descriptor) -> Result<Manifest> {
+    /// Reads the manifest with the digest of `entry`, even if the entry misstates its size or type.
+    pub(crate) async fn listed(&self, entry: &Descriptor) -> Result<Manifest> {
         let target = Target::Digest(entry.digest.clone());
         let read = self.manifests.read(&entry.digest, async {
             let found = self.endpoint.manifest(&target).await?;
@@ -130,13 +131,13 @@ impl Place {
         read.await
     }
 
-    /// Room for a manifest that an index lists, while it is looked at.
-    pub(super) async fn room(&self, entry: &Descriptor) -> Room {
+    /// Reserves memory for the manifest of `entry`.
+    pub(crate) async fn room(&self, entry: &Descriptor) -> Room {
         self.children.of(entry.size).await
     }
 
-    /// The manifest that an entry of an index lists, if it is what the entry states.
-    pub(in super::super) async fn child(&self, entry: &Descriptor) -> Result<Manifest> {
+    /// Reads the manifest of `entry`; an entry that misstates its size or type is an error.
+    pub(crate) async fn child(&self, entry: &Descriptor) -> Result<Manifest> {
         let manifest = self.listed(entry).await?;
         match entry.misstates(&manifest) {
             None => Ok(manifest),
@@ -147,14 +148,14 @@ impl Place {
         }
     }
 
-    /// What refers to `subject` here.
-    pub(super) async fn attached(&self, subject: &Digest, types: &Types) -> Result<Arc<Attached>> {
+    /// Lists the referrers of `subject`.
+    pub(crate) async fn attached(&self, subject: &Digest, types: &Types) -> Result<Arc<Attached>> {
         let find = Box::pin(async { self.endpoint.attached(subject, types).await.map(Arc::new) });
         Ok(self.attached.run(subject, find).await?.into_inner())
     }
 
-    /// Looks at a blob. The config of an image is read, since it is small and names the platform.
-    pub(super) async fn blob(&self, blob: &Descriptor) -> Result<Option<Platform>> {
+    /// Checks a blob to the catalog's depth. An image config is always read, since it names the platform.
+    pub(crate) async fn blob(&self, blob: &Descriptor) -> Result<Option<Platform>> {
         let looked = async {
             let held = self.look(blob).await?;
             if held.size == blob.size {
@@ -164,7 +165,7 @@ impl Place {
         };
         let key = (blob.stated(), is_read(blob));
         let held = self.blobs.run(&key, looked).await?;
-        let Held { size, platform } = held.into_inner();
+        let CheckedBlob { size, platform } = held.into_inner();
         if size == blob.size {
             return Ok(platform);
         }
@@ -172,10 +173,10 @@ impl Place {
         Err(self.blob_error(Kind::DigestMismatch, blob).because(cause))
     }
 
-    async fn look(&self, blob: &Descriptor) -> Result<Held> {
+    async fn look(&self, blob: &Descriptor) -> Result<CheckedBlob> {
         if is_read(blob) {
             let bytes = transfer::whole(&self.endpoint, blob, MAX_MANIFEST_BYTES as u64).await?;
-            return Ok(Held {
+            return Ok(CheckedBlob {
                 size: blob.size,
                 platform: Platform::from_config(&bytes)?,
             });
@@ -196,7 +197,7 @@ impl Place {
                 blob.size
             }
         };
-        Ok(Held {
+        Ok(CheckedBlob {
             size,
             platform: None,
         })
@@ -207,8 +208,8 @@ impl Place {
         Error::new(kind, "read blob", name)
     }
 
-    /// Reads what the filter has to know of an index, as far as it is there.
-    pub(in super::super) async fn learn(&self, root: &Manifest, mode: Mode) -> Result<Learnt> {
+    /// Reads what the filter needs to know about an index, as far as it is present.
+    pub(crate) async fn survey(&self, root: &Manifest, mode: Mode) -> Result<IndexSurvey> {
         let (mut known, mut lost) = (Known::default(), Vec::new());
         loop {
             let mut needs = filter::needs(root, &known)?;
@@ -216,11 +217,11 @@ impl Place {
                 needs.retain(|need| matches!(need, Need::Index(_)));
             }
             if needs.is_empty() {
-                return Ok(Learnt { known, lost });
+                return Ok(IndexSurvey { known, lost });
             }
             let read = needs
                 .iter()
-                .map(async |need| part(late(|| self.read(need)).await));
+                .map(async |need| content_error(late(|| self.read(need)).await));
             for (need, read) in needs.iter().zip(try_all(read).await?) {
                 let (Need::Index(entry) | Need::Platform(entry)) = need;
                 let read = read.unwrap_or_else(|error| {
@@ -256,8 +257,8 @@ impl Place {
         }
     }
 
-    /// The platform that the config of an image names.
-    pub(in super::super) async fn platform(&self, image: &Manifest) -> Result<Option<Platform>> {
+    /// Reads the platform that an image's config names.
+    pub(crate) async fn platform(&self, image: &Manifest) -> Result<Option<Platform>> {
         match &*image.content {
             Content::Image { config, .. } if media_type::is_config(&config.media_type) => {
                 self.blob(config).await
@@ -267,19 +268,19 @@ impl Place {
     }
 }
 
-/// Whether a blob is read for the platform that it names: it is the config of an image.
+/// Whether a blob is an image config, which is read in full.
 fn is_read(blob: &Descriptor) -> bool {
     media_type::is_config(&blob.media_type) && blob.size <= MAX_MANIFEST_BYTES as u64
 }
 
-/// What was read of an entry.
+/// The result of one of the filter's needs.
 #[derive(Default)]
 struct Read {
     index: Option<Manifest>,
     platform: Option<Platform>,
 }
 
-/// Stands for a nested index that is not there: nothing is known to be in it.
+/// Stands in for a nested index that could not be read.
 fn empty_index() -> Result<Manifest> {
     Manifest::parse(r#"{"schemaVersion":2,"manifests":[]}"#.into(), None)
 }

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::once_map::{Done, OnceMap};
 use crate::error::Result;
 use crate::image::digest::Digest;
 use crate::image::manifest::{MAX_MANIFEST_BYTES, Manifest};
+use crate::once_map::{Done, OnceMap};
 
 const ROOTS: usize = 32 << 20;
 const CHILDREN: usize = 12 << 20;
@@ -21,28 +21,28 @@ const KEPT: usize = 20 << 20;
 const UNIT: usize = 1 << 10;
 
 #[derive(Clone, Debug)]
-pub(super) struct Memory(Arc<Semaphore>);
+pub(crate) struct Memory(Arc<Semaphore>);
 
 /// Room that is taken, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Room(Option<OwnedSemaphorePermit>);
+pub(crate) struct Room(Option<OwnedSemaphorePermit>);
 
 impl Memory {
-    pub(super) fn of_roots() -> Self {
+    pub(crate) fn of_roots() -> Self {
         Self(Arc::new(Semaphore::new(ROOTS / UNIT)))
     }
 
-    pub(super) fn of_children() -> Self {
+    pub(crate) fn of_children() -> Self {
         Self(Arc::new(Semaphore::new(CHILDREN / UNIT)))
     }
 
     /// Waits for room for a manifest of which no size is known.
-    pub(super) async fn largest(&self) -> Room {
+    pub(crate) async fn largest(&self) -> Room {
         self.of(MAX_MANIFEST_BYTES as u64).await
     }
 
     /// Waits for room for a manifest of `size` bytes; a larger one than may be read is not read.
-    pub(super) async fn of(&self, size: u64) -> Room {
+    pub(crate) async fn of(&self, size: u64) -> Room {
         let size = usize::try_from(size).unwrap_or(MAX_MANIFEST_BYTES);
         let taken = Arc::clone(&self.0)
             .acquire_many_owned(units(size.min(MAX_MANIFEST_BYTES)))
@@ -54,7 +54,7 @@ impl Memory {
 
 impl Room {
     /// Gives back what a manifest of `size` bytes does not need.
-    pub(super) fn shrink(&mut self, size: usize) {
+    pub(crate) fn shrink(&mut self, size: usize) {
         if let Some(taken) = &mut self.0 {
             let spare = taken.num_permits().saturating_sub(units(size) as usize);
             drop(taken.split(spare));
@@ -68,7 +68,7 @@ fn units(size: usize) -> u32 {
 
 /// Manifests that were read, each once, as long as they fit; then the oldest are read again when they are asked for.
 #[derive(Default)]
-pub(super) struct Manifests {
+pub(crate) struct Manifests {
     read: OnceMap<Manifest>,
     kept: Mutex<Kept>,
 }
@@ -81,7 +81,7 @@ struct Kept {
 
 impl Manifests {
     /// The manifest with this digest, which `work` reads.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &self,
         digest: &Digest,
         work: impl Future<Output = Result<Manifest>>,
