@@ -4,8 +4,9 @@
 //! its callers which content matters.
 
 pub(crate) mod memory;
+pub(crate) mod walk;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -52,6 +53,12 @@ struct CheckedBlob {
 /// What the filter needs to know about an index, and the entries that are missing or damaged.
 pub(crate) struct IndexSurvey {
     pub(crate) known: Known,
+    pub(crate) lost: Vec<(Descriptor, Error)>,
+}
+
+/// What a walk down from a manifest found.
+pub(crate) struct Below {
+    pub(crate) found: Vec<Manifest>,
     pub(crate) lost: Vec<(Descriptor, Error)>,
 }
 
@@ -129,6 +136,31 @@ impl Catalog {
             })
         });
         read.await
+    }
+
+    /// Everything below `root`: the manifests that are present, and the entries that are missing or damaged,
+    /// each once.
+    pub(crate) async fn below(&self, root: &Manifest) -> Result<Below> {
+        let lost = Mutex::new(BTreeMap::new());
+        let found = walk::below(root, |entry| {
+            let lost = &lost;
+            Box::pin(async move {
+                match content_error(self.child(&entry).await)? {
+                    Ok(child) => Ok(Some(child)),
+                    Err(error) => {
+                        let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
+                        lost.entry(entry.digest.clone()).or_insert((entry, error));
+                        Ok(None)
+                    }
+                }
+            })
+        });
+        let found = found.await?;
+        let lost = lost.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(Below {
+            found,
+            lost: lost.into_values().collect(),
+        })
     }
 
     /// Reserves memory for the manifest of `entry`.

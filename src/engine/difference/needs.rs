@@ -73,10 +73,10 @@ impl Needs {
         selected: &Selected<'_>,
         events: &Events,
     ) -> Result<Self> {
-        let place = Catalog::new(source.clone(), Depth::Presence, (AT_ONCE, events));
+        let catalog = Catalog::new(source.clone(), Depth::Presence, (AT_ONCE, events));
         let mut needs = Vec::new();
         for tag in selected.tags {
-            needs.push(need(&place, selected, tag).await?);
+            needs.push(need(&catalog, selected, tag).await?);
         }
         Ok(Self(needs))
     }
@@ -93,16 +93,16 @@ impl Needs {
     }
 }
 
-async fn need(place: &Catalog, selected: &Selected<'_>, tag: &TagJob) -> Result<Need> {
+async fn need(catalog: &Catalog, selected: &Selected<'_>, tag: &TagJob) -> Result<Need> {
     let names = match &tag.source {
         Target::Tag(name) => BTreeSet::from([name.clone()]),
-        Target::Digest(digest) => called(&place.endpoint, digest).await?,
+        Target::Digest(digest) => called(&catalog.endpoint, digest).await?,
     };
-    let root = content_error(place.root(&tag.source).await)?;
+    let root = content_error(catalog.root(&tag.source).await)?;
     let digests = match (root, &tag.source) {
         (Ok(_), Target::Tag(_)) if selected.mode == Mode::All => None,
         // What is wrong with an index is told when it is copied.
-        (Ok(root), _) => content_error(digests(place, selected, &root).await)?.ok(),
+        (Ok(root), _) => content_error(digests(catalog, selected, &root).await)?.ok(),
         (Err(_), Target::Tag(_)) => None,
         (Err(_), Target::Digest(root)) => Some(Digests {
             wanted: BTreeSet::from([root.clone()]),
@@ -127,14 +127,14 @@ async fn called(archive: &Endpoint, digest: &Digest) -> Result<BTreeSet<String>>
     Ok(names)
 }
 
-async fn digests(place: &Catalog, selected: &Selected<'_>, root: &Manifest) -> Result<Digests> {
+async fn digests(catalog: &Catalog, selected: &Selected<'_>, root: &Manifest) -> Result<Digests> {
     let mut digests = Digests {
         wanted: BTreeSet::from([root.digest.clone()]),
         others: selected.referrers.is_some(),
         ..Digests::default()
     };
     if !root.is_index() {
-        let platform = content_error(place.platform(root).await)?;
+        let platform = content_error(catalog.platform(root).await)?;
         let is_wanted = platform.map_or(true, |platform| {
             let choice =
                 plan::choose_image(root, platform.as_ref(), selected.mode, selected.wanted);
@@ -145,7 +145,7 @@ async fn digests(place: &Catalog, selected: &Selected<'_>, root: &Manifest) -> R
         }
         return Ok(digests);
     }
-    let IndexSurvey { known, lost } = place.survey(root, selected.mode).await?;
+    let IndexSurvey { known, lost } = catalog.survey(root, selected.mode).await?;
     let choice = plan::choose_index(root, &known, selected.mode, selected.wanted)?;
     digests.wanted.extend(choice.children());
     digests.wanted.extend(known.manifests.into_keys());
@@ -154,9 +154,9 @@ async fn digests(place: &Catalog, selected: &Selected<'_>, root: &Manifest) -> R
         .extend(lost.into_iter().map(|(entry, _)| entry.digest));
     digests
         .wanted
-        .extend(listed(place, &choice.filtered.kept).await?);
+        .extend(listed(catalog, &choice.filtered.kept).await?);
     let omitted = &choice.filtered.omitted;
-    digests.unwanted = listed(place, omitted).await?;
+    digests.unwanted = listed(catalog, omitted).await?;
     digests
         .unwanted
         .extend(omitted.iter().map(|entry| entry.digest.clone()));
@@ -164,10 +164,10 @@ async fn digests(place: &Catalog, selected: &Selected<'_>, root: &Manifest) -> R
 }
 
 /// The blobs of these images, as far as the images are there.
-async fn listed(place: &Catalog, images: &[Descriptor]) -> Result<BTreeSet<Digest>> {
+async fn listed(catalog: &Catalog, images: &[Descriptor]) -> Result<BTreeSet<Digest>> {
     let read = images
         .iter()
-        .map(async |entry| content_error(place.child(entry).await));
+        .map(async |entry| content_error(catalog.child(entry).await));
     let read = try_all(read).await?;
     Ok(read.iter().flatten().flat_map(blobs).collect())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::Tag;
 use crate::bounded::{late, try_all};
+use crate::catalog::walk;
 use crate::endpoint::{Attached, Endpoint, Lost};
 use crate::error::{Error, Kind, Result, Side};
 use crate::event::{Event, LeftBehind};
@@ -149,24 +150,12 @@ impl Tag {
         Ok(())
     }
 
-    /// The manifests below an artifact that is an index, each behind the one that lists it.
+    /// The manifests below an artifact that is an index, parents before children.
     pub(in super::super) async fn below(&self, artifact: &Manifest) -> Result<Vec<Manifest>> {
-        let mut found = vec![artifact.clone()];
-        let mut next = 0;
-        while let Some(parent) = found.get(next) {
-            let children = parent
-                .entries()
-                .iter()
-                .map(|entry| late(|| self.child(entry)));
-            for child in try_all(children).await? {
-                if !found.iter().any(|known| known.digest == child.digest) {
-                    found.push(child);
-                }
-            }
-            next += 1;
-        }
-        found.remove(0);
-        Ok(found)
+        let below = walk::below(artifact, |entry| {
+            Box::pin(async move { self.child(&entry).await.map(Some) })
+        });
+        below.await
     }
 
     /// What refers to `subject` at the source; asked once a run.

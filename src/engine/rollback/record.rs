@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::flip::Moving;
 use super::{AT_ONCE, Rollback, look};
-use crate::bounded::{late, try_all};
+use crate::catalog::walk;
 use crate::endpoint::Target;
 use crate::endpoint::registry::Repository;
 use crate::error::{Error, Kind, Result};
@@ -95,23 +95,18 @@ async fn one(
         Kind::Unsupported | Kind::InvalidManifest => cannot_keep(repository, tag, &error),
         _ => error,
     })?;
-    let mut found: Vec<Manifest> = root.into_iter().collect();
-    let mut next = 0;
-    while let Some(parent) = found.get(next) {
-        let asked = parent.entries().iter().map(|entry| async {
+    let Some(root) = root else {
+        return Ok(Vec::new());
+    };
+    let below = walk::below(&root, |entry| {
+        Box::pin(async move {
             let digest = &entry.digest;
-            let read = late(|| known.run(digest, child(repository, digest)));
-            Ok::<_, Error>(read.await?.into_inner())
-        });
-        let children = try_all(asked).await?.into_iter().flatten();
-        for child in children.collect::<Vec<_>>() {
-            if !found.iter().any(|known| known.digest == child.digest) {
-                found.push(child);
-            }
-        }
-        next += 1;
-    }
-    Ok(found)
+            let read = known.run(digest, child(repository, digest)).await?;
+            Ok(read.into_inner())
+        })
+    });
+    let below = below.await?;
+    Ok([root].into_iter().chain(below).collect())
 }
 
 /// A child of what is there. One that is missing, of a sparse index, or that barge cannot read, was not

@@ -41,7 +41,7 @@ impl Tag<'_> {
         } else {
             format!("here it is a list of referrers, {there} is none")
         };
-        let name = self.shared.place.name(&self.job.target);
+        let name = self.shared.catalog.name(&self.job.target);
         Ok(Some(
             Error::new(Kind::DigestMismatch, "compare", name)
                 .because(cause)

@@ -62,7 +62,7 @@ pub(crate) struct Verified {
 
 /// What the tags of a run share.
 struct Shared {
-    place: Catalog,
+    catalog: Catalog,
     source: Option<Catalog>,
     wanted: Wanted,
     referrers: Option<Types>,
@@ -75,7 +75,7 @@ pub(crate) async fn run(job: Job, stop: &Stop) -> Verified {
     });
     let reading = (job.jobs, &job.events);
     let shared = Arc::new(Shared {
-        place: Catalog::new(job.place, job.depth, reading),
+        catalog: Catalog::new(job.place, job.depth, reading),
         source: job
             .source
             .map(|source| Catalog::new(source, Depth::Presence, reading)),
@@ -95,7 +95,7 @@ pub(crate) async fn run(job: Job, stop: &Stop) -> Verified {
             Finding::failed(name, error)
         });
     }
-    let (blobs, bytes) = shared.place.counts();
+    let (blobs, bytes) = shared.catalog.counts();
     Verified {
         findings: findings.into_values().collect(),
         blobs,

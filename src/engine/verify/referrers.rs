@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::tag::{Looked, Tag, lack, look_at_blobs};
 use crate::bounded::{late, try_all};
-use crate::catalog::{Catalog, content_error};
+use crate::catalog::{Below, Catalog, content_error};
 use crate::endpoint::{Attached, Lost, Naming, Target};
 use crate::error::{Error, Kind, Result};
 use crate::finding::{Holder, Lack, Part};
@@ -53,7 +53,7 @@ impl Tag<'_> {
             }
             let found = referrers.iter().cloned().chain(below);
             level = walk.next(found).map_err(|error| {
-                let name = self.shared.place.name(&self.job.target);
+                let name = self.shared.catalog.name(&self.job.target);
                 Error::new(error.kind(), "follow the referrers of", name).because(error.cause())
             })?;
             count += level.iter().filter(|new| referrers.contains(new)).count() as u64;
@@ -64,17 +64,17 @@ impl Tag<'_> {
 
     /// What refers to `subject`, and what is wrong with that.
     async fn look_behind(&self, subject: &Digest, types: &Types) -> Result<Behind> {
-        let place = &self.shared.place;
-        let here = place.attached(subject, types).await?;
+        let catalog = &self.shared.catalog;
+        let here = catalog.attached(subject, types).await?;
         let mut behind = Behind::default();
         for entry in &here.referrers {
-            match content_error(place.listed(entry).await)? {
+            match content_error(catalog.listed(entry).await)? {
                 Ok(artifact) if !types.takes(&artifact_type(&artifact)) => {}
                 Ok(artifact) => {
-                    let wrong = misnamed(place, subject, (entry, &artifact));
+                    let wrong = misnamed(catalog, subject, (entry, &artifact));
                     behind.looked.lacks.extend(wrong);
                     if names(&artifact, subject) {
-                        behind.add(place, subject, &artifact).await?;
+                        behind.add(catalog, subject, &artifact).await?;
                     }
                 }
                 Err(error) => {
@@ -85,7 +85,7 @@ impl Tag<'_> {
             }
         }
         for (_, manifest) in &here.tagged {
-            behind.add(place, subject, manifest).await?;
+            behind.add(catalog, subject, manifest).await?;
         }
         for lost in &here.lost {
             behind.lose(lost);
@@ -154,25 +154,24 @@ impl Tag<'_> {
 
 impl Behind {
     /// Looks at what refers to the manifest, and at all below it.
-    async fn add(&mut self, place: &Catalog, subject: &Digest, referrer: &Manifest) -> Result<()> {
+    async fn add(
+        &mut self,
+        catalog: &Catalog,
+        subject: &Digest,
+        referrer: &Manifest,
+    ) -> Result<()> {
         let first = self.looked.lacks.len();
         self.referrers.push(referrer.digest.clone());
-        let mut seen = BTreeSet::new();
-        let mut waiting = vec![referrer.clone()];
-        while let Some(manifest) = waiting.pop() {
+        let Below { found, lost } = catalog.below(referrer).await?;
+        for manifest in std::iter::once(referrer).chain(&found) {
             self.looked
-                .add(look_at_blobs(place, &manifest, None).await?);
-            for entry in manifest.entries() {
-                if !seen.insert(entry.digest.clone()) {
-                    continue;
-                }
-                match content_error(place.child(entry).await)? {
-                    Ok(child) => waiting.push(child),
-                    Err(error) => self.looked.lacks.push(lack(entry, error)),
-                }
-            }
+                .add(look_at_blobs(catalog, manifest, None).await?);
         }
-        self.below.extend(seen);
+        self.below.extend(found.into_iter().map(|each| each.digest));
+        for (entry, error) in lost {
+            self.below.push(entry.digest.clone());
+            self.looked.lacks.push(lack(&entry, error));
+        }
         for lack in self.looked.lacks.iter_mut().skip(first) {
             lack.of = Some(Holder {
                 referrer: referrer.digest.clone(),
@@ -231,7 +230,7 @@ fn names(artifact: &Manifest, subject: &Digest) -> bool {
 /// What the list of what refers to `subject` says of an artifact that is there, and is not so. The artifact
 /// is no worse for it.
 fn misnamed(
-    place: &Catalog,
+    catalog: &Catalog,
     subject: &Digest,
     (entry, artifact): (&Descriptor, &Manifest),
 ) -> Option<Lack> {
@@ -241,7 +240,7 @@ fn misnamed(
     let named = named.filter(|named| !named.is_empty()).unwrap_or(&kind);
     let cause = if !names(artifact, subject) {
         format!("it lists {digest}, which does not refer to that")
-    } else if place.endpoint.has_referrers_api() {
+    } else if catalog.endpoint.has_referrers_api() {
         // An API's answer cannot be fixed: Harbor's gives the size of an artifact with all its parts.
         return None;
     } else if entry.size != size {
@@ -254,7 +253,7 @@ fn misnamed(
     } else {
         return None;
     };
-    let name = place.name(&Target::Digest(subject.clone()));
+    let name = catalog.name(&Target::Digest(subject.clone()));
     let error = Error::new(
         Kind::InvalidManifest,
         "trust the list of referrers of",

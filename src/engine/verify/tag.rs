@@ -40,8 +40,8 @@ pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {
     match looked {
         Err(error) => finding.error = Some(error),
         Ok(differs) => {
-            let place = (&shared.place, &job.target);
-            let lacking = lacking(&finding.lacks, tag.mode, place);
+            let location = (&shared.catalog, &job.target);
+            let lacking = lacking(&finding.lacks, tag.mode, location);
             finding.verdict = match (&lacking, &differs) {
                 (None, None) => Verdict::Complete,
                 (None, Some(error)) if error.kind() == Kind::DigestMismatch => Verdict::Different,
@@ -55,7 +55,7 @@ pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {
 }
 
 /// The error of a tag of which something is missing or damaged.
-fn lacking(lacks: &[Lack], mode: Mode, (place, target): (&Catalog, &Target)) -> Option<Error> {
+fn lacking(lacks: &[Lack], mode: Mode, (catalog, target): (&Catalog, &Target)) -> Option<Error> {
     let first = lacks.first()?;
     let count = |flaw| lacks.iter().filter(|lack| lack.flaw() == flaw).count();
     let missing = count(Flaw::Missing);
@@ -66,7 +66,7 @@ fn lacking(lacks: &[Lack], mode: Mode, (place, target): (&Catalog, &Target)) -> 
     } else {
         "--recheck blobs"
     };
-    let mut hint = if let Some(archive) = place.endpoint.mended_by() {
+    let mut hint = if let Some(archive) = catalog.endpoint.mended_by() {
         archive.to_owned()
     } else if missing > 0 {
         format!("copy it again with {flags}, which brings what is missing")
@@ -94,7 +94,7 @@ fn lacking(lacks: &[Lack], mode: Mode, (place, target): (&Catalog, &Target)) -> 
         .map(|(count, what)| format!("{what}: {count}"))
         .collect();
     Some(
-        Error::new(kind, "find all of", place.name(target))
+        Error::new(kind, "find all of", catalog.name(target))
             .because(cause.join(", "))
             .hint(hint),
     )
@@ -122,7 +122,7 @@ pub(super) struct Looked {
 impl Tag<'_> {
     /// Looks at everything, then compares; the error is how the source differs.
     async fn look(&mut self) -> Result<Option<Error>> {
-        let (root, _room) = self.shared.place.root_in_room(&self.job.target).await?;
+        let (root, _room) = self.shared.catalog.root_in_room(&self.job.target).await?;
         self.finding.digest = Some(root.digest.clone());
         self.finding.manifests = 1;
         if root.is_index() {
@@ -141,7 +141,7 @@ impl Tag<'_> {
 
     /// What an archive leaves out by design is not missing.
     async fn excuse_left_out(&mut self) -> Result<()> {
-        let Some(difference) = self.shared.place.endpoint.difference().await? else {
+        let Some(difference) = self.shared.catalog.endpoint.difference().await? else {
             return Ok(());
         };
         let finding = &mut self.finding;
@@ -160,7 +160,7 @@ impl Tag<'_> {
     }
 
     async fn look_at_index(&mut self, root: &Manifest) -> Result<()> {
-        let IndexSurvey { known, lost } = self.shared.place.survey(root, self.mode).await?;
+        let IndexSurvey { known, lost } = self.shared.catalog.survey(root, self.mode).await?;
         let choice = plan::choose_index(root, &known, self.mode, &self.shared.wanted)?;
         self.subjects = choice.subjects();
         let filtered = choice.filtered;
@@ -195,8 +195,8 @@ impl Tag<'_> {
     }
 
     async fn look_at_image(&mut self, root: &Manifest) -> Result<()> {
-        let place = &self.shared.place;
-        let platform = content_error(place.platform(root).await)?.unwrap_or_default();
+        let catalog = &self.shared.catalog;
+        let platform = content_error(catalog.platform(root).await)?.unwrap_or_default();
         let name = platform.as_ref().map(ToString::to_string);
         let looked = self.look_at_blobs(root, name.as_deref()).await?;
         let choice = plan::choose_image(root, platform.as_ref(), self.mode, &self.shared.wanted);
@@ -228,7 +228,7 @@ impl Tag<'_> {
         let present = filtered.platforms.iter().chain(&filtered.omitted_platforms);
         let present: Vec<&str> = present.map(String::as_str).collect();
         let cause = format!("{what} {}; it lists {}", names.join(", "), few(&present));
-        let name = self.shared.place.name(&self.job.target);
+        let name = self.shared.catalog.name(&self.job.target);
         Err(Error::new(kind, "select platforms of", name)
             .because(cause)
             .hint("`barge inspect` lists the platforms"))
@@ -250,7 +250,7 @@ impl Tag<'_> {
         let shared = self.shared;
         let looked = filtered.kept.iter().map(|entry| {
             let platform = platform_of(entry, known);
-            late(move || look_at_child(&shared.place, entry, platform))
+            late(move || look_at_child(&shared.catalog, entry, platform))
         });
         let looked: Vec<_> = looked.collect();
         let mut looked = stream::iter(looked).buffered(AT_ONCE);
@@ -263,7 +263,7 @@ impl Tag<'_> {
     }
 
     async fn look_at_blobs(&self, image: &Manifest, platform: Option<&str>) -> Result<Looked> {
-        look_at_blobs(&self.shared.place, image, platform).await
+        look_at_blobs(&self.shared.catalog, image, platform).await
     }
 
     /// Lists what nobody asked for and the index lacks.
@@ -275,7 +275,7 @@ impl Tag<'_> {
         let omitted = omitted.iter().copied();
         let omitted =
             omitted.filter(|entry| !entry.is_attestation() && !lost.contains(&entry.digest));
-        let endpoint = &self.shared.place.endpoint;
+        let endpoint = &self.shared.catalog.endpoint;
         let looked = omitted.map(async |entry| {
             let target = Target::Digest(entry.digest.clone());
             Ok::<_, Error>((entry, endpoint.head(&target).await?.is_some()))
@@ -332,7 +332,7 @@ impl Tag<'_> {
 
     /// The error of a tag that is not what the source's is: another, or some of its platforms.
     fn different(&self, source: &str, root: &Manifest, here: &Manifest) -> Error {
-        let name = self.shared.place.name(&self.job.target);
+        let name = self.shared.catalog.name(&self.job.target);
         let error = Error::new(Kind::DigestMismatch, "compare", name);
         let (platforms, entries) = listed(root);
         let (held, ours) = if here.is_index() {
@@ -407,12 +407,12 @@ pub(super) fn lack(entry: &Descriptor, error: Error) -> Lack {
 
 /// Looks at an entry of an index and at its blobs; with how many manifests of it are there.
 async fn look_at_child(
-    place: &Catalog,
+    catalog: &Catalog,
     entry: &Descriptor,
     platform: Option<String>,
 ) -> Result<(u64, Looked)> {
-    let _room = place.room(entry).await;
-    let image = match content_error(place.child(entry).await)? {
+    let _room = catalog.room(entry).await;
+    let image = match content_error(catalog.child(entry).await)? {
         Ok(image) => image,
         Err(error) => {
             let mut lack = lack(entry, error);
@@ -427,12 +427,12 @@ async fn look_at_child(
             ));
         }
     };
-    let looked = look_at_blobs(place, &image, platform.as_deref()).await?;
+    let looked = look_at_blobs(catalog, &image, platform.as_deref()).await?;
     Ok((1, looked))
 }
 
 pub(super) async fn look_at_blobs(
-    place: &Catalog,
+    catalog: &Catalog,
     image: &Manifest,
     platform: Option<&str>,
 ) -> Result<Looked> {
@@ -442,7 +442,7 @@ pub(super) async fn look_at_blobs(
     };
     let blobs = image.blobs();
     let looked = blobs.iter().map(async |blob| {
-        let found = content_error(late(|| place.blob(blob)).await)?;
+        let found = content_error(late(|| catalog.blob(blob)).await)?;
         Ok::<_, Error>(found.err().map(|error| Lack {
             part: if image.is_index() {
                 Part::Blob
