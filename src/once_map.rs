@@ -1,8 +1,8 @@
-//! Each piece of work once a run, however many tags share it: the first does it, the others wait for it.
+//! Does each piece of work once a run: the first caller does it, the others wait for the result.
 //!
-//! A failure that another try cannot mend is shared by all. One that may pass, after all its retries, is shared
-//! by those who waited for it, so that their waits do not add up; a tag that comes later tries again, since the
-//! outage may be over by then.
+//! A permanent failure is shared by all callers. A temporary one, after all its retries, is shared only by the
+//! callers that waited for it, so that their waits do not add up; a later caller tries again, since the outage
+//! may be over by then.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,31 +12,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{Error, Result};
 use crate::image::digest::Digest;
 
-/// What was done, by all that its result depends on: a digest, and for a blob what a descriptor states of it.
+/// Results by everything they depend on: a digest, and for a blob what its descriptor states.
 pub(crate) struct OnceMap<T, K = Digest> {
     cells: Mutex<HashMap<K, Arc<Cell<T>>>>,
 }
 
 /// One piece of work.
 struct Cell<T> {
-    /// Tries that ended in a failure that may pass.
+    /// How many attempts failed temporarily.
     failures: AtomicUsize,
-    /// How the last try ended. Locked while one goes on, which is what makes the others wait; the worker
-    /// waits for none of them.
+    /// How the last attempt ended. Locked during an attempt, which makes the other callers wait.
     ended: tokio::sync::Mutex<Option<Result<T>>>,
 }
 
-/// The value, and who made it.
+/// A result, and which call produced it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Done<T> {
     /// This call did the work.
     Now(T),
-    /// It had been done before.
+    /// An earlier call did the work.
     Before(T),
 }
 
 impl<T> Done<T> {
-    /// The value, whoever made it.
     pub(crate) fn into_inner(self) -> T {
         match self {
             Self::Now(value) | Self::Before(value) => value,

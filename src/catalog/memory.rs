@@ -1,7 +1,7 @@
-//! How much of a run's manifests is in memory at once: 64 MiB, in three shares that wait for nothing of each
-//! other in a circle. A tag takes room for its root, before it reads it, and keeps that to its end. A child takes
-//! room while it is brought, and nothing that it waits for meanwhile takes room for another. What was read and may
-//! be asked for again is kept as long as it fits.
+//! Limits how much memory a run's manifests take: 64 MiB, in three shares that never wait for one another in a
+//! circle. A tag reserves memory for its root before reading it, and holds it until the tag ends. A child holds
+//! memory while it is copied, and waits for nothing that reserves memory for another child. Manifests that may be
+//! needed again are kept as long as they fit.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,13 +17,14 @@ const ROOTS: usize = 32 << 20;
 const CHILDREN: usize = 12 << 20;
 const KEPT: usize = 20 << 20;
 
-/// Room is counted in these.
+/// Bytes per permit.
 const UNIT: usize = 1 << 10;
 
+/// Memory for manifests.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory(Arc<Semaphore>);
 
-/// Room that is taken, until it is dropped.
+/// Reserved memory, released on drop.
 #[derive(Debug)]
 pub(crate) struct Room(Option<OwnedSemaphorePermit>);
 
@@ -36,12 +37,12 @@ impl Memory {
         Self(Arc::new(Semaphore::new(CHILDREN / UNIT)))
     }
 
-    /// Waits for room for a manifest of which no size is known.
+    /// Reserves memory for a manifest of unknown size.
     pub(crate) async fn largest(&self) -> Room {
         self.of(MAX_MANIFEST_BYTES as u64).await
     }
 
-    /// Waits for room for a manifest of `size` bytes; a larger one than may be read is not read.
+    /// Reserves memory for a manifest of `size` bytes, capped at the largest that is ever read.
     pub(crate) async fn of(&self, size: u64) -> Room {
         let size = usize::try_from(size).unwrap_or(MAX_MANIFEST_BYTES);
         let taken = Arc::clone(&self.0)
@@ -53,7 +54,7 @@ impl Memory {
 }
 
 impl Room {
-    /// Gives back what a manifest of `size` bytes does not need.
+    /// Releases what a manifest of `size` bytes does not need.
     pub(crate) fn shrink(&mut self, size: usize) {
         if let Some(taken) = &mut self.0 {
             let spare = taken.num_permits().saturating_sub(units(size) as usize);
@@ -66,7 +67,7 @@ fn units(size: usize) -> u32 {
     u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX)
 }
 
-/// Manifests that were read, each once, as long as they fit; then the oldest are read again when they are asked for.
+/// A cache of manifests. When it is full the oldest are dropped, and read again when needed.
 #[derive(Default)]
 pub(crate) struct Manifests {
     read: OnceMap<Manifest>,
@@ -80,7 +81,7 @@ struct Kept {
 }
 
 impl Manifests {
-    /// The manifest with this digest, which `work` reads.
+    /// Returns the manifest with this digest; `work` reads it unless it is cached.
     pub(crate) async fn read(
         &self,
         digest: &Digest,

@@ -1,5 +1,5 @@
-//! Recording: what the destination's tags point at right before the flip, with the bytes that it takes
-//! to put that back where a registry drops manifests that lose their tag.
+//! Records what the destination's tags point at right before the flip, with the bytes needed to restore them on
+//! a registry that drops manifests when they lose their tag.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +17,10 @@ use crate::image::referrers::is_itself;
 use crate::once_map::OnceMap;
 use crate::state::Lock;
 
+/// The state before the flip.
 #[derive(Default)]
 pub(super) struct Recorded {
-    /// What each tag points at; `None`: it is not there.
+    /// What each tag points at; `None` if it does not exist.
     pub(super) tags: BTreeMap<String, Option<Digest>>,
     /// The manifests that the tags lead to.
     pub(super) manifests: Vec<Manifest>,
@@ -30,7 +31,7 @@ pub(super) struct Recorded {
 }
 
 impl Rollback<'_> {
-    /// Reads what the tags that are to be flipped point at. `None`: a tag failed.
+    /// Reads what the tags to be flipped point at; `None` if a tag failed.
     pub(super) async fn record(&mut self, repository: &Repository) -> Option<Recorded> {
         let known = OnceMap::default();
         let staged = self.ends.iter().filter(|end| end.staged.is_some());
@@ -77,12 +78,12 @@ impl Rollback<'_> {
     }
 }
 
-/// The manifests that `tag` leads to, the root first; none where there is no such tag.
+/// The manifests that `tag` leads to, the root first; empty if the tag does not exist.
 pub(super) async fn tag(repository: &Repository, tag: &str) -> Result<Vec<Manifest>> {
     one(repository, &OnceMap::default(), tag).await
 }
 
-/// The same, where several tags lead to what is `known`.
+/// The same, for several tags that share `known` children.
 async fn one(
     repository: &Repository,
     known: &OnceMap<Option<Manifest>>,
@@ -109,8 +110,8 @@ async fn one(
     Ok([root].into_iter().chain(below).collect())
 }
 
-/// A child of what is there. One that is missing, of a sparse index, or that barge cannot read, was not
-/// barge's to keep.
+/// Reads a child of a recorded manifest; `None` if a sparse index lacks it or barge cannot read it, since then
+/// it cannot be restored.
 async fn child(repository: &Repository, digest: &Digest) -> Result<Option<Manifest>> {
     match repository
         .manifest_for_certain(&Target::Digest(digest.clone()))

@@ -1,4 +1,4 @@
-//! A list of referrers that is verified as a tag: copies merge it, so its digest is its own.
+//! Comparing a list of referrers that is itself a tag: copies merge such lists, so the digests may differ.
 
 use std::collections::BTreeSet;
 
@@ -13,12 +13,12 @@ use crate::sanitize::few;
 use crate::select::is_list_tag;
 
 impl Tag<'_> {
-    /// Whether the tag is that of a list, and `root` is one.
+    /// Whether the tag is a referrers tag and `root` is a list of referrers.
     pub(super) fn is_list(&self, root: &Manifest) -> bool {
         matches!(&self.job.target, Target::Tag(tag) if is_list_tag(tag)) && may_be_list(root)
     }
 
-    /// How the source's list differs: what it names, and has, has to be named here.
+    /// Returns an error if the source's list names a complete manifest that the list here does not.
     pub(super) async fn compare_list(
         &self,
         (source, target): (&Catalog, &Target),
@@ -50,7 +50,8 @@ impl Tag<'_> {
     }
 }
 
-/// Whether the source has all of what it lists: what it has lost cannot be asked of a copy.
+/// Whether the source holds `entry` and everything below it: a copy cannot have what the source has lost. Stops
+/// at the first missing manifest.
 async fn is_whole(source: &Catalog, entry: &Descriptor) -> Result<bool> {
     let mut waiting = vec![entry.clone()];
     let mut seen = BTreeSet::new();

@@ -1,6 +1,6 @@
-//! Verifying: whether a place holds all that its tags list. Nothing is written.
+//! Verifying: checks that everything a repository's tags list is present. Nothing is written.
 //!
-//! Tags are looked at concurrently; what they share is looked at once.
+//! Tags are checked concurrently; content they share is checked once.
 
 mod list;
 mod referrers;
@@ -21,46 +21,50 @@ use crate::image::platform::Wanted;
 use crate::image::referrers::Types;
 use crate::options::Depth;
 
-/// All that is to be verified.
+/// A verification run.
 #[derive(Debug)]
 pub(crate) struct Job {
+    /// The endpoint to verify.
     pub place: Endpoint,
-    /// What it is compared with.
+    /// The endpoint to compare with.
     pub source: Option<Endpoint>,
+    /// The tags to verify.
     pub tags: Vec<TagJob>,
-    /// The platforms asked for; none of them: all.
+    /// The requested platforms; all if empty.
     pub wanted: Wanted,
-    /// The types of what refers to images that is looked at too; `None`: nothing is.
+    /// The types of referrers to check as well; `None` for no referrers.
     pub referrers: Option<Types>,
-    /// How far blobs are looked into.
+    /// How thoroughly blobs are checked.
     pub depth: Depth,
-    /// Blobs that are read at once.
+    /// How many blobs are read at once.
     pub jobs: usize,
+    /// Receives progress and warnings.
     pub events: Events,
 }
 
 /// One tag to verify.
 #[derive(Clone, Debug)]
 pub(crate) struct TagJob {
-    /// The name in the report: the tag or REF, or the digest.
+    /// The name in the report: a tag, REF or digest.
     pub name: String,
-    /// What to look at.
+    /// The manifest to verify.
     pub target: Target,
-    /// What it is compared with.
+    /// The manifest to compare with.
     pub source: Option<Target>,
 }
 
-/// What verifying came to.
+/// The result of a verification run.
 #[derive(Debug)]
 pub(crate) struct Verified {
     /// A finding for each tag, sorted by bytes.
     pub findings: Vec<Finding>,
-    /// Blobs that are right as far as they were looked into, each once.
+    /// The number of distinct blobs that passed their check.
     pub blobs: u64,
+    /// Their total size in bytes.
     pub bytes: u64,
 }
 
-/// What the tags of a run share.
+/// State shared by all tags of a run.
 struct Shared {
     catalog: Catalog,
     source: Option<Catalog>,
@@ -68,7 +72,7 @@ struct Shared {
     referrers: Option<Types>,
 }
 
-/// Runs `job` to its end, or until it is to `stop`. Every tag gets its finding.
+/// Runs `job` until it finishes or `stop` is cancelled. Every tag gets a finding.
 pub(crate) async fn run(job: Job, stop: &Stop) -> Verified {
     job.events.send(Event::Selected {
         tags: job.tags.len(),
@@ -103,7 +107,7 @@ pub(crate) async fn run(job: Job, stop: &Stop) -> Verified {
     }
 }
 
-/// The findings of the tags that came to their end, by name.
+/// Verifies the tags, and returns the findings of those that finished, by name.
 async fn work(shared: &Arc<Shared>, tags: Vec<TagJob>, stop: &Stop) -> BTreeMap<String, Finding> {
     let mut waiting = tags.into_iter();
     let mut running = JoinSet::new();
@@ -123,7 +127,7 @@ async fn work(shared: &Arc<Shared>, tags: Vec<TagJob>, stop: &Stop) -> BTreeMap<
         };
         match ended {
             Some(Ok(finding)) => {
-                // What every tag would meet ends the run.
+                // A failure that every tag would meet ends the run.
                 hopeless |= finding.error.as_ref().is_some_and(Error::is_fatal);
                 findings.insert(finding.tag.clone(), finding);
             }
@@ -136,7 +140,7 @@ async fn work(shared: &Arc<Shared>, tags: Vec<TagJob>, stop: &Stop) -> BTreeMap<
     findings
 }
 
-/// Why a tag has no finding.
+/// The error of a tag that did not finish.
 fn unfinished(tag: &str, interrupted: bool) -> Error {
     if interrupted {
         Error::new(Kind::Interrupted, "verify", tag)

@@ -1,4 +1,4 @@
-//! What refers to the images of a tag: whether it is whole, and whether the source has more of it.
+//! Verifying the referrers of a tag's manifests: whether they are complete, and whether the source has more.
 
 use std::collections::BTreeSet;
 
@@ -13,20 +13,19 @@ use crate::image::manifest::{Descriptor, Manifest};
 use crate::image::referrers::{Types, Walk, artifact_type, list_tag};
 use crate::select::is_list_tag;
 
-/// What was found behind one manifest.
+/// The referrers of one manifest, and their defects.
 #[derive(Default)]
 struct Behind {
-    /// What refers to it.
     referrers: Vec<Digest>,
-    /// What those list that are indexes: something may refer to that too.
+    /// Manifests below those that are indexes, which may have referrers too.
     below: Vec<Digest>,
     looked: Looked,
-    /// What the source has lost of that.
+    /// Referrers that the source itself has lost.
     source_lost: Vec<Lost>,
 }
 
 impl Tag<'_> {
-    /// Looks at all that refers to what the tag leads to, and to that, and so on.
+    /// Checks the referrers of the tag's manifests, recursively.
     pub(super) async fn look_at_referrers(&mut self) -> Result<()> {
         let Some(types) = &self.shared.referrers else {
             return Ok(());
@@ -42,7 +41,7 @@ impl Tag<'_> {
             for mut behind in looked {
                 referrers.extend(behind.referrers);
                 below.extend(behind.below);
-                // What may belong to several manifests is told once.
+                // A defect shared by several manifests is reported once.
                 let mut lacks = std::mem::take(&mut behind.looked.lacks);
                 lacks.retain(|lack| !lack.part.refers() || known.insert(identity(lack)));
                 behind.looked.lacks = lacks;
@@ -62,7 +61,7 @@ impl Tag<'_> {
         Ok(())
     }
 
-    /// What refers to `subject`, and what is wrong with that.
+    /// Checks the referrers of `subject`.
     async fn look_behind(&self, subject: &Digest, types: &Types) -> Result<Behind> {
         let catalog = &self.shared.catalog;
         let here = catalog.attached(subject, types).await?;
@@ -98,8 +97,7 @@ impl Tag<'_> {
         Ok(behind)
     }
 
-    /// What refers to `subject` at the source, and is not among what is `here`; and what the source itself has
-    /// lost, which no place can be asked for.
+    /// The source's referrers of `subject` that are missing from `here`, and those that the source itself has lost.
     async fn missing(
         &self,
         subject: &Digest,
@@ -117,7 +115,7 @@ impl Tag<'_> {
             .iter()
             .filter(|entry| !known.contains(&entry.digest))
         {
-            // A copy leaves out what only a list says to refer to it.
+            // A copy leaves out listed artifacts whose own `subject` is another.
             let naming = Naming::entry(entry, None);
             let artifact = match content_error(source.listed(entry).await)? {
                 Ok(artifact) => artifact,
@@ -153,7 +151,7 @@ impl Tag<'_> {
 }
 
 impl Behind {
-    /// Looks at what refers to the manifest, and at all below it.
+    /// Checks a referrer and everything below it.
     async fn add(
         &mut self,
         catalog: &Catalog,
@@ -181,7 +179,7 @@ impl Behind {
         Ok(())
     }
 
-    /// Adds what is not there, or not what it should be.
+    /// Adds a missing or damaged referrer.
     fn lose(&mut self, lost: &Lost) {
         self.looked.lacks.push(Lack::from(lost));
     }
@@ -215,7 +213,7 @@ impl Looked {
     }
 }
 
-/// What tells one lack from another.
+/// Identifies a lack, to report it once.
 fn identity(lack: &Lack) -> (Part, Option<Digest>, Option<String>, String) {
     let cause = lack.error.cause().to_owned();
     (lack.part, lack.digest.clone(), lack.tag.clone(), cause)
@@ -227,8 +225,7 @@ fn names(artifact: &Manifest, subject: &Digest) -> bool {
         .is_some_and(|named| named.digest == *subject)
 }
 
-/// What the list of what refers to `subject` says of an artifact that is there, and is not so. The artifact
-/// is no worse for it.
+/// The defect of a list of referrers that misdescribes an artifact. The artifact itself is intact.
 fn misnamed(
     catalog: &Catalog,
     subject: &Digest,

@@ -1,4 +1,4 @@
-//! One tag: what it lists, what of that is not there, and whether the source has the same.
+//! Verifying one tag: what is missing or damaged, and whether the source has the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::options::Mode;
 use crate::plan;
 use crate::sanitize::{few, plural};
 
-/// What is found out about `job`.
+/// Verifies one tag.
 pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {
     let started = Instant::now();
     let mut tag = Tag {
@@ -54,7 +54,7 @@ pub(super) async fn verify(shared: Arc<Shared>, job: TagJob) -> Finding {
     finding
 }
 
-/// The error of a tag of which something is missing or damaged.
+/// The error of a tag with missing or damaged content.
 fn lacking(lacks: &[Lack], mode: Mode, (catalog, target): (&Catalog, &Target)) -> Option<Error> {
     let first = lacks.first()?;
     let count = |flaw| lacks.iter().filter(|lack| lack.flaw() == flaw).count();
@@ -103,14 +103,14 @@ fn lacking(lacks: &[Lack], mode: Mode, (catalog, target): (&Catalog, &Target)) -
 pub(super) struct Tag<'a> {
     pub(super) shared: &'a Shared,
     pub(super) job: &'a TagJob,
-    /// `All`, or `SparseIndex` where platforms are asked for: what may be left out then.
+    /// `All`, or `SparseIndex` if platforms are requested, which allows the others to be missing.
     mode: Mode,
     pub(super) finding: Finding,
-    /// What may be referred to: all that the tag leads to.
+    /// Everything the tag leads to, which may have referrers.
     pub(super) subjects: Vec<Digest>,
 }
 
-/// What looking at one image found.
+/// The result of checking one image.
 #[derive(Default)]
 pub(super) struct Looked {
     pub(super) blobs: u64,
@@ -120,7 +120,7 @@ pub(super) struct Looked {
 }
 
 impl Tag<'_> {
-    /// Looks at everything, then compares; the error is how the source differs.
+    /// Checks everything, then compares with the source. The inner error says how the source differs.
     async fn look(&mut self) -> Result<Option<Error>> {
         let (root, _room) = self.shared.catalog.root_in_room(&self.job.target).await?;
         self.finding.digest = Some(root.digest.clone());
@@ -139,7 +139,7 @@ impl Tag<'_> {
         }
     }
 
-    /// What an archive leaves out by design is not missing.
+    /// Removes content that an archive leaves out by design from what is missing.
     async fn excuse_left_out(&mut self) -> Result<()> {
         let Some(difference) = self.shared.catalog.endpoint.difference().await? else {
             return Ok(());
@@ -167,7 +167,7 @@ impl Tag<'_> {
         let read = known.manifests.len() as u64;
         let unread = lost.iter().filter(|(entry, _)| entry.is_index()).count() as u64;
         self.finding.manifests += read - unread;
-        // What cannot be looked into may be what is asked for, unless all of that was found.
+        // Unreadable entries matter unless all requested platforms were found elsewhere.
         let matters = self.mode == Mode::All || !filtered.missing.is_empty();
         let (lost, passed_over) = if matters {
             (lost, Vec::new())
@@ -208,7 +208,7 @@ impl Tag<'_> {
         Ok(())
     }
 
-    /// Fails a tag that does not list what is asked for.
+    /// Fails a tag that does not list the requested platforms.
     fn judge(&self, filtered: &Filtered) -> Result<()> {
         let (kind, what, names) = if !filtered.missing_required.is_empty() {
             (
@@ -254,7 +254,7 @@ impl Tag<'_> {
         });
         let looked: Vec<_> = looked.collect();
         let mut looked = stream::iter(looked).buffered(AT_ONCE);
-        // What was found stays found where another child cannot be looked at.
+        // Keeps earlier results if a later child fails.
         while let Some((manifests, looked)) = looked.try_next().await? {
             self.finding.manifests += manifests;
             self.add(looked);
@@ -266,7 +266,7 @@ impl Tag<'_> {
         look_at_blobs(&self.shared.catalog, image, platform).await
     }
 
-    /// Lists what nobody asked for and the index lacks.
+    /// Records unrequested platforms that are missing.
     async fn look_for_omitted(&mut self, omitted: &[&Descriptor], lost: &[Lack]) -> Result<()> {
         let lost: BTreeSet<&Digest> = lost
             .iter()
@@ -298,8 +298,8 @@ impl Tag<'_> {
         Ok(())
     }
 
-    /// How the source's tag differs: its digest has to be here, or that of the index which a copy of these
-    /// platforms makes of it.
+    /// Returns an error unless the digest is the source's, or that of the filtered index a copy of these platforms
+    /// would write.
     async fn compare(
         &mut self,
         source: &Catalog,
@@ -330,7 +330,7 @@ impl Tag<'_> {
         Ok(Some(self.different(&source.name(target), &root, here)))
     }
 
-    /// The error of a tag that is not what the source's is: another, or some of its platforms.
+    /// The error of a tag that differs from the source's.
     fn different(&self, source: &str, root: &Manifest, here: &Manifest) -> Error {
         let name = self.shared.catalog.name(&self.job.target);
         let error = Error::new(Kind::DigestMismatch, "compare", name);
@@ -385,7 +385,7 @@ fn platform_of(entry: &Descriptor, known: &Known) -> Option<String> {
     (!entry.is_attestation()).then(|| platform.to_string())
 }
 
-/// An entry of an index that is not there, or not what it should be.
+/// Describes a missing or damaged entry of an index.
 pub(super) fn lack(entry: &Descriptor, error: Error) -> Lack {
     let part = if entry.is_index() {
         Part::Index
@@ -405,7 +405,7 @@ pub(super) fn lack(entry: &Descriptor, error: Error) -> Lack {
     }
 }
 
-/// Looks at an entry of an index and at its blobs; with how many manifests of it are there.
+/// Checks an entry of an index and its blobs. Also returns how many of its manifests are present.
 async fn look_at_child(
     catalog: &Catalog,
     entry: &Descriptor,
